@@ -1,0 +1,1 @@
+"""The sampan command: parses, calls the client, prints."""

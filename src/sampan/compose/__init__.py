@@ -1,0 +1,1 @@
+"""Compose projects against the client."""

@@ -1,0 +1,1 @@
+"""sampand: the Docker API door. Translates; holds no rules of its own."""

@@ -1,0 +1,1 @@
+"""Pull, push, auth, and the registry server."""

@@ -1,0 +1,1 @@
+"""Types of outside documents: OCI, Docker API. No files, no sockets, no clock."""
