@@ -1,0 +1,44 @@
+"""What an engine is opened with. The daemon fills it from its flags and configuration file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from sampan.settings import Roots
+
+OWN_RUNTIME = "sampan"
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogDefaults:
+    """Rotation of json-file logs whose container names none (docs/engine.md, "Logs")."""
+
+    max_size_bytes: int = 20 * MIB
+    max_files: int = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSettings:
+    """Roots and defaults of one engine; several engines with different roots share a machine.
+
+    runtimes: name → command line of another OCI runtime, beside our own (`sampan`), `runc` and `crun`,
+    which are found on PATH.
+    """
+
+    roots: Roots
+    default_runtime: str = OWN_RUNTIME
+    runtimes: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    cgroup_parent: str = "/sampan"
+    log: LogDefaults = field(default_factory=LogDefaults)
+    stop_timeout_s: int = 10
+    pids_limit: int = 2048
+    shm_size_bytes: int = 64 * MIB
+    no_new_privileges: bool = False
+    init: bool = False
+    dns: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    dns_options: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
