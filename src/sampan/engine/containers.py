@@ -84,7 +84,7 @@ class Containers:
         """
         raise NotImplementedError
 
-    def top(self, ref: str, args: str = "-ef") -> docker.TopResponse:
+    def top(self, ref: str, args: str = "-ef") -> docker.ContainerTop:
         """List the container's processes as the host's `ps` shows them."""
         raise NotImplementedError
 
@@ -147,11 +147,7 @@ class Containers:
         """
         raise NotImplementedError
 
-    def stats(self, ref: str) -> docker.ContainerStats:
-        """Read one sample of the container's resource use (`precpu_stats` is left zero)."""
-        raise NotImplementedError
-
-    def prune(self, filters: Filters | None = None) -> docker.ContainersPruneResponse:
+    def prune(self, filters: Filters | None = None) -> docker.ContainersPrune:
         """Remove every container that does not run and matches."""
         raise NotImplementedError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from sampan.engine.types import Subscription
-from sampan.spec import docker
+from sampan.spec import docker_system
 
 
 class Events:
@@ -13,7 +13,7 @@ class Events:
 
     def subscribe(
         self,
-        callback: Callable[[docker.EventMessage], None],
+        callback: Callable[[docker_system.Event], None],
         *,
         since_ns: int | None = None,
         until_ns: int | None = None,

@@ -30,7 +30,7 @@ class Images:
         """Give an image another name."""
         raise NotImplementedError
 
-    def remove(self, ref: str, *, force: bool = False, prune: bool = True) -> list[docker.ImageDeleteItem]:
+    def remove(self, ref: str, *, force: bool = False, prune: bool = True) -> list[docker.ImageDelete]:
         """Untag, and delete with the last reference."""
         raise NotImplementedError
 
@@ -55,6 +55,6 @@ class Images:
         """Make a base image from the distribution's packages: `busybox`, `debian[:suite]` or `hello`."""
         raise NotImplementedError
 
-    def prune(self, filters: Mapping[str, Sequence[str]] | None = None) -> docker.ImagesPruneResponse:
+    def prune(self, filters: Mapping[str, Sequence[str]] | None = None) -> docker.ImagesPrune:
         """Delete images that have no name (and, with `dangling=false`, those no container uses)."""
         raise NotImplementedError
