@@ -1,0 +1,1 @@
+"""Benchmarks against the real binaries of docker.io, podman, runc and crun."""

@@ -1,0 +1,225 @@
+"""Measure sampan beside its peers, alternating in one run, and print ratios (`bench/run --help`)."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+from bench import api, engines
+
+TARGET = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
+BURST = 100
+
+
+@dataclass(slots=True)
+class Row:
+    """One comparison: what was measured, the unit, and the values of each contestant."""
+
+    name: str
+    unit: str
+    budget: str = ""
+    values: dict[str, list[float]] = field(default_factory=dict)
+
+    def result(self, contestant: str) -> float | None:
+        found = self.values.get(contestant)
+        return median(found) if found else None
+
+
+Contestants = dict[str, Sequence[str]]
+
+
+def time_command(command: Sequence[str]) -> float:
+    """Return the milliseconds a command takes, as its user waits for it.
+
+    Raises:
+        RuntimeError: it failed; the message carries what it said.
+    """
+    begin = time.perf_counter()
+    done = subprocess.run(command, capture_output=True)
+    spent = (time.perf_counter() - begin) * 1000
+    if done.returncode != 0:
+        raise RuntimeError(
+            f"{' '.join(map(str, command))}: exit {done.returncode}: {done.stderr.decode()[-300:]}"
+        )
+    return spent
+
+
+def alternate(row: Row, contestants: Contestants, rounds: int) -> Row:
+    """Run every contestant once a round; one that cannot run here is left out of the row, and said."""
+    able = {}
+    for name, command in contestants.items():
+        try:
+            time_command(command)  # warms caches, and shows whether it works at all
+            able[name] = command
+        except (RuntimeError, OSError) as exc:
+            print(f"{row.name}: {name} left out: {exc}", file=sys.stderr)
+    for _ in range(rounds):
+        for name, command in able.items():
+            row.values.setdefault(name, []).append(time_command(command))
+    return row
+
+
+def start_rows(found: dict[str, engines.Engine], rounds: int) -> list[Row]:
+    rows = []
+    for network in ("none", "host"):
+        contestants: Contestants = {
+            name: engine.run("--rm", "--network", network, "busybox", "true")
+            for name, engine in found.items()
+        }
+        if "sampan" in found:
+            contestants["docker CLI on sampand"] = (
+                "/usr/bin/docker", "-H", f"unix://{found['sampan'].socket}",
+                "run", "--rm", "--network", network, "busybox", "true",
+            )  # fmt: skip
+        budget = "≤ 1/8 of docker" if network == "none" else ""
+        row = Row(f"start: run --rm --network {network} busybox true", "ms", budget)
+        rows.append(alternate(row, contestants, rounds))
+    return rows
+
+
+def exec_row(found: dict[str, engines.Engine], rounds: int) -> Row:
+    row = Row("exec: exec NAME true", "ms", "≤ 1/4 of docker")
+    start = ("-d", "--name", "target", "--network", "none", "busybox", "sleep", "900")
+    try:
+        for engine in found.values():
+            time_command(engine.run(*start))
+        contestants: Contestants = {
+            name: (*engine.client, "exec", "target", "true") for name, engine in found.items()
+        }
+        return alternate(row, contestants, rounds)
+    finally:
+        for engine in found.values():
+            subprocess.run([*engine.client, "rm", "-f", "target"], capture_output=True)
+
+
+def runtime_row(root: Path, rounds: int) -> Row:
+    bundle = engines.runtime_bundle(root / "bundle")
+    programs = {
+        "sampan": str(engines.VENV / "sampan-runtime"),
+        "runc": "/usr/sbin/runc",
+        "crun": "/usr/bin/crun",
+    }
+    contestants: Contestants = {
+        name: (program, "--root", f"{root}/state-{name}", "run", "--bundle", str(bundle), f"bench-{name}")
+        for name, program in programs.items()
+    }
+    return alternate(Row("runtime: run of a bundle, no daemon", "ms", "≤ runc"), contestants, rounds)
+
+
+def burst_rows(found: dict[str, engines.Engine], rounds: int) -> list[Row]:
+    burst = Row(f"burst: {BURST} containers at once, to all running", "s", "≤ 1 s, ≥ 5 times docker")
+    memory = Row("memory: for each running container", "MiB", "≤ 1.5 MiB")
+    for _ in range(rounds):
+        for name, engine in found.items():
+            if engine.socket is None:
+                continue
+            spent, ids = api.start_burst(engine.socket, BURST)
+            burst.values.setdefault(name, []).append(spent)
+            pids = engine.container_pids()
+            memory.values.setdefault(name, []).append(engines.pss_bytes(pids) / len(ids) / 2**20)
+            api.remove_all(engine.socket, ids)
+    return [burst, memory]
+
+
+def idle_row(found: dict[str, engines.Engine]) -> Row:
+    row = Row("memory: daemon and its helpers, idle", "MiB", "≤ 60 MiB")
+    for name, engine in found.items():
+        if pids := engine.daemon_pids():
+            row.values[name] = [engines.pss_bytes(pids) / 2**20]
+    return row
+
+
+def render(rows: list[Row], rounds: int) -> str:
+    """Return the table in Markdown: values, and how many times as much each peer takes."""
+    names = ["sampan", "docker CLI on sampand", "docker", "podman", "runc", "crun"]
+    names = [name for name in names if any(name in row.values for row in rows)]
+    lines = [
+        "| what (median) | unit | budget | " + " | ".join(names) + " |",
+        "|---|---|---|" + "---|" * len(names),
+    ]
+    for row in rows:
+        own = row.result("sampan")
+        cells = []
+        for name in names:
+            value = row.result(name)
+            if value is None:
+                cells.append("-")
+            elif name == "sampan" or not own:
+                cells.append(f"{value:.3g}")
+            else:
+                cells.append(f"{value:.3g} ({value / own:.1f} x)")
+        lines.append(f"| {row.name} | {row.unit} | {row.budget} | " + " | ".join(cells) + " |")
+    return "\n".join([*_machine(rounds), "", *lines, ""])
+
+
+def _machine(rounds: int) -> list[str]:
+    with open("/proc/cpuinfo") as file:
+        model = next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), "?")
+    when = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+    versions = []
+    for command in (
+        ["/usr/bin/docker", "--version"],
+        ["podman", "--version"],
+        ["runc", "--version"],
+        ["crun", "--version"],
+    ):
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            versions.append(done.stdout.splitlines()[0])
+        except (OSError, IndexError):
+            continue
+    return [
+        f"Measured {when}; {os.cpu_count()} cores, {model}, Linux {platform.release()}, Python "
+        f"{platform.python_version()}; {rounds} rounds, alternating. In brackets: times sampan's value.",
+        f"Peers: {'; '.join(versions)}.",
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="bench/run", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--write", action="store_true", help="keep the table in docs/performance.md")
+    parser.add_argument("--root", type=Path, default=Path("/var/tmp"), help="where scratch files go")
+    parser.add_argument("names", nargs="*", help="only rows whose name begins with one of these words")
+    options = parser.parse_args()
+
+    def wanted(word: str) -> bool:
+        return not options.names or word in options.names
+
+    rows: list[Row] = []
+    with ExitStack() as stack:
+        root = stack.enter_context(engines.scratch(options.root))
+        if wanted("runtime"):
+            rows.append(runtime_row(root, options.rounds))
+        if any(map(wanted, ("start", "exec", "burst", "memory"))):
+            makers: list[Callable[[Path], object]] = [engines.sampan, engines.dockerd, engines.podman]
+            found = {}
+            for maker in makers:
+                engine = stack.enter_context(maker(root / maker.__name__))  # type: ignore[arg-type]
+                found[engine.name] = engine
+            rows.append(idle_row(found))
+            if wanted("start"):
+                rows += start_rows(found, options.rounds)
+            if wanted("exec"):
+                rows.append(exec_row(found, options.rounds))
+            if wanted("burst"):
+                rows += burst_rows(found, max(1, options.rounds // 7))
+    table = render(rows, options.rounds)
+    print(table)
+    if options.write:
+        head = TARGET.read_text().partition("<!-- table -->")[0] if TARGET.exists() else "# Performance\n\n"
+        TARGET.write_text(f"{head}<!-- table -->\n\n{table}")
+
+
+if __name__ == "__main__":
+    main()
