@@ -9,6 +9,8 @@ from sampan.engine.types import AttachTarget, ExitCallback, LogRequest, Subscrip
 from sampan.spec import docker
 
 Filters = Mapping[str, Sequence[str]]  # name → wanted values; the two JSON forms are parsed by the door
+Summaries = list[docker.ContainerSummary]
+Steps = list[dict[str, object]]
 
 
 class Containers:
@@ -41,7 +43,7 @@ class Containers:
         raise NotImplementedError
 
     def stop(self, ref: str, *, signal: str = "", timeout_s: int | None = None) -> None:
-        """Send the stop signal, wait (−1: for ever), then SIGKILL; returns when it has ended.
+        """Send the stop signal, wait (-1: for ever), then SIGKILL; returns when it has ended.
 
         Raises:
             NotModified: it does not run.
@@ -137,24 +139,31 @@ class Containers:
         """Tell everything about a container, in the shape of API 1.51."""
         raise NotImplementedError
 
-    def list(
-        self, *, all: bool = False, limit: int = 0, size: bool = False, filters: Filters | None = None
-    ) -> list[docker.ContainerSummary]:
-        """List containers, newest first; running ones only unless all, limit or a status filter say else.
-
-        Raises:
-            InvalidArgument: an unknown filter, or a bad value for one.
-        """
-        raise NotImplementedError
-
     def prune(self, filters: Filters | None = None) -> docker.ContainersPrune:
         """Remove every container that does not run and matches."""
         raise NotImplementedError
 
-    def explain(self, ref: str) -> list[dict[str, object]]:
+    def stats(self, ref: str) -> docker.ContainerStats:
+        """Read one sample of the container's resource use; `precpu_stats` is left zero.
+
+        A container that does not run gives its id and name only.
+        """
+        raise NotImplementedError
+
+    def explain(self, ref: str) -> Steps:
         """Return the steps that started the container: `{"step", "detail", "us"}`, in order."""
         raise NotImplementedError
 
     def anatomy(self, ref: str) -> dict[str, object]:
         """Read the running container back from the kernel: what it sees, what it may use, what it is."""
+        raise NotImplementedError
+
+    def list(
+        self, *, all: bool = False, limit: int = 0, size: bool = False, filters: Filters | None = None
+    ) -> Summaries:
+        """List containers, newest first; running ones only unless all, limit or a status filter say else.
+
+        Raises:
+            InvalidArgument: an unknown filter, or a bad value for one.
+        """
         raise NotImplementedError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from sampan.engine.types import Subscription
-from sampan.spec import docker_system
+from sampan.spec import docker
 
 
 class Events:
@@ -13,7 +13,7 @@ class Events:
 
     def subscribe(
         self,
-        callback: Callable[[docker_system.Event], None],
+        callback: Callable[[docker.Event], None],
         *,
         since_ns: int | None = None,
         until_ns: int | None = None,
@@ -21,7 +21,7 @@ class Events:
     ) -> Subscription:
         """Call back with past events since that time, then with each new one that passes the filters.
 
-        Past events are delivered before this returns, new ones after them. The caller ends the stream at until_ns.
+        Past events come before this returns, new ones after them. The caller stops at until_ns.
 
         Raises:
             InvalidArgument: an unknown filter.

@@ -8,15 +8,11 @@ from typing import BinaryIO
 from sampan.engine.types import LoadedImage
 from sampan.spec import docker
 
+Summaries = list[docker.ImageSummary]
+
 
 class Images:
     """ref is a name with optional tag or digest, a full id (`sha256:` optional) or a unique prefix of one."""
-
-    def list(
-        self, *, all: bool = False, filters: Mapping[str, Sequence[str]] | None = None
-    ) -> list[docker.ImageSummary]:
-        """List images, newest first."""
-        raise NotImplementedError
 
     def inspect(self, ref: str) -> docker.ImageInspect:
         """Tell everything about an image."""
@@ -57,4 +53,8 @@ class Images:
 
     def prune(self, filters: Mapping[str, Sequence[str]] | None = None) -> docker.ImagesPrune:
         """Delete images that have no name (and, with `dangling=false`, those no container uses)."""
+        raise NotImplementedError
+
+    def list(self, *, all: bool = False, filters: Mapping[str, Sequence[str]] | None = None) -> Summaries:
+        """List images, newest first."""
         raise NotImplementedError
