@@ -1,0 +1,107 @@
+"""The three files every container gets from its engine: hosts, resolv.conf, hostname. Pure text."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from sampan.errors import InvalidArgument, Unsupported
+
+_HOSTS: Final = """127.0.0.1\tlocalhost
+::1\tlocalhost ip6-localhost ip6-loopback
+fe00::\tip6-localnet
+ff00::\tip6-mcastprefix
+ff02::1\tip6-allnodes
+ff02::2\tip6-allrouters
+"""
+_WORD: Final = re.compile(r"[^\s\x00]+")
+
+
+def make_hosts(extra_hosts: Sequence[str], *, base: str = _HOSTS) -> str:
+    """Return /etc/hosts: base (the host's own file on the host network) and the `--add-host` lines."""
+    lines = [parse_extra_host(entry) for entry in extra_hosts]
+    if base and not base.endswith("\n"):
+        base += "\n"
+    return base + "".join(f"{address}\t{name}\n" for name, address in lines)
+
+
+def parse_extra_host(text: str) -> tuple[str, str]:
+    """Return (name, address) of `name:address`; the address may be IPv6, in brackets or not.
+
+    Raises:
+        InvalidArgument: another form, or no address.
+        Unsupported: `host-gateway`, which needs a bridge network.
+    """
+    name, colon, address = text.partition(":")
+    if not colon or not _WORD.fullmatch(name):
+        raise InvalidArgument(f"bad format for add-host: {text!r}: write name:address")
+    if address == "host-gateway":
+        raise Unsupported(f"not supported yet: ExtraHosts {text!r}: host-gateway needs a bridge network")
+    try:
+        return name, str(ipaddress.ip_address(address.removeprefix("[").removesuffix("]")))
+    except ValueError as exc:
+        raise InvalidArgument(f"invalid IP address in add-host: {address!r}") from exc
+
+
+def check_nameserver(text: str) -> None:
+    """Raise unless text is an IP address (a zone such as %eth0 is allowed)."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError as exc:
+        raise InvalidArgument(f"invalid Dns entry {text!r}: not an IP address") from exc
+
+
+def check_resolver_word(text: str, *, field: str) -> None:
+    """Raise if text would break its line of resolv.conf."""
+    if not _WORD.fullmatch(text):
+        raise InvalidArgument(f"invalid {field} entry {text!r}: spaces and line ends are not allowed")
+
+
+def make_resolv_conf(
+    host_text: str,
+    *,
+    dns: Sequence[str],
+    search: Sequence[str],
+    options: Sequence[str],
+    shares_host_network: bool,
+) -> str:
+    """Return resolv.conf: what was asked for, and for the rest the host's file.
+
+    A name server on the host's loopback is dropped unless the container shares the host's network,
+    where alone it can be reached. `search` of `.` alone means none.
+    """
+    servers, domains, flags = _read_resolv_conf(host_text)
+    if not shares_host_network:
+        servers = [server for server in servers if not _is_loopback(server)]
+    servers = list(dns) or servers
+    domains = ([] if list(search) == ["."] else list(search)) if search else domains
+    flags = list(options) or flags
+    lines = [f"nameserver {server}" for server in servers]
+    lines += [f"search {' '.join(domains)}"] if domains else []
+    lines += [f"options {' '.join(flags)}"] if flags else []
+    return "".join(line + "\n" for line in lines)
+
+
+def _read_resolv_conf(text: str) -> tuple[list[str], list[str], list[str]]:
+    """Return servers, search domains (the last line counts) and options of a resolv.conf(5)."""
+    servers: list[str] = []
+    domains: list[str] = []
+    flags: list[str] = []
+    for line in text.splitlines():
+        key, *words = line.partition("#")[0].partition(";")[0].split() or [""]
+        if key == "nameserver" and words:
+            servers.append(words[0])
+        elif key in ("search", "domain"):
+            domains = words
+        elif key == "options":
+            flags += words
+    return servers, domains, flags
+
+
+def _is_loopback(server: str) -> bool:
+    try:
+        return ipaddress.ip_address(server).is_loopback
+    except ValueError:
+        return False
