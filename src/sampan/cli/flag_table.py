@@ -1,0 +1,126 @@
+"""The flags of every command but `run` and `create` (those: `run_flags`). Lean (decision 0002)."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sampan.cli.flags import Group, Row
+
+_FORMAT: Row = ("format", "", "string", 'Form of each row: "table", "table TEMPLATE", "json", or a Go template')
+_FORMAT_F: Row = ("format", "f", "string", 'Form of the answer: "json", or a Go template')
+_FILTER: Row = ("filter", "f", "filter", "Show only what matches: key=value")
+_NO_TRUNC: Row = ("no-trunc", "", "bool", "Show ids and commands in full")
+_QUIET_IDS: Row = ("quiet", "q", "bool", "Show only ids")
+_DETACH_KEYS: Row = ("detach-keys", "", "string", 'Keys that leave it running (default "ctrl-p,ctrl-q")')
+_SIZE: Row = ("size", "s", "bool", "Show sizes on disk")
+_PLATFORM: Row = ("platform", "", "string", "Platform to take: os/arch[/variant]")
+_SINCE_UNTIL: tuple[Row, ...] = (
+    ("since", "", "string", "Only what is newer: a time, or how long ago (10m)"),
+    ("until", "", "string", "Only what is older: a time, or how long ago (10m)"),
+)
+
+
+def _options(*rows: Row) -> tuple[Group, ...]:
+    return (("Options", rows),)
+
+
+NONE = _options()
+EXEC = _options(
+    ("interactive", "i", "bool", "Keep standard input open"),
+    ("tty", "t", "bool", "Give the process a terminal"),
+    ("detach", "d", "bool", "Run in the background"),
+    _DETACH_KEYS,
+    ("env", "e", "list", "Set a variable: NAME=value"),
+    ("env-file", "", "list", "Read variables from a file, one a line"),
+    ("privileged", "", "bool", "Give the process all capabilities"),
+    ("user", "u", "string", "User to run as: name or uid, and :group"),
+    ("workdir", "w", "string", "Directory to start in"),
+)
+PS = _options(
+    ("all", "a", "bool", "Show stopped containers as well"),
+    _FILTER,
+    _FORMAT,
+    ("last", "n", "int", "Show the last n containers, whatever their state"),
+    ("latest", "l", "bool", "Show the last container, whatever its state"),
+    _NO_TRUNC,
+    _QUIET_IDS,
+    _SIZE,
+)
+LOGS = _options(
+    ("follow", "f", "bool", "Go on until the container stops"),
+    ("tail", "n", "string", 'Number of lines from the end (default "all")'),
+    *_SINCE_UNTIL,
+    ("timestamps", "t", "bool", "Show when each line was written"),
+    ("details", "", "bool", "Show labels and variables that were logged too"),
+)
+ATTACH = _options(
+    _DETACH_KEYS,
+    ("no-stdin", "", "bool", "Do not attach standard input"),
+    ("sig-proxy", "", "bool", "Pass signals on to the container (default true)"),
+)
+START = _options(
+    ("attach", "a", "bool", "Attach to its output and pass signals on"),
+    ("interactive", "i", "bool", "Attach to its input too"),
+    _DETACH_KEYS,
+)
+STOP = _options(
+    ("signal", "s", "string", "Signal to send first"),
+    ("timeout", "t", "int", "Seconds until it is killed; -1 waits for ever"),
+    ("time", "", "int", "The same as --timeout"),
+)
+KILL = _options(("signal", "s", "string", "Signal to send (default KILL)"))
+RM = _options(
+    ("force", "f", "bool", "Kill it first if it runs; a missing one is no error"),
+    ("volumes", "v", "bool", "Remove its anonymous volumes as well"),
+    ("link", "l", "bool", "Remove a link, not the container"),
+)
+INSPECT = _options(
+    _FORMAT_F,
+    _SIZE,
+    ("type", "", "string", "Look only at this kind: container, image"),
+    ("anatomy", "", "bool", "Show what a running container is made of, as the kernel sees it"),
+)
+INSPECT_CONTAINER = _options(
+    _FORMAT_F, _SIZE, ("anatomy", "", "bool", "Show what a running container is made of, as the kernel sees it")
+)
+INSPECT_IMAGE = _options(_FORMAT_F, _PLATFORM)
+ANATOMY = _options(("format", "", "string", 'Form of the report: "tree" or "json"'))
+IMAGES = _options(
+    ("all", "a", "bool", "Show intermediate images as well"),
+    ("digests", "", "bool", "Show digests"),
+    _FILTER,
+    _FORMAT,
+    _NO_TRUNC,
+    _QUIET_IDS,
+)
+BOOTSTRAP = _options(("quiet", "q", "bool", "Show only the image's name"))
+LOAD = _options(
+    ("input", "i", "string", "Archive to read instead of standard input"),
+    _PLATFORM,
+    ("quiet", "q", "bool", "Show nothing but errors"),
+)
+IMPORT = _options(
+    ("change", "c", "list", "Instruction of a Dockerfile to apply, such as 'CMD [\"sh\"]'"),
+    ("message", "m", "string", "Comment in the image's history"),
+    _PLATFORM,
+)
+SAVE = _options(("output", "o", "string", "File to write instead of standard output"), _PLATFORM)
+RMI = _options(
+    ("force", "f", "bool", "Remove it even if it has several names or a stopped container uses it"),
+    ("no-prune", "", "bool", "Keep parents that have no name"),
+    ("platform", "", "list", "Remove only this platform"),
+)
+HISTORY = _options(
+    _FORMAT,
+    ("human", "H", "bool", "Show sizes and times for people (default true)"),
+    _NO_TRUNC,
+    _QUIET_IDS,
+    _PLATFORM,
+)
+INFO = _options(_FORMAT_F)
+EVENTS = _options(_FILTER, ("format", "", "string", 'Form of each event: "json", or a Go template'), *_SINCE_UNTIL)
+SYSTEM_START = _options(
+    ("data-root", "", "string", "Directory for images and containers"),
+    ("run-root", "", "string", "Directory for sockets and the state of running containers"),
+)
+SYSTEM_STOP = _options(("timeout", "t", "int", "Seconds to wait for it (default 15)"))

@@ -1,0 +1,219 @@
+"""One daemon and the API version spoken with it: calls, streams, taken-over connections. Lean (decision 0002).
+
+The version is not asked for beforehand: the first request is made as API 1.51, and only a daemon that finds
+this too new costs a second one (every answer of an Engine API carries `Api-Version`).
+"""
+
+from __future__ import annotations
+
+import select
+
+from sampan import fastjson
+from sampan.client.address import Address, connect
+from sampan.client.http import Connection, Disconnected, Response, encode_query
+from sampan.errors import (
+    Conflict,
+    Forbidden,
+    InvalidArgument,
+    NotFound,
+    NotModified,
+    SampanError,
+    Unauthorized,
+    Unavailable,
+    Unsupported,
+)
+from sampan.lean import record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import _socket
+    from collections.abc import Callable, Iterable, Sequence
+
+    from sampan.fastjson import JsonValue
+
+API_VERSION = "1.51"
+_OWN = "/sampan/"  # endpoints of sampan's own carry no version of Docker's
+_ERRORS: dict[int, type[SampanError]] = {
+    304: NotModified,
+    400: InvalidArgument,
+    401: Unauthorized,
+    403: Forbidden,
+    404: NotFound,
+    409: Conflict,
+    501: Unsupported,
+    503: Unavailable,
+}
+_UPGRADE = (("Connection", "Upgrade"), ("Upgrade", "tcp"))
+_FRAMED = "application/vnd.docker.multiplexed-stream"
+
+
+@record
+class Hijacked:
+    """A connection that carries raw bytes both ways from here on; the owner closes `sock`."""
+
+    sock: _socket.socket
+    early: bytes  # output that came together with the head
+    framed: bool  # stdout and stderr come in frames (docs/api.md, "Streams")
+    headers: dict[str, str]
+
+
+class Session:
+    """Requests to one daemon. Connections are opened as needed; one idle one is kept for the next call.
+
+    Not thread-safe: one session belongs to one thread.
+    """
+
+    def __init__(
+        self, address: Address, *, connector: Callable[[Address], _socket.socket] = connect
+    ) -> None:
+        self.address = address
+        self.version = API_VERSION
+        self._connector = connector
+        self._idle: Connection | None = None
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        query: Iterable[tuple[str, str]] = (),
+        *,
+        body: JsonValue = None,
+        headers: Sequence[tuple[str, str]] = (),
+    ) -> JsonValue:
+        """Make one request and return its JSON answer, None when the answer is empty.
+
+        Raises:
+            SampanError: the daemon refused; the class says what kind of refusal (`error_for`).
+        """
+        response = self.open(method, path, query, body=body, headers=headers)
+        data = response.read_all()
+        self.recycle(response)
+        return fastjson.loads(data) if data.strip() else None
+
+    def open(
+        self,
+        method: str,
+        path: str,
+        query: Iterable[tuple[str, str]] = (),
+        *,
+        body: JsonValue = None,
+        chunks: Iterable[bytes] | None = None,
+        headers: Sequence[tuple[str, str]] = (),
+    ) -> Response:
+        """Make one request and return the answer with its body unread: a stream, or a wait.
+
+        Raises:
+            SampanError: the daemon refused.
+        """
+        pairs = list(query)
+        data = None if body is None else fastjson.dumps(body).encode()
+        sent = [*headers, ("Content-Type", "application/json")] if data is not None else list(headers)
+        response = self._exchange(method, self._target(path, pairs), sent, data, chunks)
+        if response.status == 400 and chunks is None and self._lower_version(response):
+            response = self._exchange(method, self._target(path, pairs), sent, data, chunks)
+        if response.status >= 300:
+            text = response.read_all()
+            self.recycle(response)
+            raise error_for(response.status, text, response.reason)
+        return response
+
+    def hijack(
+        self, method: str, path: str, query: Iterable[tuple[str, str]] = (), *, body: JsonValue = None
+    ) -> Hijacked:
+        """Make one request that turns its connection into a byte stream.
+
+        Raises:
+            SampanError: the daemon refused.
+        """
+        response = self.open(method, path, query, body=body, headers=_UPGRADE)
+        if response.status not in (101, 200):
+            response.close()
+            raise Unavailable(f"unable to upgrade to tcp, received {response.status}")
+        sock, early = response.connection.take()
+        framed = response.headers.get("content-type", "") == _FRAMED
+        return Hijacked(sock=sock, early=early, framed=framed, headers=response.headers)
+
+    def recycle(self, response: Response) -> None:
+        """Keep the connection of a finished answer for the next call, or close it."""
+        if response.reusable and self._idle is None:
+            self._idle = response.connection
+        else:
+            response.close()
+
+    def close(self) -> None:
+        """Close the idle connection; streams that were handed out stay open."""
+        if self._idle is not None:
+            self._idle.close()
+            self._idle = None
+
+    def _target(self, path: str, query: list[tuple[str, str]]) -> str:
+        prefix = "" if path.startswith(_OWN) else f"/v{self.version}"
+        return prefix + path + encode_query(query)
+
+    def _exchange(
+        self,
+        method: str,
+        target: str,
+        headers: Sequence[tuple[str, str]],
+        body: bytes | None,
+        chunks: Iterable[bytes] | None,
+    ) -> Response:
+        connection = self._connection()
+        try:
+            try:
+                connection.send(method, target, headers=headers, body=body, chunks=chunks)
+            except Disconnected:
+                # A refusal may have been sent before everything was read: it says more than the reset.
+                return self._last_words(connection, method)
+            return connection.receive(head_only=method == "HEAD")
+        except BaseException:
+            connection.close()
+            raise
+
+    @staticmethod
+    def _last_words(connection: Connection, method: str) -> Response:
+        response = connection.receive(head_only=method == "HEAD")
+        response.headers["connection"] = "close"
+        return response
+
+    def _connection(self) -> Connection:
+        idle, self._idle = self._idle, None
+        if idle is not None:
+            if not _is_readable(idle.fileno()):
+                return idle
+            idle.close()  # readable without a request: the daemon has closed it
+        return Connection(self._connector(self.address), f"the daemon at {self.address.text}")
+
+    def _lower_version(self, response: Response) -> bool:
+        """Take over the version of an older daemon; False when the refusal has another reason."""
+        offered = response.headers.get("api-version", "")
+        if not offered or _version_key(offered) >= _version_key(self.version):
+            return False
+        self.version = offered
+        response.read_all()
+        self.recycle(response)
+        return True
+
+
+def error_for(status: int, body: bytes, reason: str) -> SampanError:
+    """Turn a refusal into the error class for its status; `{"message", "hint"}` gives the text."""
+    message, hint = "", ""
+    try:
+        document = fastjson.loads(body)
+    except InvalidArgument:
+        message = body.decode(errors="replace").strip()
+    else:
+        if isinstance(document, dict):
+            message, hint = str(document.get("message") or ""), str(document.get("hint") or "")
+    return _ERRORS.get(status, SampanError)(message or f"the daemon answered {status} {reason}", hint=hint)
+
+
+def _is_readable(fd: int) -> bool:
+    poller = select.poll()
+    poller.register(fd, select.POLLIN)
+    return bool(poller.poll(0))
+
+
+def _version_key(text: str) -> tuple[int, int]:
+    major, _, minor = text.partition(".")
+    return (int(major), int(minor)) if major.isdigit() and minor.isdigit() else (0, 0)
