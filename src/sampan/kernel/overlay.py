@@ -1,0 +1,193 @@
+"""Mounting overlayfs with any number of layers, on any kernel, without showing it to anybody.
+
+Three ways, tried in this order; the first that the kernel knows is remembered:
+
+1. `lowerdir+`, one fsconfig call a layer (Linux 6.7): no limit but the kernel's 500 layers.
+2. `lowerdir`, one fsconfig call: the whole list in 255 bytes, enough for a few layers.
+3. mount(2), whose options must fit one page. So a helper process with a mount namespace of its own gives
+   each layer a name of one to three characters in a tmpfs, mounts by these names, and takes a detached copy.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from sampan.kernel.constants import (
+    AT_FDCWD,
+    CLONE_FILES,
+    CLONE_NEWNS,
+    MOUNT_ATTR__ATIME,
+    MS_NODEV,
+    MS_NOSUID,
+    MS_PRIVATE,
+    MS_REC,
+    OPEN_TREE_CLONE,
+)
+from sampan.kernel.mountattrs import mount_setattr
+from sampan.kernel.mountcalls import fsconfig_create, fsconfig_set, fsmount, fsopen, mount, open_tree
+from sampan.kernel.namespaces import clone
+from sampan.kernel.process import wait_pidfd
+from sampan.kernel.syscall import fail
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import NoReturn
+
+_FSCONFIG_VALUE = 255  # fs/fsopen.c: strndup_user(_value, 256)
+_known = {"append": True}  # cleared once the kernel has refused lowerdir+
+
+
+def overlay_mount(
+    *,
+    lower: Sequence[str],
+    upper: str | None = None,
+    work: str | None = None,
+    options: Sequence[str] = (),
+    attr_flags: int = 0,
+) -> int:
+    """Return the descriptor of a detached overlay mount; `move_mount` attaches it, close drops it.
+
+    lower is ordered lowest layer first (the kernel wants the opposite). Without upper the mount is read-only.
+    options are "key" or "key=value" of overlayfs, such as "userxattr" or "metacopy=off"; attr_flags are
+    `MOUNT_ATTR_*`. On kernels before 6.7 long lists need a process with one thread (see `namespaces.clone`).
+
+    Raises:
+        OSError: errno and what the kernel says about it; filename is upper, or the highest layer.
+    """
+    if not lower:
+        raise fail(errno.EINVAL, "overlay without a lower directory", upper)
+    keys = _writable_keys(upper, work)
+    errors: list[OSError] = []
+    for attempt in _attempts(lower, keys):
+        try:
+            return attempt(lower, keys, tuple(options), attr_flags)
+        except OSError as exc:
+            errors.append(exc)
+            if exc.errno not in (errno.EINVAL, errno.ENOSYS):
+                break
+    name = upper or lower[-1]
+    raise OSError(
+        errors[-1].errno, f"overlay of {len(lower)} layers: {errors[-1].strerror}", name
+    ) from errors[-1]
+
+
+def _writable_keys(upper: str | None, work: str | None) -> tuple[tuple[str, str], ...]:
+    if upper is None and work is None:
+        return ()
+    if upper is None or work is None:
+        raise fail(errno.EINVAL, "overlay needs upper and work, or neither", upper or work)
+    return (("upperdir", upper), ("workdir", work))
+
+
+if TYPE_CHECKING:
+    Keys = tuple[tuple[str, str], ...]
+    Attempt = Callable[[Sequence[str], Keys, tuple[str, ...], int], int]
+
+
+def _attempts(lower: Sequence[str], keys: Keys) -> list[Attempt]:
+    attempts: list[Attempt] = [_by_appending] if _known["append"] else []
+    if len(_joined(lower)) <= _FSCONFIG_VALUE:
+        attempts.append(_by_one_string)
+    attempts.append(_by_mount)
+    return attempts
+
+
+def _joined(lower: Sequence[str]) -> str:
+    r"""Return the list as `lowerdir` takes it: top first, ":" and "\" escaped."""
+    return ":".join(path.replace("\\", "\\\\").replace(":", "\\:") for path in reversed(lower))
+
+
+def _by_appending(lower: Sequence[str], keys: Keys, options: tuple[str, ...], attr_flags: int) -> int:
+    context = fsopen("overlay")
+    try:
+        try:
+            for path in reversed(lower):
+                fsconfig_set(context, "lowerdir+", path)
+        except OSError as exc:
+            if exc.errno == errno.EINVAL and path == lower[-1]:
+                _known["append"] = False  # 6.5 and 6.6 refuse the key at once
+            raise
+        return _create(context, keys, options, attr_flags)
+    finally:
+        os.close(context)
+
+
+def _by_one_string(lower: Sequence[str], keys: Keys, options: tuple[str, ...], attr_flags: int) -> int:
+    context = fsopen("overlay")
+    try:
+        fsconfig_set(context, "lowerdir", _joined(lower))
+        descriptor = _create(context, keys, options, attr_flags)
+    finally:
+        os.close(context)
+    _known["append"] = False  # before 6.5 lowerdir+ is taken and refused only at the end
+    return descriptor
+
+
+def _create(context: int, keys: Keys, options: tuple[str, ...], attr_flags: int) -> int:
+    for key, value in keys:
+        fsconfig_set(context, key, value)
+    for option in options:
+        key, equals, value = option.partition("=")
+        fsconfig_set(context, key, value if equals else None)
+    fsconfig_create(context)
+    return fsmount(context, attr_flags)
+
+
+def _by_mount(lower: Sequence[str], keys: Keys, options: tuple[str, ...], attr_flags: int) -> int:
+    """Mount in a helper process, which shares only our table of descriptors and leaves the mount in it.
+
+    parent                          helper (own mount namespace, own working directory)
+    clone(FILES | NEWNS) ─────────▶ propagation off; tmpfs over /tmp-like place; links "0", "1", …
+    waits                           mount(2) by short names; open_tree(CLONE) → descriptor N
+    reads N from the pipe ◀──────── writes N, ends; its namespace and all mounts in it go
+    """
+    read_end, write_end = os.pipe2(os.O_CLOEXEC)
+    try:
+        pid, pidfd = clone(CLONE_FILES | CLONE_NEWNS)
+        if pid == 0:
+            _helper(write_end, lower, keys, options)
+        wait_pidfd(pidfd)
+        os.close(pidfd)
+        answer = os.read(read_end, 64)
+    finally:
+        os.close(read_end)
+        os.close(write_end)
+    number, descriptor = (int(field) for field in answer.split())
+    if number:
+        raise fail(number, "mount overlay", keys[0][1] if keys else lower[-1])
+    if attr_flags:
+        mount_setattr(descriptor, attr_set=attr_flags, attr_clr=MOUNT_ATTR__ATIME)
+    return descriptor
+
+
+def _helper(write_end: int, lower: Sequence[str], keys: Keys, options: tuple[str, ...]) -> NoReturn:
+    try:
+        number, descriptor = 0, _mount_by_short_names(lower, keys, options)
+    except OSError as exc:
+        number, descriptor = exc.errno or errno.EIO, -1
+    except BaseException:  # nothing may unwind past this frame in the child
+        number, descriptor = errno.EIO, -1
+    os.write(write_end, b"%d %d" % (number, descriptor))
+    os._exit(0)
+
+
+def _mount_by_short_names(lower: Sequence[str], keys: Keys, options: tuple[str, ...]) -> int:
+    """Cover one of the given directories (nobody else sees this namespace) and work from inside the cover."""
+    absolute = [os.path.abspath(path) for path in lower]
+    places = {key: os.path.abspath(path) for key, path in keys}
+    mount(None, "/", None, MS_REC | MS_PRIVATE)
+    # Descriptors are opened before the cover hides anything, the links lead to them.
+    mount("overlay-names", _COVER, "tmpfs", MS_NOSUID | MS_NODEV)
+    os.chdir(_COVER)
+    names = [format(number, "x") for number in range(len(absolute))]
+    for name, path in zip(names, absolute, strict=True):
+        os.symlink(path, name)
+    data = [f"lowerdir={':'.join(reversed(names))}"]
+    for key, path in places.items():
+        os.symlink(path, key)
+        data.append(f"{key}={key}")
+    os.mkdir("merged")
+    mount("overlay", "merged", "overlay", 0, ",".join([*data, *options]))
+    return open_tree(AT_FDCWD, "merged", OPEN_TREE_CLONE)
