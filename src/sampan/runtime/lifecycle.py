@@ -7,7 +7,7 @@ it fails; what is left after kill -9 of the caller is found and removed by `dele
 
 from __future__ import annotations
 
-from sampan.lean import record
+from sampan.runtime.requests import CreateRequest, ExecRequest, Plank, RootMount
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,75 +15,12 @@ if TYPE_CHECKING:
     from typing import Literal
 
     from sampan.fastjson import JsonValue
-    from sampan.spec.runtime import ConsoleSize, LinuxResources
-    from sampan.spec.runtime import Process as ProcessSpec
+    from sampan.spec.runtime import LinuxResources
 
     Status = Literal["creating", "created", "running", "paused", "stopped"]
 
 
-@record
-class RootMount:
-    """An overlay as root file system: the parent makes it detached, the child moves it onto `root.path`.
-
-    Nothing of it shows on the host. lower is lowest first. upper and work are "" for a read-only overlay.
-    """
-
-    lower: tuple[str, ...]
-    upper: str
-    work: str
-
-
-@record
-class CreateRequest:
-    """One container to create from a bundle.
-
-    stdio: the three descriptors the program gets as 0, 1, 2 (not used for the program with a terminal).
-    console_socket: a connected unix stream socket that is sent the terminal's master; -1: Container has it.
-    keep_fds: descriptors the program gets as 3, 4, … in this order.
-    pivot: False uses a moved mount and chroot where pivot_root cannot work (root on a ramdisk).
-    keyring: False leaves the caller's session keyring.
-    report: a list that gets one `Plank` for each thing done, in order; None costs nothing.
-    console_size wins over process.consoleSize.
-    """
-
-    id: str
-    bundle: str
-    state_root: str
-    stdio: tuple[int, int, int] = (0, 1, 2)
-    console_socket: int = -1
-    keep_fds: tuple[int, ...] = ()
-    root_mount: RootMount | None = None
-    pivot: bool = True
-    keyring: bool = True
-    report: list[Plank] | None = None
-    console_size: ConsoleSize | None = None
-    pid_file: str = ""
-    systemd_cgroup: bool = False
-
-
-@record
-class ExecRequest:
-    """One more process for a running container; cgroup is a path below the container's own."""
-
-    id: str
-    state_root: str
-    process: ProcessSpec
-    stdio: tuple[int, int, int] = (0, 1, 2)
-    console_socket: int = -1
-    keep_fds: tuple[int, ...] = ()
-    cgroup: str = ""
-    report: list[Plank] | None = None
-    ignore_paused: bool = False
-    pid_file: str = ""
-
-
-@record
-class Plank:
-    """One line of `sampan explain`: plank is `sees`, `may`, `is` or `process`."""
-
-    plank: str
-    text: str
-    microseconds: int
+__all__ = ["Container", "CreateRequest", "ExecRequest", "Plank", "Process", "RootMount", "State"]
 
 
 class Container:
@@ -223,5 +160,5 @@ def container_processes(state_root: str, id: str) -> Sequence[int]:
 
 
 def container_stats(state_root: str, id: str) -> dict[str, JsonValue]:
-    """Return the cgroup's usage, the shape of `data` in runc's `events --stats`. Raises NotFound, Conflict."""
+    """Return the cgroup's usage, shaped as `data` in runc's `events --stats`. Raises NotFound, Conflict."""
     raise NotImplementedError

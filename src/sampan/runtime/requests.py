@@ -1,0 +1,83 @@
+"""What callers ask of the runtime, as records. Lean."""
+
+from __future__ import annotations
+
+from sampan.lean import record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sampan.spec.runtime import ConsoleSize
+    from sampan.spec.runtime import Process as ProcessSpec
+
+
+@record
+class RootMount:
+    """An overlay as root file system: the parent makes it detached, the child moves it into its own root.
+
+    Nothing of it shows on the host. lower is lowest first. upper and work are "" for a read-only overlay.
+    """
+
+    lower: tuple[str, ...]
+    upper: str
+    work: str
+
+
+@record
+class Plank:
+    """One line of `sampan explain`: plank is `sees`, `may`, `is` or `process`."""
+
+    plank: str
+    text: str
+    microseconds: int
+
+
+@record
+class CreateRequest:
+    """One container to create from a bundle.
+
+    stdio: the three descriptors the program gets as 0, 1, 2 (not used for a program with a terminal).
+    console_socket: a connected unix stream socket that is sent the terminal's master; -1: Container has it.
+    console_size wins over process.consoleSize.
+    keep_fds: descriptors the program gets as 3, 4, … in this order.
+    pivot: False uses chroot where pivot_root cannot work (root on a ramdisk).
+    keyring: False leaves the caller's session keyring.
+    die_with_parent: init gets SIGKILL when the thread that created it ends, for as long as it lives.
+    report: a list that gets one Plank for each thing done, in order; None costs nothing.
+    pid_file: a path to write the pid to, "" for none. cgroup_driver: of `kernel.cgroups.open_manager`.
+    """
+
+    id: str
+    bundle: str
+    state_root: str
+    stdio: tuple[int, int, int] = (0, 1, 2)
+    console_socket: int = -1
+    console_size: ConsoleSize | None = None
+    keep_fds: tuple[int, ...] = ()
+    root_mount: RootMount | None = None
+    pivot: bool = True
+    keyring: bool = True
+    die_with_parent: bool = False
+    report: list[Plank] | None = None
+    pid_file: str = ""
+    cgroup_driver: str = "cgroupfs"
+
+
+@record
+class ExecRequest:
+    """One more process for a running container.
+
+    cgroup is a path below the container's own cgroup, "" for that itself. The others are as of CreateRequest;
+    the process's consoleSize is the size of its terminal.
+    """
+
+    id: str
+    state_root: str
+    process: ProcessSpec
+    stdio: tuple[int, int, int] = (0, 1, 2)
+    console_socket: int = -1
+    keep_fds: tuple[int, ...] = ()
+    cgroup: str = ""
+    ignore_paused: bool = False
+    die_with_parent: bool = False
+    report: list[Plank] | None = None
+    pid_file: str = ""
