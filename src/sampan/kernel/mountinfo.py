@@ -24,7 +24,7 @@ class MountInfo:
 
 
 def read_mountinfo(pid: int | str = "self") -> list[MountInfo]:
-    """Return the mounts in the mount namespace of a process, in the order of the kernel: by the time of mounting.
+    """Return the mounts in the mount namespace of a process, oldest first.
 
     Raises:
         OSError: the process is gone, or /proc is not there.

@@ -62,11 +62,15 @@ def overlay_mount(
     errors: list[OSError] = []
     for attempt in _attempts(lower, keys):
         try:
-            return attempt(lower, keys, tuple(options), attr_flags)
+            descriptor = attempt(lower, keys, tuple(options), attr_flags)
         except OSError as exc:
             errors.append(exc)
             if exc.errno not in (errno.EINVAL, errno.ENOSYS):
                 break
+        else:
+            # Kernels before 6.7 answer EINVAL, some to the key, some only at the end, as to a wrong option.
+            _known["append"] = attempt is _by_appending
+            return descriptor
     name = upper or lower[-1]
     raise OSError(
         errors[-1].errno, f"overlay of {len(lower)} layers: {errors[-1].strerror}", name
@@ -102,13 +106,8 @@ def _joined(lower: Sequence[str]) -> str:
 def _by_appending(lower: Sequence[str], keys: Keys, options: tuple[str, ...], attr_flags: int) -> int:
     context = fsopen("overlay")
     try:
-        try:
-            for path in reversed(lower):
-                fsconfig_set(context, "lowerdir+", path)
-        except OSError as exc:
-            if exc.errno == errno.EINVAL and path == lower[-1]:
-                _known["append"] = False  # 6.5 and 6.6 refuse the key at once
-            raise
+        for path in reversed(lower):
+            fsconfig_set(context, "lowerdir+", path)
         return _create(context, keys, options, attr_flags)
     finally:
         os.close(context)
@@ -118,11 +117,9 @@ def _by_one_string(lower: Sequence[str], keys: Keys, options: tuple[str, ...], a
     context = fsopen("overlay")
     try:
         fsconfig_set(context, "lowerdir", _joined(lower))
-        descriptor = _create(context, keys, options, attr_flags)
+        return _create(context, keys, options, attr_flags)
     finally:
         os.close(context)
-    _known["append"] = False  # before 6.5 lowerdir+ is taken and refused only at the end
-    return descriptor
 
 
 def _create(context: int, keys: Keys, options: tuple[str, ...], attr_flags: int) -> int:
@@ -139,8 +136,8 @@ def _by_mount(lower: Sequence[str], keys: Keys, options: tuple[str, ...], attr_f
     """Mount in a helper process, which shares only our table of descriptors and leaves the mount in it.
 
     parent                          helper (own mount namespace, own working directory)
-    clone(FILES | NEWNS) ─────────▶ propagation off; tmpfs over /tmp-like place; links "0", "1", …
-    waits                           mount(2) by short names; open_tree(CLONE) → descriptor N
+    clone(FILES | NEWNS) ─────────▶ propagation off; tmpfs over /proc; in it links "0", "1", …
+    waits                           mount(2) by these names; open_tree(CLONE) → descriptor N
     reads N from the pipe ◀──────── writes N, ends; its namespace and all mounts in it go
     """
     read_end, write_end = os.pipe2(os.O_CLOEXEC)
@@ -150,11 +147,11 @@ def _by_mount(lower: Sequence[str], keys: Keys, options: tuple[str, ...], attr_f
             _helper(write_end, lower, keys, options)
         wait_pidfd(pidfd)
         os.close(pidfd)
-        answer = os.read(read_end, 64)
+        os.set_blocking(read_end, False)  # no end of file if the helper was killed: we hold the other end too
+        number, descriptor = (int(field) for field in os.read(read_end, 64).split())
     finally:
         os.close(read_end)
         os.close(write_end)
-    number, descriptor = (int(field) for field in answer.split())
     if number:
         raise fail(number, "mount overlay", keys[0][1] if keys else lower[-1])
     if attr_flags:
@@ -174,17 +171,16 @@ def _helper(write_end: int, lower: Sequence[str], keys: Keys, options: tuple[str
 
 
 def _mount_by_short_names(lower: Sequence[str], keys: Keys, options: tuple[str, ...]) -> int:
-    """Cover one of the given directories (nobody else sees this namespace) and work from inside the cover."""
-    absolute = [os.path.abspath(path) for path in lower]
-    places = {key: os.path.abspath(path) for key, path in keys}
+    """Mount from inside a tmpfs that covers /proc: it exists everywhere and holds no layers."""
+    layers = [os.path.realpath(path) for path in reversed(lower)]
+    places = {key: os.path.realpath(path) for key, path in keys}
     mount(None, "/", None, MS_REC | MS_PRIVATE)
-    # Descriptors are opened before the cover hides anything, the links lead to them.
-    mount("overlay-names", _COVER, "tmpfs", MS_NOSUID | MS_NODEV)
-    os.chdir(_COVER)
-    names = [format(number, "x") for number in range(len(absolute))]
-    for name, path in zip(names, absolute, strict=True):
+    mount("overlay-names", "/proc", "tmpfs", MS_NOSUID | MS_NODEV)
+    os.chdir("/proc")
+    names = [format(number, "x") for number in range(len(layers))]
+    for name, path in zip(names, layers, strict=True):
         os.symlink(path, name)
-    data = [f"lowerdir={':'.join(reversed(names))}"]
+    data = [f"lowerdir={':'.join(names)}"]
     for key, path in places.items():
         os.symlink(path, key)
         data.append(f"{key}={key}")

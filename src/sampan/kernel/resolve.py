@@ -95,7 +95,7 @@ def mkdir_in_root(root_fd: int, unsafe_path: StrPath, mode: int = 0o755) -> int:
 def touch_in_root(root_fd: int, unsafe_path: StrPath, mode: int = 0o644) -> int:
     """Make an empty file, and the directories above it, where missing; return an O_PATH descriptor of it.
 
-    What is there already stays as it is, whatever its kind; links are followed in the root. The umask applies.
+    What is there already stays as it is, whatever its kind; links are followed in the root; umask applies.
 
     Raises:
         OSError: EISDIR, it is a directory; ENOTDIR, something above it is not.
