@@ -1,0 +1,128 @@
+"""Namespaces: which are the container's own, which the host's, which another container's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from sampan.engine.bundle.plan import BundlePlan, Document
+from sampan.errors import InvalidArgument, Unsupported
+from sampan.spec import docker
+
+Share = Literal["own", "host", "container"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sharing:
+    """One namespace mode: whose it is; container: the reference of another container, as written."""
+
+    share: Share
+    container: str = ""
+
+
+def parse_network_mode(mode: str) -> Sharing:
+    """Read HostConfig.NetworkMode: "", default, none, host, container:NAME.
+
+    Raises:
+        Unsupported: any other network.
+    """
+    if mode in ("", "default", "none", "private"):
+        return Sharing(share="own")
+    if mode == "host":
+        return Sharing(share="host")
+    if mode.startswith("container:"):
+        return _parse_container(mode, field="NetworkMode")
+    raise Unsupported(
+        f"not supported yet: NetworkMode {mode!r}",
+        hint="use none, host or container:NAME until networks come",
+    )
+
+
+def parse_pid_mode(mode: str) -> Sharing:
+    """Read HostConfig.PidMode: "", private, host, container:NAME.
+
+    Raises:
+        InvalidArgument: another mode.
+    """
+    if mode in ("", "private"):
+        return Sharing(share="own")
+    if mode == "host":
+        return Sharing(share="host")
+    if mode.startswith("container:"):
+        return _parse_container(mode, field="PidMode")
+    raise InvalidArgument(f"invalid PID mode: {mode}")
+
+
+def parse_ipc_mode(mode: str) -> Literal["private", "none", "host"]:
+    """Read HostConfig.IpcMode.
+
+    Raises:
+        InvalidArgument: another mode.
+        Unsupported: sharing with other containers.
+    """
+    match mode:
+        case "" | "private":
+            return "private"
+        case "none":
+            return "none"
+        case "host":
+            return "host"
+    if mode == "shareable" or mode.startswith("container:"):
+        raise Unsupported(f"not supported yet: IpcMode {mode!r}")
+    raise InvalidArgument(f"invalid IPC mode: {mode}")
+
+
+def parse_host_flag(mode: str, *, field: str) -> bool:
+    """Read UTSMode: "" or host; return whether the host's namespace is used.
+
+    Raises:
+        InvalidArgument: another mode.
+    """
+    if mode not in ("", "private", "host"):
+        raise InvalidArgument(f"invalid {field}: {mode}")
+    return mode == "host"
+
+
+def parse_cgroupns_mode(host: docker.HostConfig, *, cgroup_version: int) -> bool:
+    """Return whether the container gets a cgroup namespace of its own: on v2 by default, on v1 not.
+
+    On v1 programs read their own id from /proc/self/cgroup, so Docker shows it; privileged containers
+    share the host's on v1 only.
+
+    Raises:
+        InvalidArgument: another mode.
+    """
+    match host.CgroupnsMode:
+        case "":
+            return cgroup_version == 2 and not host.Privileged
+        case "private" | "host" as mode:
+            return mode == "private"
+    raise InvalidArgument(f"invalid cgroup namespace mode: {host.CgroupnsMode}")
+
+
+def make_namespaces(plan: BundlePlan) -> list[Document]:
+    """Return `linux.namespaces` of config.json, joining by the path of a live process."""
+    host = plan.host
+    result: list[Document] = [{"type": "mount"}]
+    if plan.joins.network_pid is not None:
+        result.append({"type": "network", "path": f"/proc/{plan.joins.network_pid}/ns/net"})
+    elif parse_network_mode(host.NetworkMode).share == "own":
+        result.append({"type": "network"})
+    if plan.joins.pid_pid is not None:
+        result.append({"type": "pid", "path": f"/proc/{plan.joins.pid_pid}/ns/pid"})
+    elif parse_pid_mode(host.PidMode).share == "own":
+        result.append({"type": "pid"})
+    if not parse_host_flag(host.UTSMode, field="UTS mode"):
+        result.append({"type": "uts"})
+    if parse_ipc_mode(host.IpcMode) != "host":
+        result.append({"type": "ipc"})
+    if parse_cgroupns_mode(host, cgroup_version=plan.machine.cgroup_version):
+        result.append({"type": "cgroup"})
+    return result
+
+
+def _parse_container(mode: str, *, field: str) -> Sharing:
+    name = mode.removeprefix("container:")
+    if not name:
+        raise InvalidArgument(f"invalid {field} {mode!r}: write container:NAME")
+    return Sharing(share="container", container=name)

@@ -1,0 +1,64 @@
+"""The inputs of a bundle, all known beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sampan.engine.machine import Machine
+from sampan.engine.users import User
+from sampan.spec import docker
+
+Document = dict[str, object]  # one JSON object of config.json
+Warn = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceNode:
+    """One device node to make: kind `c` or `b`; access of the letters rwm, "" for no rule of its own."""
+
+    path: str
+    kind: str
+    major: int
+    minor: int
+    mode: int
+    uid: int
+    gid: int
+    access: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostFiles:
+    """Paths on the host of the three files that are bound over the image's."""
+
+    hostname: str
+    hosts: str
+    resolv_conf: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Joins:
+    """Init processes (pids on the host) whose namespaces are joined; None: a namespace of one's own."""
+
+    network_pid: int | None = None
+    pid_pid: int | None = None
+    network_is_host: bool = False
+    pid_is_host: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BundlePlan:
+    """What config.json is made of. config is merged with the image's; host is as the client sent it."""
+
+    id: str
+    config: docker.Config
+    host: docker.HostConfig
+    machine: Machine
+    user: User
+    files: HostFiles
+    devices: tuple[DeviceNode, ...] = ()
+    joins: Joins = Joins()
+    cgroup_parent: str
+    pids_limit: int
+    shm_size_bytes: int
+    no_new_privileges: bool = False

@@ -1,0 +1,48 @@
+"""A container as it is remembered."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct, field
+
+from sampan.spec import docker
+
+Status = Literal["created", "running", "paused", "restarting", "removing", "exited", "dead"]
+
+
+class State(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a container is doing. Times in ns since 1970, 0: never.
+
+    pid and start_ticks name its first process. exit_code as Docker counts it: 128 + signal; error: why a start failed.
+    """
+
+    status: Status = "created"
+    pid: int = 0
+    start_ticks: int = 0
+    exit_code: int = 0
+    error: str = ""
+    oom_killed: bool = False
+    started_at_ns: int = 0
+    finished_at_ns: int = 0
+
+
+class Record(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A container: the request as it was checked, merged with its image, and its state.
+
+    image: as the client wrote it. volumes: paths of the image's VOLUMEs. runtime: name of the OCI runtime.
+    """
+
+    id: str
+    name: str
+    created_ns: int
+    image_id: str
+    image: str
+    config: docker.Config
+    host: docker.HostConfig
+    network: docker.NetworkingConfig = field(default_factory=docker.NetworkingConfig)
+    runtime: str
+    log_path: str = ""
+    log_max_size: int = 0
+    log_max_files: int = 0
+    state: State = State()

@@ -1,0 +1,258 @@
+"""What a client may ask for at create: every field is honoured, neutral, or refused by name.
+
+docs/engine.md has the table. Checks that belong to the translation (limits, mounts, capabilities, …) are
+made there (`bundle`), which runs at create too; here is what is left: fields that this version does not
+know yet, and the merge with the image.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from typing import Final
+
+import msgspec
+
+from sampan.engine.bundle.plan import Warn
+from sampan.engine.bundle.process import check_environment, check_workdir, merge_environment
+from sampan.engine.hostfiles import check_nameserver, check_resolver_word, parse_extra_host
+from sampan.engine.machine import GO_ARCH
+from sampan.engine.signals import parse_signal
+from sampan.errors import InvalidArgument, NotFound, Unsupported
+from sampan.spec import docker
+from sampan.spec.image import ImageConfig
+
+_MAX_HOSTNAME: Final = 64  # HOST_NAME_MAX (limits.h)
+_LOG_DRIVERS: Final = ("", "json-file", "none")
+_LOG_OPTIONS: Final = frozenset({"max-size", "max-file", "mode"})
+_SIZE_UNITS: Final = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+
+
+def check_request(request: docker.ContainerCreate) -> None:
+    """Refuse what is wrong in itself or not there yet, before anything is looked up.
+
+    Raises:
+        InvalidArgument: a wrong value.
+        Unsupported: `not supported yet: FIELD …`.
+    """
+    _check_config(request)
+    _check_host(request.HostConfig)
+    _check_networking(request.NetworkingConfig, request.HostConfig.NetworkMode)
+
+
+def _not_yet(field: str, value: object = "", *, hint: str = "") -> Unsupported:
+    shown = f" {value!r}" if value else ""
+    return Unsupported(f"not supported yet: {field}{shown}", hint=hint)
+
+
+def _check_config(config: docker.Config) -> None:
+    check_environment(config.Env)
+    check_workdir(config.WorkingDir)
+    _check_hostname(config.Hostname, "hostname")
+    _check_hostname(config.Domainname, "domainname")
+    if config.StopSignal:
+        parse_signal(config.StopSignal)
+    if config.StopTimeout is not None and config.StopTimeout < -1:
+        raise InvalidArgument(f"invalid StopTimeout {config.StopTimeout}: -1 waits for ever")
+    for key, value in config.Labels.items():
+        if not key or "\0" in key + value:
+            raise InvalidArgument(f"invalid label {key!r}")
+    if config.Healthcheck is not None and config.Healthcheck.Test not in ([], ["NONE"]):
+        raise _not_yet("Healthcheck", hint="run with --no-healthcheck")
+    if config.Volumes:
+        raise _not_yet("anonymous volume", next(iter(config.Volumes)), hint="bind a folder: /folder:/target")
+    if config.MacAddress:
+        raise _not_yet("MacAddress", config.MacAddress)
+    if config.OnBuild:
+        raise InvalidArgument("OnBuild belongs to images, not to containers")
+    for port in config.ExposedPorts:
+        _check_port(port)
+
+
+def _check_hostname(name: str, what: str) -> None:
+    if len(name) > _MAX_HOSTNAME or not (name.isprintable() and " " not in name):
+        raise InvalidArgument(f"invalid {what} {name!r}: at most {_MAX_HOSTNAME} characters, no spaces")
+
+
+def _check_port(text: str) -> None:
+    number, _, protocol = text.partition("/")
+    first, dash, last = number.partition("-")
+    numbers = (first, last) if dash else (first,)
+    valid = all(
+        part.isascii() and part.isdigit() and len(part) <= 5 and int(part) <= 65535 for part in numbers
+    )
+    if not valid or protocol not in ("", "tcp", "udp", "sctp"):
+        raise InvalidArgument(f"invalid port specification: {text!r}")
+
+
+def _check_host(host: docker.HostConfig) -> None:
+    _refuse_not_yet(host)
+    _check_log(host.LogConfig)
+    if host.OomScoreAdj < -1000 or host.OomScoreAdj > 1000:
+        raise InvalidArgument(f"Invalid value {host.OomScoreAdj}, range for oom score adj is [-1000, 1000]")
+    if host.ShmSize < 0:
+        raise InvalidArgument("SHM size can not be less than 0")
+    if host.AutoRemove and host.RestartPolicy.Name not in ("", "no"):
+        raise InvalidArgument("can't create 'AutoRemove' container with restart policy")
+    if host.Isolation not in ("", "default"):
+        raise InvalidArgument(f"invalid isolation {host.Isolation!r}: Linux has only default")
+    if "/../" in f"/{host.CgroupParent}/" or not host.CgroupParent.isprintable():
+        raise InvalidArgument(f"invalid CgroupParent {host.CgroupParent!r}: must not climb")
+    for entry in host.ExtraHosts:
+        parse_extra_host(entry)
+    for server in host.Dns:
+        check_nameserver(server)
+    for field in ("DnsSearch", "DnsOptions"):
+        for word in getattr(host, field):
+            check_resolver_word(word, field=field)
+    if len(host.ConsoleSize) != 2 or not all(0 <= size <= 65535 for size in host.ConsoleSize):
+        raise InvalidArgument(f"invalid ConsoleSize {host.ConsoleSize}: two numbers, height and width")
+
+
+def _refuse_not_yet(host: docker.HostConfig) -> None:
+    """Refuse fields whose time has not come, unless they hold what every client sends."""
+    if host.PortBindings:
+        raise _not_yet(
+            "PortBindings", next(iter(host.PortBindings)), hint="use --network host until ports come"
+        )
+    if host.DeviceRequests:
+        request = host.DeviceRequests[0]
+        wanted = "[" + " ".join(f"[{' '.join(names)}]" for names in request.Capabilities) + "]"
+        raise InvalidArgument(
+            f'could not select device driver "{request.Driver}" with capabilities: {wanted}'
+        )
+    if host.RestartPolicy.Name not in ("", "no"):
+        raise _not_yet("RestartPolicy", host.RestartPolicy.Name)
+    for field, neutral in (
+        ("VolumeDriver", ("", "local")),
+        ("VolumesFrom", ([],)),
+        ("Links", ([],)),
+        ("PublishAllPorts", (False,)),
+        ("StorageOpt", ({},)),
+        ("UsernsMode", ("", "host")),
+        ("Cgroup", ("",)),
+        ("CpuCount", (0,)),
+        ("CpuPercent", (0,)),
+        ("IOMaximumIOps", (0,)),
+        ("IOMaximumBandwidth", (0,)),
+    ):
+        value = getattr(host, field)
+        if value not in neutral:
+            raise _not_yet(field, value)
+
+
+def _check_log(log: docker.LogConfig) -> None:
+    if log.Type not in _LOG_DRIVERS:
+        raise Unsupported(f"not supported yet: log driver {log.Type!r}", hint="json-file and none are there")
+    unknown = set(log.Config) - _LOG_OPTIONS
+    if unknown or (log.Type == "none" and log.Config):
+        raise InvalidArgument(
+            f"unknown log opt '{min(unknown or log.Config)}' for {log.Type or 'json-file'} log driver"
+        )
+    if log.Config.get("mode", "blocking") != "blocking":
+        raise _not_yet("log mode", log.Config["mode"])
+    log_limits(log, max_size_bytes=0, max_files=1)
+
+
+def log_limits(log: docker.LogConfig, *, max_size_bytes: int, max_files: int) -> tuple[int, int]:
+    """Return size in bytes (0: never rotated) and number of files; the arguments are the defaults.
+
+    Raises:
+        InvalidArgument: a value has another form.
+    """
+    size_text, files_text = log.Config.get("max-size"), log.Config.get("max-file")
+    if size_text is not None:
+        max_size_bytes = 0 if size_text == "-1" else _parse_size(size_text)
+    if files_text is not None:
+        if not (files_text.isascii() and files_text.isdigit() and 1 <= int(files_text[:5]) <= 1000):
+            raise InvalidArgument(f"invalid log opt max-file {files_text!r}: a number from 1 to 1000")
+        max_files = int(files_text)
+    return max_size_bytes, max_files
+
+
+def _parse_size(text: str) -> int:
+    digits = text.lower().removesuffix("b") if text.lower()[-2:-1] in "kmg" else text.lower()
+    number = digits.rstrip("bkmg")
+    unit = _SIZE_UNITS.get(digits[len(number) :])
+    if unit is None or not (number.isascii() and number.isdigit()) or not 0 < int(number[:16]):
+        raise InvalidArgument(f"invalid log opt max-size {text!r}: write for example 10m")
+    return int(number[:16]) * unit
+
+
+def _check_networking(networking: docker.NetworkingConfig, mode: str) -> None:
+    """Accept the endpoint that the docker CLI always sends for the network of NetworkMode, empty."""
+    for name, endpoint in networking.EndpointsConfig.items():
+        if name not in (mode or "default", "default"):
+            raise _not_yet("NetworkingConfig of network", name)
+        if not _is_neutral(endpoint):
+            raise _not_yet("NetworkingConfig of network", name)
+
+
+def _is_neutral(endpoint: docker.EndpointSettings) -> bool:
+    """Tell whether an endpoint asks for nothing: Go clients send empty lists for null ones."""
+    return all(
+        not value or (isinstance(value, docker.EndpointIPAMConfig) and value == docker.EndpointIPAMConfig())
+        for value in msgspec.structs.asdict(endpoint).values()
+    )
+
+
+def check_platform(platform: str, image: ImageConfig, *, arch: str, image_name: str) -> None:
+    """Refuse another platform than this machine's.
+
+    Raises:
+        NotFound: the image is for another platform than was asked for.
+        InvalidArgument: platform has another form.
+        Unsupported: this machine cannot run the image.
+    """
+    found = str(image.platform)
+    if platform:
+        parts = platform.lower().split("/")
+        if not 1 <= len(parts) <= 3 or not all(parts):
+            raise InvalidArgument(f'"{platform}": invalid platform, write os/architecture[/variant]')
+        wanted = _normalise_platform(parts)
+        if wanted != (image.os or "linux", image.architecture):
+            raise NotFound(
+                f"image with reference {image_name} was found but does not match the specified platform: "
+                f"wanted {platform}, actual: {found}"
+            )
+    if image.os not in ("", "linux") or image.architecture not in ("", arch):
+        raise Unsupported(f"cannot run image {image_name} of platform {found} on linux/{arch}")
+
+
+def _normalise_platform(parts: list[str]) -> tuple[str, str]:
+    names = {**GO_ARCH, "x86-64": "amd64"}
+    if len(parts) == 1:
+        return ("linux", names.get(parts[0], parts[0])) if parts[0] != "linux" else ("linux", "")
+    return parts[0], names.get(parts[1], parts[1])
+
+
+def merge_image(config: docker.Config, defaults: docker.ImageConfig, warn: Warn) -> docker.Config:
+    """Fill what the client left open from the image, by Docker's rules (moby, runconfig merge).
+
+    A client that gives an entrypoint drops the image's command too.
+    """
+    if defaults.Healthcheck is not None and defaults.Healthcheck.Test not in ([], ["NONE"]):
+        if config.Healthcheck is None:
+            warn("health checks are not supported yet: the image's HEALTHCHECK is not run")
+    entrypoint, command = config.Entrypoint, config.Cmd
+    if entrypoint is None:
+        entrypoint = defaults.Entrypoint
+        if not command:
+            command = defaults.Cmd
+    environment = merge_environment(defaults.Env or (), config.Env)
+    return msgspec.structs.replace(
+        config,
+        User=config.User or defaults.User,
+        Entrypoint=entrypoint,
+        Cmd=command,
+        Env=environment,
+        WorkingDir=_workdir(config.WorkingDir or defaults.WorkingDir),
+        ExposedPorts={**(defaults.ExposedPorts or {}), **config.ExposedPorts},
+        Volumes=dict(defaults.Volumes or {}),
+        Labels={**(defaults.Labels or {}), **config.Labels},
+        StopSignal=config.StopSignal or defaults.StopSignal,
+        Shell=config.Shell or defaults.Shell,
+    )
+
+
+def _workdir(path: str) -> str:
+    return posixpath.normpath("/" + path.lstrip("/")) if path else ""
