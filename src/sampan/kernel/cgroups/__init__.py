@@ -18,13 +18,22 @@ A process gets into a cgroup without waiting for the kernel's 8 ms migration loc
 
 from __future__ import annotations
 
+from sampan.errors import InvalidArgument, Unsupported
+from sampan.kernel.cgroups.directory import clean_path
 from sampan.kernel.cgroups.hierarchy import Hierarchy, Tree, detect
+from sampan.kernel.cgroups.place import find_place, known_place
+from sampan.kernel.cgroups.unified import UnifiedPart
+from sampan.kernel.cgroups.v1 import V1Manager
+from sampan.kernel.cgroups.v2 import V2Manager
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from sampan.kernel.cgroups.manager import CgroupManager, Stats
+    from collections.abc import Mapping
 
-__all__ = ["CgroupManager", "Hierarchy", "Stats", "Tree", "detect", "open_manager"]  # noqa: F822 -- two are types only
+    from sampan.kernel.cgroups.manager import CgroupManager as CgroupManager
+    from sampan.kernel.cgroups.manager import Stats as Stats
+
+__all__ = ["Hierarchy", "Tree", "detect", "open_manager", "reopen_manager"]
 
 
 def open_manager(hierarchy: Hierarchy, path: str, driver: str = "cgroupfs") -> CgroupManager:
@@ -37,4 +46,37 @@ def open_manager(hierarchy: Hierarchy, path: str, driver: str = "cgroupfs") -> C
         InvalidArgument: path has `..`, a NUL or newline, or is the root itself; driver is not "cgroupfs".
         Unsupported: this machine has no cgroup file system mounted.
     """
-    raise NotImplementedError
+    if driver != "cgroupfs":
+        raise InvalidArgument(f"cgroup driver {driver!r} is not known", hint="the one there is: cgroupfs")
+    clean = clean_path(path)
+    if hierarchy.v2 is not None and hierarchy.kind == "v2":
+        return V2Manager(find_place(hierarchy.v2, clean, beside=True))
+    if not hierarchy.v1:
+        raise Unsupported("no cgroup file system is mounted", hint="mount -t cgroup2 none /sys/fs/cgroup")
+    places = [find_place(tree, clean, beside=False) for tree in hierarchy.v1]
+    beside = None if hierarchy.v2 is None else UnifiedPart(find_place(hierarchy.v2, clean, beside=True))
+    return V1Manager(places, beside)
+
+
+def reopen_manager(hierarchy: Hierarchy, paths: Mapping[str, str]) -> CgroupManager:
+    """Return the manager of a cgroup made earlier, perhaps by a program that sat in another cgroup.
+
+    paths are what its `CgroupManager.paths` gave; trees that are no longer there are left out.
+
+    Raises:
+        InvalidArgument: a path is not below the mount point of its tree.
+        Unsupported: none of the trees is there.
+    """
+    unified = None
+    if hierarchy.v2 is not None and "" in paths:
+        unified = known_place(hierarchy.v2, paths[""])
+    if hierarchy.kind == "v2" and unified is not None:
+        return V2Manager(unified)
+    places = [
+        known_place(tree, paths[",".join(tree.controllers)])
+        for tree in hierarchy.v1
+        if ",".join(tree.controllers) in paths
+    ]
+    if not places:
+        raise Unsupported("the cgroup trees this container was made in are not mounted")
+    return V1Manager(places, None if unified is None else UnifiedPart(unified))

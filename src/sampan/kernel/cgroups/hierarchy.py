@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     Kind = Literal["none", "v1", "hybrid", "v2"]
 
-# Options of a v1 mount's superblock that are no controllers (cgroup1_show_options in kernel/cgroup/cgroup-v1.c).
+# What a v1 superblock shows besides controllers (kernel/cgroup/cgroup-v1.c, cgroup1_show_options).
 _FLAGS = frozenset(
     ("rw", "ro", "clone_children", "xattr", "noprefix", "cpuset_v2_mode", "favordynmods", "none")
 )
@@ -95,7 +95,7 @@ def _read(path: str) -> str:
 
 
 def _parse_own(text: str) -> dict[str, str]:
-    """Return the caller's cgroup keyed by each controller, `name=…`, or "" for v2 (cgroups(7), /proc/pid/cgroup)."""
+    """Return the caller's cgroup keyed by each controller, `name=…`, or "" for v2. Source: cgroups(7)."""
     own: dict[str, str] = {}
     for line in text.splitlines():
         _, controllers, path = line.split(":", 2)

@@ -15,9 +15,8 @@ if TYPE_CHECKING:
     class CgroupManager(Protocol):
         """One container's cgroup, in every tree of the machine that has to do with it.
 
-        Values that the caller asked for and the kernel refuses raise `InvalidArgument`; a controller that this
-        machine lacks raises `Unsupported`; both name the field of the OCI document. Other failures are OSError
-        with the cgroup file in it.
+        A value that the kernel refuses raises `InvalidArgument`, a controller that this machine lacks
+        `Unsupported`; both name the field of the OCI document. Other failures are OSError, naming the file.
         """
 
         def create(self) -> None:
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
             """Write every limit of resources except device rules; absent ones keep what is there."""
 
         def apply_devices(self, rules: Sequence[LinuxDeviceCgroup]) -> None:
-            """Replace the device rules: everything is denied, then rules are read in order, the last match wins."""
+            """Replace the device rules: rules are read in order, the last match wins, without one: denied."""
 
         def freeze(self) -> None:
             """Stop all processes and return once they have stopped."""
@@ -57,7 +56,7 @@ if TYPE_CHECKING:
             """Send SIGKILL to every process inside and return once none is left (zombies aside)."""
 
         def pids(self, recursive: bool = True) -> list[int]:
-            """Return the processes inside, as this pid namespace numbers them, in order; empty if it is gone."""
+            """Return the processes inside, as this pid namespace numbers them; none if it is gone."""
 
         def stats(self) -> Stats:
             """Return usage in the shape of `data` in runc's `events --stats`."""
