@@ -1,0 +1,123 @@
+"""The HTTP side of sampand: gate, router, error translation. Routes are added by the `routes_*` modules."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import traceback
+from typing import Final
+
+from aiohttp import web
+
+from sampan import log
+from sampan.daemon import (
+    routes_containers,
+    routes_execs,
+    routes_images,
+    routes_networks,
+    routes_sampan,
+    routes_streams,
+    routes_system,
+    routes_unsupported,
+)
+from sampan.daemon.call import Call
+from sampan.daemon.failures import error_response, status_of
+from sampan.daemon.gate import check_origin, check_version, decode_path
+from sampan.daemon.hangups import HangupWatch
+from sampan.daemon.headers import add_common
+from sampan.daemon.routes_sampan import Control
+from sampan.daemon.routing import Router, split_version
+from sampan.daemon.takeover import CLOSES
+from sampan.daemon.workers import Workers
+from sampan.engine.engine import Engine
+from sampan.errors import NotFound, SampanError
+
+_MAX_LINE: Final = 16 * 1024  # bytes; `images/get?names=` carries many names
+_MAX_FIELD: Final = 32 * 1024  # bytes; registry credentials travel in a header
+_IDLE_S: Final = 600.0  # a connection without a request, or with half a head, is closed after this
+
+
+class Door:
+    """Answers requests by calling one engine. Belongs to the running event loop."""
+
+    def __init__(self, engine: Engine, control: Control) -> None:
+        self._engine = engine
+        self._workers = Workers()
+        self._hangups = HangupWatch(asyncio.get_running_loop())
+        self._router = build_router(control)
+        self.server = web.Server(
+            self._handle,
+            handler_cancellation=True,
+            access_log=None,
+            keepalive_timeout=_IDLE_S,
+            max_line_size=_MAX_LINE,
+            max_field_size=_MAX_FIELD,
+            auto_decompress=False,  # a body is what it is: no compressed one grows without limit here
+        )
+
+    async def close(self, *, grace_s: float) -> None:
+        """End every connection; handlers get grace_s to finish."""
+        await self.server.shutdown(grace_s)
+        self._workers.close()
+        self._hangups.close()
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request; every error becomes a response here."""
+        try:
+            return await self._dispatch(request)
+        except (SampanError, OSError) as exc:
+            if isinstance(exc, ConnectionError) and not isinstance(exc, SampanError):
+                raise  # the client has gone; nobody to answer
+            return self._fail(request, exc)
+        except Exception as exc:
+            return self._fail(request, exc)
+
+    async def _dispatch(self, request: web.BaseRequest) -> web.StreamResponse:
+        if _is_tcp(request):
+            check_origin(request.headers)
+        version_text, path = split_version(decode_path(request.raw_path))
+        version = check_version(version_text)
+        if request.method == "OPTIONS":
+            return add_common(web.Response())
+        found = self._router.find(request.method, path)
+        if found is None:
+            raise NotFound("page not found")
+        call = Call(request, self._engine, self._workers, self._hangups, found.name, version)
+        return add_common(await found.handler(call))
+
+    @staticmethod
+    def _fail(request: web.BaseRequest, error: Exception) -> web.StreamResponse:
+        if status_of(error) == 500:
+            log.error(
+                "request failed",
+                method=request.method,
+                path=request.path,
+                error=error,
+                trace="" if isinstance(error, SampanError) else "".join(traceback.format_exception(error)),
+            )
+        response = error_response(error)
+        if CLOSES in request:
+            response.force_close()
+        return add_common(response)
+
+
+def build_router(control: Control) -> Router:
+    """Return the table of every route."""
+    router = Router()
+    for module in (
+        routes_unsupported,
+        routes_system,
+        routes_containers,
+        routes_streams,
+        routes_execs,
+        routes_images,
+        routes_networks,
+    ):
+        module.add_routes(router)
+    routes_sampan.add_routes(router, control)
+    return router
+
+
+def _is_tcp(request: web.BaseRequest) -> bool:
+    sock = request.transport.get_extra_info("socket") if request.transport is not None else None
+    return sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6)

@@ -1,0 +1,182 @@
+"""Open the sockets sampand listens on. Whoever can connect to one is root on this machine."""
+
+from __future__ import annotations
+
+import errno
+import grp
+import os
+import socket
+import stat
+from typing import Final
+from urllib.parse import urlsplit
+
+from sampan.errors import Conflict, Forbidden, InvalidArgument, Unavailable
+
+_BACKLOG: Final = 1024  # connections that arrive while sampand starts, or a hundred containers at once
+_FIRST_PASSED_FD: Final = 3  # sd_listen_fds(3)
+_LOOPBACK: Final = frozenset(("127.0.0.1", "localhost", "::1"))
+
+
+class Listener:
+    """A listening socket, and the file it made, which `close` removes."""
+
+    def __init__(self, sock: socket.socket, address: str, *, path: str = "") -> None:
+        self.sock = sock
+        self.address = address
+        self._path = path
+        self._made = os.lstat(path) if path else None
+
+    def close(self) -> None:
+        """Listen no more; the socket file goes if it is still ours."""
+        self.sock.close()
+        if self._made is None:
+            return
+        try:
+            now = os.lstat(self._path)
+            if (now.st_dev, now.st_ino) == (self._made.st_dev, self._made.st_ino):
+                os.unlink(self._path)
+        except FileNotFoundError:
+            pass
+
+
+def open_listeners(addresses: list[str], *, group: str, insecure_tcp: bool) -> list[Listener]:
+    """Open every address, or none.
+
+    Raises:
+        InvalidArgument: an address is not understood.
+        Forbidden: TCP that anybody could reach.
+        Conflict: an address is in use.
+    """
+    opened: list[Listener] = []
+    try:
+        for address in addresses:
+            opened += _open(address, group=group, insecure_tcp=insecure_tcp)
+    except BaseException:
+        for listener in opened:
+            listener.close()
+        raise
+    return opened
+
+
+def _open(address: str, *, group: str, insecure_tcp: bool) -> list[Listener]:
+    scheme, found, rest = address.partition("://")
+    if address.startswith("/"):
+        scheme, found, rest = "unix", "://", address
+    if found and scheme == "unix" and rest.startswith("/"):
+        return [_open_unix(rest, group=group)]
+    if found and scheme == "fd":
+        return _take_passed()
+    if found and scheme == "tcp":
+        return [_open_tcp(address, insecure=insecure_tcp)]
+    raise InvalidArgument(
+        f"cannot listen on {address!r}: the form is not known", hint="use unix:///path/of/the.sock"
+    )
+
+
+def _open_unix(path: str, *, group: str) -> Listener:
+    """Listen at path: under another name first, so that it is there with its owner and mode or not at all."""
+    folder, name = os.path.split(path)
+    os.makedirs(folder, mode=0o711, exist_ok=True)
+    _check_replaceable(path)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    draft = f".{name}.{os.getpid()}"
+    folder_fd = os.open(folder, os.O_PATH | os.O_DIRECTORY)
+    try:
+        # A path through the folder's descriptor: sun_path holds 108 bytes, a data root may be deeper.
+        sock.bind(f"/proc/self/fd/{folder_fd}/{draft}")
+        try:
+            _set_access(draft, folder_fd, group=group)
+            sock.listen(_BACKLOG)
+            os.rename(draft, name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
+        except BaseException:
+            os.unlink(draft, dir_fd=folder_fd)
+            raise
+    except OSError as exc:
+        sock.close()
+        raise Unavailable(f"cannot listen on unix://{path}: {exc.strerror}") from exc
+    except BaseException:
+        sock.close()
+        raise
+    finally:
+        os.close(folder_fd)
+    sock.setblocking(False)
+    return Listener(sock, f"unix://{path}", path=path)
+
+
+def _check_replaceable(path: str) -> None:
+    """Accept a path that is free or holds a socket nobody answers at.
+
+    Raises:
+        Conflict: something else is there, or somebody answers.
+    """
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise Conflict(f"cannot listen on unix://{path}: a file that is no socket is in the way")
+    folder_fd = os.open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY)
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.connect(f"/proc/self/fd/{folder_fd}/{os.path.basename(path)}")
+    except OSError as exc:
+        if exc.errno not in (errno.ECONNREFUSED, errno.ENOENT):
+            raise Conflict(f"cannot listen on unix://{path}: {exc.strerror}") from exc
+        return
+    finally:
+        os.close(folder_fd)
+    raise Conflict(f"cannot listen on unix://{path}: another program answers there")
+
+
+def _set_access(name: str, folder_fd: int, *, group: str) -> None:
+    """Give the socket to root and the group, or to root alone when there is no such group."""
+    path = f"/proc/self/fd/{folder_fd}/{name}"
+    try:
+        gid = grp.getgrnam(group).gr_gid
+    except KeyError:
+        os.chmod(path, 0o600)
+        return
+    os.chown(path, -1, gid)
+    os.chmod(path, 0o660)
+
+
+def _take_passed() -> list[Listener]:
+    """Return the sockets that systemd passed (sd_listen_fds(3))."""
+    count = os.environ.get("LISTEN_FDS", "")
+    if os.environ.get("LISTEN_PID") != str(os.getpid()) or not count.isdigit() or int(count) < 1:
+        raise InvalidArgument("cannot listen on fd://: no socket was passed by the service manager")
+    listeners = []
+    for fd in range(_FIRST_PASSED_FD, _FIRST_PASSED_FD + int(count)):
+        os.set_inheritable(fd, False)
+        sock = socket.socket(fileno=fd)
+        sock.setblocking(False)
+        listeners.append(Listener(sock, "fd://"))
+    return listeners
+
+
+def _open_tcp(address: str, *, insecure: bool) -> Listener:
+    parts = urlsplit(address)
+    try:
+        host, port = parts.hostname or "", parts.port or 0
+    except ValueError as exc:
+        raise InvalidArgument(f"cannot listen on {address!r}: {exc}") from exc
+    if not host or not port or parts.path not in ("", "/"):
+        raise InvalidArgument(f"cannot listen on {address!r}: it is not tcp://host:port")
+    if not insecure:
+        raise Forbidden(
+            f"cannot listen on {address}: TCP without TLS gives root to whoever can connect",
+            hint="use a unix socket, over ssh from elsewhere; --insecure-tcp allows loopback addresses",
+        )
+    if host not in _LOOPBACK:
+        raise Forbidden(f"cannot listen on {address}: without TLS only loopback addresses are allowed")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(("127.0.0.1" if host == "localhost" else host, port))
+        sock.listen(_BACKLOG)
+    except OSError as exc:
+        sock.close()
+        raise Conflict(f"cannot listen on {address}: {exc.strerror}") from exc
+    sock.setblocking(False)
+    return Listener(sock, address)

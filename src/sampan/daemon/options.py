@@ -1,0 +1,154 @@
+"""The command line of sampand."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+from dataclasses import dataclass
+from typing import Final
+
+from sampan import __version__
+from sampan.engine.options import MIB, EngineSettings, LogDefaults
+from sampan.settings import Roots, default_roots
+
+_SIZE: Final = re.compile(r"([0-9]{1,12})([kmg]?)b?", re.IGNORECASE)
+_UNITS: Final = {"": 1, "k": 1024, "m": MIB, "g": 1024 * MIB}
+_COMMAND: Final = re.compile(r"([a-zA-Z0-9][a-zA-Z0-9_.-]*)=(/.+)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DaemonOptions:
+    """What sampand was started with."""
+
+    engine: EngineSettings
+    hosts: list[str]
+    group: str
+    insecure_tcp: bool
+    pid_file: str
+    ready_fd: int
+    log_level: str
+    log_json: bool
+
+
+def parse_options(arguments: list[str]) -> DaemonOptions:
+    """Read the command line; prints and exits as argparse does on --help, --version and on errors."""
+    given = _parser().parse_args(arguments)
+    usual = default_roots()
+    roots = Roots(data=given.data_root or usual.data, run=given.run_root or usual.run)
+    engine = EngineSettings(
+        roots=roots,
+        default_runtime=given.default_runtime,
+        runtimes=dict(given.add_runtime),
+        cgroup_parent=given.cgroup_parent,
+        log=LogDefaults(max_size_bytes=given.log_max_size, max_files=given.log_max_file),
+        stop_timeout_s=given.stop_timeout,
+        pids_limit=given.pids_limit,
+        shm_size_bytes=given.shm_size,
+        no_new_privileges=given.no_new_privileges,
+        init=given.init,
+        dns=tuple(given.dns),
+        dns_search=tuple(given.dns_search),
+        dns_options=tuple(given.dns_option),
+        labels=tuple(given.label),
+    )
+    return DaemonOptions(
+        engine=engine,
+        hosts=given.host or [f"unix://{roots.run}/sampan.sock"],
+        group=given.group,
+        insecure_tcp=given.insecure_tcp,
+        pid_file=given.pidfile,
+        ready_fd=given.ready_fd,
+        log_level=given.log_level,
+        log_json=given.log_format == "json",
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    usual = EngineSettings(roots=default_roots())
+    parser = argparse.ArgumentParser(
+        prog="sampand",
+        description="Run containers for clients of the Docker Engine API. They go on when sampand ends.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--version", action="version", version=f"sampand {__version__}")
+    place = parser.add_argument_group("where")
+    place.add_argument("--data-root", metavar="DIR", type=_directory, help="images and containers")
+    place.add_argument("--run-root", metavar="DIR", type=_directory, help="sockets and what runs now")
+    place.add_argument(
+        "-H",
+        "--host",
+        metavar="ADDRESS",
+        action="append",
+        help="unix:///path, fd:// or tcp://127.0.0.1:port; may repeat",
+    )
+    place.add_argument("--group", default="sampan", metavar="NAME", help="group that may use the unix socket")
+    place.add_argument(
+        "--insecure-tcp",
+        action="store_true",
+        help="allow tcp:// on loopback, where every local user is then root",
+    )
+    place.add_argument("--pidfile", default="", metavar="FILE", help="write the process id there as well")
+    place.add_argument(
+        "--ready-fd", type=int, default=-1, metavar="N", help="descriptor that gets a line once ready"
+    )
+    place.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
+    place.add_argument("--log-format", default="text", choices=("text", "json"))
+    new = parser.add_argument_group("containers")
+    new.add_argument("--default-runtime", default=usual.default_runtime, metavar="NAME")
+    new.add_argument(
+        "--add-runtime",
+        action="append",
+        default=[],
+        type=_runtime,
+        metavar="NAME=COMMAND",
+        help="another OCI runtime; COMMAND begins with an absolute path",
+    )
+    new.add_argument("--cgroup-parent", default=usual.cgroup_parent, metavar="PATH")
+    new.add_argument(
+        "--log-max-size",
+        default=usual.log.max_size_bytes,
+        type=_size,
+        metavar="SIZE",
+        help="rotate a container's log at this size",
+    )
+    new.add_argument(
+        "--log-max-file", default=usual.log.max_files, type=int, metavar="N", help="log files kept"
+    )
+    new.add_argument("--stop-timeout", default=usual.stop_timeout_s, type=int, metavar="SECONDS")
+    new.add_argument(
+        "--pids-limit",
+        default=usual.pids_limit,
+        type=int,
+        metavar="N",
+        help="processes in a container; -1 for no limit",
+    )
+    new.add_argument("--shm-size", default=usual.shm_size_bytes, type=_size, metavar="SIZE")
+    new.add_argument("--no-new-privileges", action="store_true")
+    new.add_argument("--init", action="store_true", help="run an init inside every container")
+    new.add_argument("--dns", action="append", default=[], metavar="ADDRESS")
+    new.add_argument("--dns-search", action="append", default=[], metavar="DOMAIN")
+    new.add_argument("--dns-option", action="append", default=[], metavar="OPTION")
+    new.add_argument("--label", action="append", default=[], metavar="KEY=VALUE", help="label of this daemon")
+    return parser
+
+
+def _directory(text: str) -> str:
+    if not text.startswith("/") or "\0" in text or text.rstrip("/") == "":
+        raise argparse.ArgumentTypeError(f"{text!r} is not an absolute path of a directory of its own")
+    return text.rstrip("/")
+
+
+def _size(text: str) -> int:
+    found = _SIZE.fullmatch(text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 20m")
+    return int(found.group(1)) * _UNITS[found.group(2).lower()]
+
+
+def _runtime(text: str) -> tuple[str, tuple[str, ...]]:
+    found = _COMMAND.fullmatch(text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=/path/of/command")
+    return found.group(1), tuple(shlex.split(found.group(2)))

@@ -1,0 +1,139 @@
+"""Images: list, inspect, load, import, tag, remove."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Callable
+from typing import BinaryIO
+
+from aiohttp import web
+
+from sampan.daemon.call import Call, reply
+from sampan.daemon.routing import Router
+from sampan.daemon.streaming import stream_progress
+from sampan.daemon.upload import Upload
+from sampan.errors import InvalidArgument, Unsupported
+
+Report = Callable[[dict[str, object]], None]
+
+_BUFFER = 1024 * 1024  # bytes; archives are read in 512-byte blocks
+
+
+def add_routes(router: Router) -> None:
+    """Add this module's routes."""
+    router.add("GET", "/images/json", list_images)
+    router.add("POST", "/images/load", load)
+    router.add("POST", "/images/create", pull_or_import)
+    router.add("POST", "/images/prune", prune)
+    router.add("GET", "/images/{name}/json", inspect)
+    router.add("GET", "/images/{name}/history", history)
+    router.add("POST", "/images/{name}/tag", tag)
+    router.add("DELETE", "/images/{name}", remove)
+
+
+async def list_images(call: Call) -> web.StreamResponse:
+    """GET /images/json."""
+    filters = call.filters()
+    if reference := call.text("filter"):  # API < 1.28
+        filters.setdefault("reference", []).append(reference)
+    return reply(await call.workers.quick(call.engine.images.list, all=call.flag("all"), filters=filters))
+
+
+async def inspect(call: Call) -> web.StreamResponse:
+    """GET /images/{name}/json."""
+    return reply(await call.workers.quick(call.engine.images.inspect, call.name))
+
+
+async def history(call: Call) -> web.StreamResponse:
+    """GET /images/{name}/history."""
+    return reply(await call.workers.quick(call.engine.images.history, call.name))
+
+
+async def tag(call: Call) -> web.StreamResponse:
+    """POST /images/{name}/tag."""
+    repository = call.text("repo")
+    if not repository:
+        raise InvalidArgument("repo is missing: which name should the image get?")
+    await call.workers.quick(call.engine.images.tag, call.name, repository=repository, tag=call.text("tag"))
+    return web.Response(status=201)
+
+
+async def remove(call: Call) -> web.StreamResponse:
+    """DELETE /images/{name}."""
+    removed = await call.workers.slow(
+        call.engine.images.remove, call.name, force=call.flag("force"), prune=not call.flag("noprune")
+    )
+    return reply(removed)
+
+
+async def prune(call: Call) -> web.StreamResponse:
+    """POST /images/prune."""
+    return reply(await call.workers.slow(call.engine.images.prune, call.filters()))
+
+
+async def load(call: Call) -> web.StreamResponse:
+    """POST /images/load: `{"stream":"Loaded image: …"}` for each; errors always in-band."""
+    quiet = call.flag("quiet", default=True)
+
+    def work(body: BinaryIO, report: Report) -> None:
+        def progress(line: str) -> None:
+            if not quiet:
+                report({"stream": f"{line}\n"})
+
+        for image in call.engine.images.load(body, progress=progress):
+            named = f"image: {image.reference}" if image.reference else f"image ID: {image.image_id}"
+            report({"stream": f"Loaded {named}\n"})
+
+    return await _with_upload(call, work)
+
+
+async def pull_or_import(call: Call) -> web.StreamResponse:
+    """POST /images/create: `fromSrc` imports the body, `fromImage` would pull."""
+    source = call.text("fromSrc")
+    if not source:
+        raise _no_registry(call)
+    if source != "-":
+        raise Unsupported(
+            f"cannot import {source!r}: only the request's body can be imported",
+            hint=f"curl -L {source} | docker import - NAME",
+        )
+
+    def work(body: BinaryIO, report: Report) -> None:
+        image_id = call.engine.images.import_rootfs(
+            body,
+            repository=call.text("repo"),
+            tag=call.text("tag"),
+            message=call.text("message"),
+            changes=call.request.query.getall("changes", []),
+            platform=call.text("platform"),
+        )
+        report({"status": image_id})
+
+    return await _with_upload(call, work)
+
+
+def _no_registry(call: Call) -> Unsupported:
+    name = call.text("fromImage")
+    wanted = f"{name}:{call.text('tag')}" if call.text("tag") else name
+    return Unsupported(
+        f"cannot pull {wanted}: this version of sampan has no registry client yet. "
+        'Make a base image with "sampan image bootstrap busybox" (or debian), or use "docker load"',
+    )
+
+
+async def _with_upload(call: Call, work: Callable[[BinaryIO, Report], None]) -> web.StreamResponse:
+    """Run work on the request's body as a file, and stream what it reports."""
+    upload = Upload()
+    feeder = asyncio.create_task(upload.feed(call.request), name=f"upload of {call.request.path}")
+
+    def run(report: Report) -> None:
+        with io.BufferedReader(upload, _BUFFER) as body:
+            work(body, report)
+
+    try:
+        return await stream_progress(call, run)
+    finally:
+        upload.abort()
+        feeder.cancel()
+        await asyncio.gather(feeder, return_exceptions=True)

@@ -1,0 +1,221 @@
+"""Containers: what lasts. Attach, wait, logs and events."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from typing import Final, get_args
+
+from aiohttp import WSMsgType, web
+
+from sampan.daemon.call import Call, encode_line
+from sampan.daemon.failures import raw_error
+from sampan.daemon.landing import Landing, Mailbox
+from sampan.daemon.routing import Router
+from sampan.daemon.streaming import RAW_STREAM, end_stream, frame_entries, open_stream, stream_type
+from sampan.daemon.takeover import Takeover
+from sampan.engine.logs import LogReader
+from sampan.engine.types import LogRequest, WaitCondition, WaitResult
+from sampan.errors import InvalidArgument, SampanError
+from sampan.spec import docker
+
+_WS_STREAMS_SINCE: Final = (1, 42)  # before, a websocket carried all three streams
+_CHUNK: Final = 64 * 1024
+
+
+def add_routes(router: Router) -> None:
+    """Add this module's routes."""
+    router.add("POST", "/containers/{id}/attach", attach)
+    router.add("GET", "/containers/{id}/attach/ws", attach_websocket)
+    router.add("POST", "/containers/{id}/wait", wait)
+    router.add("GET", "/containers/{id}/logs", logs)
+    router.add("GET", "/events", events)
+
+
+async def attach(call: Call) -> web.StreamResponse:
+    """POST /containers/{id}/attach: hand the connection over; errors are raw (docker-api 3.1)."""
+    takeover = Takeover(call.request)
+    try:
+        await _attach(call, takeover)
+    finally:
+        takeover.close()
+    return web.Response()
+
+
+async def _attach(call: Call, takeover: Takeover) -> None:
+    try:
+        target = await call.workers.quick(call.engine.containers.prepare_attach, call.name)
+    except SampanError as exc:
+        takeover.send_now(raw_error(exc, content_type=RAW_STREAM))
+        return
+    takeover.settle()
+    takeover.send_head(stream_type(tty=target.tty, version=call.version))
+    await call.workers.slow(
+        call.engine.containers.attach,
+        target.id,
+        fd=takeover.fd,
+        framed=not target.tty,
+        stdin=call.flag("stdin"),
+        stdout=call.flag("stdout"),
+        stderr=call.flag("stderr"),
+        stream=call.flag("stream"),
+        logs=call.flag("logs"),
+        detach_keys=call.text("detachKeys"),
+    )
+    await takeover.drained()
+
+
+async def attach_websocket(call: Call) -> web.StreamResponse:
+    """GET /containers/{id}/attach/ws: binary messages both ways, never framed."""
+    target = await call.workers.quick(call.engine.containers.prepare_attach, call.name)
+    every = call.version < _WS_STREAMS_SINCE
+    channel = web.WebSocketResponse(max_msg_size=1024 * 1024)
+    await channel.prepare(call.request)
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    with ours:
+        with theirs:
+            await call.workers.slow(
+                call.engine.containers.attach,
+                target.id,
+                fd=theirs.fileno(),
+                framed=False,
+                stdin=every or call.flag("stdin"),
+                stdout=every or call.flag("stdout"),
+                stderr=every or call.flag("stderr"),
+                stream=call.flag("stream", default=every),
+                logs=call.flag("logs"),
+                detach_keys=call.text("detachKeys"),
+            )
+        await _pump_websocket(channel, ours)
+    await channel.close()
+    return channel
+
+
+async def _pump_websocket(channel: web.WebSocketResponse, ours: socket.socket) -> None:
+    """Copy between a websocket and the engine's socket until either ends."""
+    loop = asyncio.get_running_loop()
+
+    async def outward() -> None:
+        while data := await loop.sock_recv(ours, _CHUNK):
+            await channel.send_bytes(data)
+
+    async def inward() -> None:
+        async for message in channel:
+            if message.type in (WSMsgType.BINARY, WSMsgType.TEXT):
+                data = message.data if isinstance(message.data, bytes) else message.data.encode()
+                await loop.sock_sendall(ours, data)
+
+    tasks = [asyncio.create_task(outward(), name="ws out"), asyncio.create_task(inward(), name="ws in")]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def parse_condition(text: str) -> WaitCondition:
+    """Read the condition of a wait.
+
+    Raises:
+        InvalidArgument: it is none of the three.
+    """
+    for condition in get_args(WaitCondition):
+        if (text or "not-running") == condition:
+            return condition  # type: ignore[no-any-return]  # get_args is untyped; it is one of the literals
+    raise InvalidArgument(f'invalid condition: "{text}"')
+
+
+async def wait(call: Call) -> web.StreamResponse:
+    """POST /containers/{id}/wait: headers at once, the body when the container has ended."""
+    landing: Landing[WaitResult] = Landing()
+    condition = parse_condition(call.text("condition"))
+    subscription = await call.workers.quick(
+        call.engine.containers.on_exit, call.name, condition, landing.give
+    )
+    try:
+        response = await open_stream(call)
+        result = await landing.future
+        error = docker.WaitError(Message=result.error) if result.error else None
+        answer = docker.WaitResponse(StatusCode=result.status_code, **({"Error": error} if error else {}))
+        await response.write(encode_line(answer))
+        return await end_stream(response)
+    finally:
+        subscription.cancel()
+
+
+async def logs(call: Call) -> web.StreamResponse:
+    """GET /containers/{id}/logs."""
+    target = await call.workers.quick(call.engine.containers.inspect, call.name)
+    tail = call.text("tail")
+    request = LogRequest(
+        stdout=call.flag("stdout"),
+        stderr=call.flag("stderr"),
+        follow=call.flag("follow"),
+        tail=int(tail) if tail.isascii() and tail.isdigit() and len(tail) < 10 else None,
+        since_ns=call.time_ns("since"),
+        until_ns=call.time_ns("until"),
+        timestamps=call.flag("timestamps"),
+        details=call.flag("details"),
+    )
+    if not (request.stdout or request.stderr):
+        raise InvalidArgument("Bad parameters: you must choose at least one stream")
+    reader = await call.workers.quick(call.engine.containers.logs, target.Id, request)
+    try:
+        response = await open_stream(call, stream_type(tty=target.Config.Tty, version=call.version))
+        await _send_log(call, reader, response, tty=target.Config.Tty)
+        return await end_stream(response)
+    finally:
+        reader.close()
+
+
+async def _send_log(call: Call, reader: LogReader, response: web.StreamResponse, *, tty: bool) -> None:
+    """Send entries until the log is finished, waiting where it may still grow."""
+    while True:
+        entries = await call.workers.quick(reader.read_available)
+        if entries:
+            await response.write(frame_entries(entries, tty=tty))
+        elif reader.finished:
+            return
+        else:
+            await _readable(reader.fileno())
+
+
+async def _readable(fd: int) -> None:
+    """Return when fd has something to read."""
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_reader(fd, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(fd)
+
+
+async def events(call: Call) -> web.StreamResponse:
+    """GET /events: headers at once, then an object for each event."""
+    until_ns = call.time_ns("until")
+    mailbox: Mailbox[docker.Event] = Mailbox()
+    subscription = await call.workers.quick(
+        call.engine.events.subscribe,
+        mailbox.put,
+        since_ns=call.time_ns("since") or None,
+        until_ns=until_ns or None,
+        filters=call.filters(),
+    )
+    try:
+        response = await open_stream(call)
+        for event in mailbox.waiting():  # the past ones, also when until is past
+            await response.write(encode_line(event))
+        delay = max(0.0, until_ns / 1e9 - time.time()) if until_ns else None
+        try:
+            async with asyncio.timeout(delay):
+                while (new := await mailbox.get()) is not None:
+                    await response.write(encode_line(new))
+        except TimeoutError:
+            pass  # until has come
+        return await end_stream(response)
+    finally:
+        subscription.cancel()

@@ -1,0 +1,83 @@
+"""Routes of Docker's API that this version does not have: 501, or 503 for swarm, with a reason.
+
+Clients tell "not there" from "page not found": compose and testcontainers probe some of these.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aiohttp import web
+
+from sampan.daemon.call import Call, reply
+from sampan.daemon.routing import Handler, Router
+from sampan.errors import NotFound, Unavailable, Unsupported
+
+_NOT_A_MANAGER: Final = (
+    "This node is not a swarm manager. "
+    'Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.'
+)
+_SWARM: Final = ("/swarm", "/nodes", "/services", "/tasks", "/secrets", "/configs")
+_METHODS: Final = ("GET", "POST", "PUT", "DELETE", "HEAD")
+
+_NOT_YET: Final = (
+    ("GET", "/containers/{id}/changes", "listing changed files"),
+    ("GET", "/containers/{id}/export", "exporting a container"),
+    ("GET", "/containers/{id}/stats", "statistics"),
+    ("HEAD", "/containers/{id}/archive", "copying files"),
+    ("GET", "/containers/{id}/archive", "copying files"),
+    ("PUT", "/containers/{id}/archive", "copying files"),
+    ("POST", "/commit", "making an image of a container"),
+    ("POST", "/build", "building images"),
+    ("POST", "/build/cancel", "building images"),
+    ("POST", "/session", "building images with BuildKit"),
+    ("POST", "/grpc", "building images with BuildKit"),
+    ("GET", "/images/search", "searching a registry"),
+    ("POST", "/images/{name}/push", "pushing to a registry"),
+    ("GET", "/images/{name}/get", "saving images"),
+    ("GET", "/images/get", "saving images"),
+    ("GET", "/distribution/{name}/json", "asking a registry"),
+    ("POST", "/auth", "logging in to a registry"),
+    ("POST", "/networks/create", "making networks"),
+    ("POST", "/networks/{id}/connect", "connecting networks"),
+    ("POST", "/networks/{id}/disconnect", "connecting networks"),
+    ("POST", "/volumes/create", "named volumes"),
+    ("POST", "/plugins/pull", "managed plugins"),
+    ("GET", "/plugins/privileges", "managed plugins"),
+)
+
+
+def add_routes(router: Router) -> None:
+    """Add this module's routes."""
+    for method, pattern, what in _NOT_YET:
+        router.add(method, pattern, _refuse(what))
+    for prefix in _SWARM:
+        for method in _METHODS:
+            router.add(method, prefix, _no_swarm)
+            router.add(method, f"{prefix}/{{name}}", _no_swarm)
+    router.add("GET", "/plugins", _no_plugins)
+    router.add("GET", "/plugins/{name}/json", _no_plugin)
+    router.add("POST", "/build/prune", _nothing_built)
+
+
+def _refuse(what: str) -> Handler:
+    async def handler(call: Call) -> web.StreamResponse:
+        raise Unsupported(f"{what} is not supported by this version of sampan")
+
+    return handler
+
+
+async def _no_swarm(call: Call) -> web.StreamResponse:
+    raise Unavailable(_NOT_A_MANAGER)
+
+
+async def _no_plugins(call: Call) -> web.StreamResponse:
+    return reply([])
+
+
+async def _no_plugin(call: Call) -> web.StreamResponse:
+    raise NotFound(f"plugin {call.name!r} not found")
+
+
+async def _nothing_built(call: Call) -> web.StreamResponse:
+    return reply({"CachesDeleted": [], "SpaceReclaimed": 0})

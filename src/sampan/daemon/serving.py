@@ -1,0 +1,73 @@
+"""Serve one engine on open sockets until asked to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from sampan import __version__, log
+from sampan.daemon.listeners import Listener
+from sampan.daemon.options import DaemonOptions
+from sampan.daemon.presence import ReadyPipe, notify_manager
+from sampan.engine.engine import Engine
+from sampan.settings import Roots
+
+_GRACE_S: Final = 0.2  # for answers on their way; streams end here, the containers behind them do not
+
+
+class Program:
+    """What `/sampan/v1/system/*` may ask about this program."""
+
+    def __init__(self, options: DaemonOptions, hosts: list[str], stopping: asyncio.Event) -> None:
+        self.version: str = __version__
+        self.roots: Roots = options.engine.roots
+        self.hosts: list[str] = hosts
+        self._stopping = stopping
+
+    def stop(self) -> None:
+        """End the program soon."""
+        self._stopping.set()
+
+
+def serve(options: DaemonOptions, listeners: list[Listener], ready: ReadyPipe) -> None:
+    """Open the engine, answer requests, return when SIGTERM, SIGINT or a client said stop.
+
+    Raises:
+        SampanError: the engine does not open.
+    """
+    with ThreadPoolExecutor(1, "opener") as opener:
+        # The launcher starts as a program of its own while this one is still importing.
+        opening = opener.submit(Engine.open, options.engine)
+        try:
+            from sampan.daemon.door import Door  # noqa: F401 -- the import is what takes the time
+        except BaseException:
+            opening.result().close()
+            raise
+        engine = opening.result()
+    try:
+        asyncio.run(_serve(options, engine, listeners, ready))
+    finally:
+        engine.close()
+
+
+async def _serve(options: DaemonOptions, engine: Engine, listeners: list[Listener], ready: ReadyPipe) -> None:
+    from sampan.daemon.door import Door
+
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    hosts = [listener.address for listener in listeners]
+    door = Door(engine, Program(options, hosts, stopping))
+    servers = [await loop.create_server(door.server, sock=listener.sock) for listener in listeners]
+    log.info("sampand is ready", hosts=",".join(hosts), version=__version__)
+    ready.tell("ready")
+    notify_manager("READY=1")
+    await stopping.wait()
+    notify_manager("STOPPING=1")
+    log.info("sampand ends; containers run on")
+    for server in servers:
+        server.close()
+    await door.close(grace_s=_GRACE_S)

@@ -1,0 +1,118 @@
+"""Take a connection from aiohttp: it carries a container's bytes from then on (docs/api.md, "Streams").
+
+```
+ client ═══ socket ═══ transport of aiohttp (paused: reads nothing more)
+                  ╚═══ our duplicate ──► engine ──► shim     reads and writes; sampand copies nothing
+```
+
+What the client sent before it was paused is in `early`; then the engine gets one end of a socket pair
+instead and `Bridge` copies, so that no byte is lost and none overtakes another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+
+from aiohttp import web
+
+from sampan.daemon.bridge import Bridge
+
+UPGRADED = (
+    "HTTP/1.1 101 UPGRADED\r\n{headers}Content-Type: {type}\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
+)
+CLOSES = "connection closes"  # key of a request whose connection serves no further one
+PLAIN = "HTTP/1.1 200 OK\r\n{headers}Content-Type: {type}\r\n\r\n"
+
+
+class _Collector:
+    """Takes what aiohttp reads from here on; has the shape of the parser that a websocket would set."""
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        """Keep data; the stream never ends here."""
+        self.data += data
+        return False, b""
+
+    def feed_eof(self) -> None:
+        """Do nothing: the socket itself says when it ends."""
+
+
+class Takeover:
+    """The connection of one request. `close` in every case; before `send_head` an HTTP answer is possible."""
+
+    def __init__(self, request: web.BaseRequest) -> None:
+        transport = request.transport
+        if transport is None:
+            raise ConnectionResetError("the client has gone")
+        self._transport = transport
+        self._collector = _Collector()
+        # No public call of aiohttp hands over bytes it has read already, except to a websocket's parser.
+        request.protocol.set_parser(self._collector)  # type: ignore[arg-type]
+        request[CLOSES] = True
+        transport.pause_reading()
+        self._upgrade = request.headers.get("Upgrade", "") != ""
+        self.sock = _duplicate(transport.get_extra_info("socket").fileno())
+        self._bridge: Bridge | None = None
+        self._fd = self.sock.fileno()
+
+    @property
+    def fd(self) -> int:
+        """The descriptor that the engine may duplicate: bytes to and from the client."""
+        return self._fd
+
+    def send_head(self, content_type: str, *, headers: str = "") -> None:
+        """Write the response head literally; from here on the connection carries a stream. Any thread.
+
+        Raises:
+            ConnectionError: the client has gone.
+        """
+        head = (UPGRADED if self._upgrade else PLAIN).format(headers=headers, type=content_type)
+        self.send_now(head.encode())
+
+    def send_now(self, data: bytes) -> None:
+        """Write a few bytes at once. Only before the shim writes: the buffer is empty then."""
+        sent = self.sock.send(data)
+        if sent != len(data):
+            raise ConnectionAbortedError("the client does not read")
+
+    def settle(self, *, keep_open: bool = False) -> None:
+        """Put a bridge in between if the client has sent something already. Call before `fd` is used."""
+        if self._collector.data:
+            self._bridge = Bridge(self.sock, early=self._collector.data, keep_open=keep_open)
+            self._fd = self._bridge.engine_fd
+
+    async def drained(self) -> None:
+        """Return when a bridge, if there is one, has copied everything both ways."""
+        if self._bridge is not None:
+            self._bridge.release_engine_end()
+            await self._bridge.finished()
+
+    def close(self) -> None:
+        """Give up our descriptors; the stream lives on where the engine has its duplicate."""
+        if self._bridge is not None:
+            self._bridge.close()
+        self.sock.close()
+        self._transport.abort()
+
+    def refuse(self) -> None:
+        """Give up our duplicate, so that aiohttp can send an HTTP error instead of the stream."""
+        self.sock.close()
+
+
+def _duplicate(fd: int) -> socket.socket:
+    sock = socket.socket(fileno=os.dup(fd))
+    sock.setblocking(False)
+    return sock
+
+
+async def send_all(sock: socket.socket, data: bytes) -> None:
+    """Write data to a socket that others may have filled, waiting for the client to read.
+
+    Raises:
+        ConnectionError: the client has gone.
+    """
+    await asyncio.get_running_loop().sock_sendall(sock, data)

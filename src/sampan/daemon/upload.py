@@ -1,0 +1,109 @@
+"""Give a request's body, which arrives in the event loop, to a thread that reads a file."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+_HIGH: Final = 4 * 1024 * 1024  # bytes kept for a slow reader before the client has to wait
+
+
+class Upload(io.RawIOBase):
+    """A readable file whose bytes another task feeds. One reader thread, one feeding task."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._loop = asyncio.get_running_loop()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._ready = threading.Condition()
+        self._pieces: deque[memoryview] = deque()
+        self._size = 0
+        self._full = False
+        self._ended = False
+        self._broken = ""
+
+    async def feed(self, request: web.BaseRequest) -> None:
+        """Pass the body of request on until its end, or until the reader has closed the file."""
+        try:
+            while piece := await request.content.readany():
+                if not self._push(memoryview(piece)):
+                    return
+                await self._room.wait()
+            self._finish("")
+        finally:
+            self._finish("the client closed the connection before the whole body was sent")
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, target: WriteableBuffer, /) -> int:
+        """Fill target with what is there, waiting for at least one byte; 0 at the end.
+
+        Raises:
+            ConnectionAbortedError: the body broke off.
+        """
+        view = memoryview(target).cast("B")
+        with self._ready:
+            while not self._pieces and not self._ended:
+                self._ready.wait()
+            if not self._pieces:
+                if self._broken:
+                    raise ConnectionAbortedError(self._broken)
+                return 0
+            piece = self._pieces.popleft()
+            count = min(len(piece), len(view))
+            view[:count] = piece[:count]
+            if count < len(piece):
+                self._pieces.appendleft(piece[count:])
+            self._size -= count
+            if self._full and self._size <= _HIGH // 2:
+                self._full = False
+                self._loop.call_soon_threadsafe(self._room.set)
+        return count
+
+    def close(self) -> None:
+        """Take no more: what the client still sends is dropped."""
+        self.abort("closed")
+        super().close()
+
+    def abort(self, reason: str = "the request has ended") -> None:
+        """End the file early, from either side: a waiting reader is told reason, a waiting feeder goes on."""
+        with self._ready:
+            self._pieces.clear()
+            self._size = 0
+            if not self._ended:
+                self._ended = True
+                self._broken = reason
+            self._ready.notify()
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._room.set)
+
+    def _push(self, piece: memoryview) -> bool:
+        """Add a piece; False when nobody reads any more."""
+        with self._ready:
+            if self._ended:
+                return False
+            self._pieces.append(piece)
+            self._size += len(piece)
+            if self._size > _HIGH:
+                self._full = True
+                self._room.clear()
+            self._ready.notify()
+        return True
+
+    def _finish(self, broken: str) -> None:
+        with self._ready:
+            if not self._ended:
+                self._ended = True
+                self._broken = broken
+            self._ready.notify()
