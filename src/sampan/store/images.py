@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from sampan.ids import Digest
 from sampan.spec.image import Platform
-from sampan.store.model import HistoryEntry, Image, Loaded, ProgressCallback, Readable, Removed, Users
+from sampan.store.archive.readable import Readable
+from sampan.store.model import HistoryEntry, Image, Loaded, ProgressCallback, Removed, Users
 from sampan.store.references import Reference
 
 ImageList = list[Image]

@@ -4,19 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 from sampan.ids import ContainerId, Digest
 from sampan.spec.image import Descriptor, ImageConfig
 from sampan.store.references import Reference
-
-
-class Readable(Protocol):
-    """A stream of bytes; need not be seekable."""
-
-    def read(self, size: int, /) -> bytes:
-        """Return up to size bytes, b"" at the end."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
