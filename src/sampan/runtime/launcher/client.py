@@ -6,6 +6,14 @@ a launcher or shim that does not answer in time gives Unavailable, and the calle
 
 from __future__ import annotations
 
+import select
+from _socket import SOCK_SEQPACKET
+
+from sampan import fastjson
+from sampan.errors import InvalidArgument, NotFound, Unavailable
+from sampan.kernel.files import read_file
+from sampan.kernel.sockets import close_all, connect_at, seqpacket_pair
+from sampan.runtime.launcher.exit_record import read_exit_record
 from sampan.runtime.launcher.messages import (
     AttachRequest,
     Detached,
@@ -16,14 +24,33 @@ from sampan.runtime.launcher.messages import (
     LogSettings,
     Lost,
     ShimRequest,
+    pack,
+    raise_error,
+    unpack_event,
 )
+from sampan.runtime.launcher.rundir import REPORT, SOCKET
+from sampan.runtime.launcher.transport import receive, send
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from _socket import socket
+    from collections.abc import Mapping, Sequence
+    from typing import Protocol
 
     from sampan.fastjson import JsonValue
-    from sampan.runtime.launcher.messages import Event
+    from sampan.runtime.launcher.messages import Document, Event
+
+    class _Process(Protocol):
+        """The part of subprocess.Popen that is used here."""
+
+        pid: int
+
+        def poll(self) -> int | None:
+            """Return the exit code, None while it runs."""
+
+        def wait(self) -> int:
+            """Wait for the end."""
+
 
 __all__ = [
     "AttachRequest",
@@ -41,12 +68,18 @@ __all__ = [
     "read_exit_record",
 ]
 
+_ANSWER_S = 10.0  # a shim answers at once unless it is starting an exec
+_SPAWN_S = 20.0
+
 
 class Launcher:
     """The launcher process. `fd` becomes readable when it has died; then `close` and `spawn` another."""
 
-    fd: int
-    pid: int
+    def __init__(self, sock: socket, process: _Process) -> None:
+        self._sock = sock
+        self._process = process
+        self.fd = sock.fileno()
+        self.pid = process.pid
 
     @classmethod
     def spawn(cls, *, run_root: str, data_root: str) -> Launcher:
@@ -55,11 +88,27 @@ class Launcher:
         Raises:
             Unavailable: it did not come up.
         """
-        raise NotImplementedError
+        from sampan.runtime.launcher.spawn import start_program
+
+        mine, yours = seqpacket_pair()
+        try:
+            process = start_program(yours.fileno(), run_root=run_root, data_root=data_root)
+        except BaseException:
+            mine.close()
+            raise
+        finally:
+            yours.close()
+        launcher = cls(mine, process)
+        try:
+            _receive_within(mine, _SPAWN_S, "the launcher")
+        except BaseException:
+            launcher.close()
+            raise
+        return launcher
 
     def alive(self) -> bool:
         """Return whether the launcher still holds its end of the socket."""
-        raise NotImplementedError
+        return self._process.poll() is None and not _readable(self._sock, 0)
 
     def start(
         self, request: ShimRequest, attaches: Sequence[AttachRequest] = (), *, timeout_s: float = 120.0
@@ -67,33 +116,73 @@ class Launcher:
         """Create and start a container in a new shim; attaches get every byte from the first on.
 
         Raises:
-            CommandNotFound, CommandNotExecutable, InvalidArgument, SampanError: what the runtime said; nothing is left.
+            CommandNotFound, CommandNotExecutable, InvalidArgument, SampanError: what the runtime said;
+                nothing is left behind.
             Unavailable: launcher or shim ended or did not answer within timeout_s.
         """
-        raise NotImplementedError
+        mine, yours = seqpacket_pair()
+        document = {
+            "op": "start",
+            "request": pack(request),
+            "attaches": [pack(attach) for attach in attaches],
+        }
+        try:
+            try:
+                send(self._sock, document, [yours.fileno(), *(attach.fd for attach in attaches)])
+            except OSError as exc:
+                raise Unavailable(
+                    f"cannot start {request.id}: the launcher is gone ({exc.strerror})"
+                ) from exc
+            finally:
+                yours.close()
+            started = _receive_within(mine, timeout_s, f"the shim of {request.id}")
+        except BaseException:
+            mine.close()
+            raise
+        return ShimHandle(mine, request.run_dir, started)
 
     def close(self) -> None:
         """End the launcher; shims live on."""
-        raise NotImplementedError
+        self._sock.close()
+        self._process.wait()
 
 
 class ShimHandle:
     """One running container's shim. `fd` is readable when `read_events` has something to return."""
 
-    fd: int
-    run_dir: str
-    pid: int  # of init, in sampand's pid namespace
-    start_ticks: int  # of init: pid and start_ticks together name a process for good
-    shim_pid: int
-    started_at_ns: int
+    def __init__(self, sock: socket, run_dir: str, started: Mapping[str, JsonValue]) -> None:
+        self._sock = sock
+        self.fd = sock.fileno()
+        self.run_dir = run_dir
+        self.pid = _int(started, "pid")  # of init, in sampand's pid namespace
+        self.start_ticks = _int(
+            started, "start_ticks"
+        )  # pid and start_ticks together name a process for good
+        self.shim_pid = _int(started, "shim_pid")
+        self.started_at_ns = _int(started, "started_at_ns")
 
     def read_events(self) -> list[Event]:
         """Return the events that wait, without waiting; the last one is `Lost` when the shim has gone."""
-        raise NotImplementedError
+        events: list[Event] = []
+        while _readable(self._sock, 0):
+            try:
+                packet = receive(self._sock)
+            except OSError:
+                packet = None
+            if packet is None:
+                events.append(Lost())
+                break
+            document, fds = packet
+            close_all(fds)
+            events.append(unpack_event(document))
+        return events
 
     def acknowledge(self, event: ExecExited) -> None:
         """Say that an exec's exit code is recorded: only then, or after 1 s, its stream is closed."""
-        raise NotImplementedError
+        try:
+            self._ask({"op": "ack", "exec_id": event.exec_id})
+        except (NotFound, Unavailable):
+            pass  # the shim is gone, and the stream with it
 
     def attach(self, request: AttachRequest) -> None:
         """Join a client to the container's streams; output comes from now on.
@@ -101,7 +190,7 @@ class ShimHandle:
         Raises:
             Conflict: the container has ended.
         """
-        raise NotImplementedError
+        self._ask({"op": "attach", "attach": pack(request)}, [request.fd])
 
     def exec(self, request: ExecStart, *, timeout_s: float = 60.0) -> int:
         """Run a further process and return its pid once execve has worked.
@@ -110,7 +199,8 @@ class ShimHandle:
             CommandNotFound, CommandNotExecutable, InvalidArgument, SampanError: what the runtime said.
             Conflict: the container has ended, or exec_id is in use.
         """
-        raise NotImplementedError
+        fds = [] if request.attach is None else [request.attach.fd]
+        return _int(self._ask({"op": "exec", "exec": pack(request)}, fds, timeout_s=timeout_s), "pid")
 
     def resize(self, rows: int, columns: int, exec_id: str | None = None) -> None:
         """Set the terminal size of the container or of an exec.
@@ -119,39 +209,63 @@ class ShimHandle:
             NotFound: no such exec runs.
             Conflict: it has no terminal.
         """
-        raise NotImplementedError
+        self._ask({"op": "resize", "rows": rows, "columns": columns, "exec_id": exec_id})
 
     def signal(self, number: int) -> None:
         """Send a signal to init, never to a stranger with its pid.
 
         Raises:
             Conflict: init has ended.
+            InvalidArgument: there is no such signal.
         """
-        raise NotImplementedError
+        self._ask({"op": "signal", "number": number})
 
     def kill_all(self) -> None:
         """Send SIGKILL to every process of the container."""
-        raise NotImplementedError
+        self._ask({"op": "kill_all"})
 
     def close_stdin(self, exec_id: str | None = None) -> None:
         """Give the container (or an exec) end of file on its standard input."""
-        raise NotImplementedError
+        self._ask({"op": "close_stdin", "exec_id": exec_id})
 
     def report(self) -> list[JsonValue]:
-        """Return the runtime's notes of the start, in order; empty unless ShimRequest.report was set."""
-        raise NotImplementedError
+        """Return what the runtime noted of the start, in order, as `{"plank", "text", "microseconds"}`.
+
+        Empty unless ShimRequest.report was set.
+        """
+        try:
+            planks = fastjson.loads(read_file(f"{self.run_dir}/{REPORT}"))
+        except (FileNotFoundError, InvalidArgument):
+            return []
+        return planks if isinstance(planks, list) else []
 
     def release(self, *, timeout_s: float = 30.0) -> None:
-        """Let the shim of an ended container go; returns when cgroup and runtime state are removed.
+        """Let the shim of an ended container go; returns when cgroup, runtime state and run_dir are removed.
 
-        Call it after `Exited` before the same id is started again or its directories are removed. A shim
-        that is already gone is fine.
+        Call it after `Exited` was recorded, and before the same id is started again or its files are removed.
+        A shim that is already gone is fine.
+
+        Raises:
+            Conflict: the container still runs.
+            Unavailable: the shim did not answer in time.
         """
-        raise NotImplementedError
+        try:
+            self._ask({"op": "release"}, timeout_s=timeout_s)
+        except NotFound:
+            pass
 
     def close(self) -> None:
         """Close this handle; the shim and its container live on."""
-        raise NotImplementedError
+        self._sock.close()
+
+    def _ask(
+        self, document: Mapping[str, object], fds: Sequence[int] = (), *, timeout_s: float = _ANSWER_S
+    ) -> Document:
+        sock = _connect(self.run_dir)
+        try:
+            return _ask(sock, document, fds, timeout_s)
+        finally:
+            sock.close()
 
 
 def connect_shim(run_dir: str) -> ShimHandle:
@@ -160,9 +274,59 @@ def connect_shim(run_dir: str) -> ShimHandle:
     Raises:
         NotFound: no shim answers there: look for its exit record.
     """
-    raise NotImplementedError
+    sock = _connect(run_dir)
+    try:
+        return ShimHandle(sock, run_dir, _ask(sock, {"op": "events"}, (), _ANSWER_S))
+    except BaseException:
+        sock.close()
+        raise
 
 
-def read_exit_record(run_dir: str) -> ExitRecord | None:
-    """Return how the container of run_dir ended, or None if it has no (valid) exit record."""
-    raise NotImplementedError
+def _connect(run_dir: str) -> socket:
+    try:
+        return connect_at(run_dir, SOCKET, SOCK_SEQPACKET)
+    except (FileNotFoundError, ConnectionRefusedError) as exc:
+        raise NotFound(f"no shim answers at {run_dir}") from exc
+
+
+def _ask(sock: socket, document: Mapping[str, object], fds: Sequence[int], timeout_s: float) -> Document:
+    sock.settimeout(timeout_s)  # a shim that does not even take the packet must not hang us
+    try:
+        send(sock, document, fds)
+    except OSError as exc:
+        raise Unavailable(f"the shim does not take a request: {exc}") from exc
+    return _receive_within(sock, timeout_s, "the shim")
+
+
+def _receive_within(sock: socket, timeout_s: float, who: str) -> Document:
+    """Return the answer, or raise the error that it carries.
+
+    Raises:
+        Unavailable: who ended, or said nothing for timeout_s.
+        SampanError: what the other end reported.
+    """
+    if not _readable(sock, timeout_s):
+        raise Unavailable(f"{who} did not answer within {timeout_s:.0f} s")
+    try:
+        packet = receive(sock)
+    except OSError as exc:
+        raise Unavailable(f"{who} is gone: {exc.strerror}") from exc
+    if packet is None:
+        raise Unavailable(f"{who} ended without an answer")
+    document, fds = packet
+    close_all(fds)
+    raise_error(document)
+    return document
+
+
+def _readable(sock: socket, timeout_s: float) -> bool:
+    poll = select.poll()  # not select.select: descriptors of a daemon go past 1,023
+    poll.register(sock.fileno(), select.POLLIN)
+    return bool(poll.poll(timeout_s * 1000))
+
+
+def _int(document: Mapping[str, JsonValue], name: str) -> int:
+    value = document.get(name)
+    if not isinstance(value, int):
+        raise Unavailable(f"an answer of the launcher protocol lacks {name}")
+    return value

@@ -9,17 +9,18 @@ from __future__ import annotations
 from sampan import errors
 from sampan.errors import SampanError, Unavailable
 from sampan.lean import record
-from sampan.runtime.lifecycle import RootMount
+from sampan.runtime.requests import RootMount
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Literal
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Literal, TypeVar
 
     from sampan.fastjson import JsonValue
 
     DetachReason = Literal["keys", "eof", "gone"]
     Document = dict[str, JsonValue]
+    _R = TypeVar("_R")
 
 DEFAULT_LOG_SIZE = 20 * 1024 * 1024
 DEFAULT_LOG_FILES = 5
@@ -119,16 +120,18 @@ class Detached:
 
 @record
 class Lost:
-    """The shim's connection ended. Nothing more comes: read exit.json; without one the container was killed."""
+    """The shim's connection ended: read exit.json; without one the shim was killed, and init with it."""
 
 
 if TYPE_CHECKING:
     Event = Exited | ExecExited | Detached | Lost
 
+_EVENTS: dict[str, Callable[..., Event]] = {kind.__name__: kind for kind in (Exited, ExecExited, Detached)}
+
 
 @record
 class ExitRecord:
-    """exit.json: how a container ended. code is 128 + signal when a signal ended it; times in ns since 1970."""
+    """exit.json: how a container ended; code is 128 + signal when killed by one, times are ns since 1970."""
 
     id: str
     code: int
@@ -136,6 +139,75 @@ class ExitRecord:
     oom_killed: bool
     started_at: int
     finished_at: int
+
+
+def pack(value: object) -> Document:
+    """Turn a record into a part of a packet, for `unpack_*`; descriptors stay out, bytes go as Latin-1."""
+    document: Document = {}
+    for name, field in value.__dict__.items():
+        if name == "fd":
+            continue
+        if isinstance(field, bytes):
+            document[name] = field.decode("latin-1")
+        else:
+            document[name] = pack(field) if hasattr(field, "_fields") else field
+    return document
+
+
+def unpack_request(raw: object) -> ShimRequest:
+    """Return the container to start out of a packet. Raises Unavailable if it is of another version."""
+    fields = _fields(raw)
+    log = _fields(fields.pop("log", None))
+    root_mount = fields.pop("root_mount", None)
+    return _build(
+        ShimRequest,
+        fields,
+        log=_build(LogSettings, log),
+        root_mount=None if root_mount is None else _build(RootMount, _fields(root_mount)),
+    )
+
+
+def unpack_attach(raw: object, fd: int) -> AttachRequest:
+    """Return a client to attach out of a packet, with the descriptor that came with it."""
+    fields = _fields(raw)
+    keys = str(fields.pop("detach_keys", ""))
+    return _build(AttachRequest, fields, fd=fd, detach_keys=keys.encode("latin-1"))
+
+
+def unpack_exec(raw: object, fds: Sequence[int]) -> ExecStart:
+    """Return an exec to start out of a packet; fds is its client's descriptor, if it has one."""
+    fields = _fields(raw)
+    raw_attach = fields.pop("attach", None)
+    attach = unpack_attach(raw_attach, fds[0]) if raw_attach is not None and fds else None
+    return _build(ExecStart, fields, attach=attach)
+
+
+def pack_event(event: Event) -> Document:
+    """Return an event as a packet."""
+    return {"event": type(event).__name__, **pack(event)}
+
+
+def unpack_event(document: Document) -> Event:
+    """Return the event of a packet. Raises Unavailable if it is of another version."""
+    fields = dict(document)
+    kind = _EVENTS.get(str(fields.pop("event", "")))
+    if kind is None:
+        raise Unavailable("the shim sent an event of another version")
+    return _build(kind, fields)
+
+
+def _fields(raw: object) -> dict[str, object]:
+    """Return the fields of a part of a packet: records hold tuples where JSON has lists."""
+    if not isinstance(raw, dict):
+        raise Unavailable("a part is missing in a packet of the launcher protocol")
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in raw.items()}
+
+
+def _build(kind: Callable[..., _R], fields: Mapping[str, object], **more: object) -> _R:
+    try:
+        return kind(**fields, **more)
+    except TypeError as exc:
+        raise Unavailable(f"the other end of the launcher protocol is of another version: {exc}") from exc
 
 
 def error_document(error: Exception) -> Document:

@@ -1,0 +1,51 @@
+"""exit.json: how a container ended, written once, synced, before anybody is told. Lean."""
+
+from __future__ import annotations
+
+from sampan import fastjson
+from sampan.errors import InvalidArgument
+from sampan.kernel.files import read_file, write_atomic
+from sampan.runtime.launcher.messages import ExitRecord
+from sampan.runtime.launcher.rundir import EXIT
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    _T = TypeVar("_T")
+
+
+def write_exit_record(run_dir: str, record: ExitRecord) -> None:
+    """Write `<run_dir>/exit.json` durably.
+
+    Raises:
+        OSError: errno is set; an older record is untouched.
+    """
+    write_atomic(f"{run_dir}/{EXIT}", (fastjson.dumps(record.__dict__) + "\n").encode())
+
+
+def read_exit_record(run_dir: str) -> ExitRecord | None:
+    """Return how the container of run_dir ended, or None if it has no record, or one that is damaged."""
+    try:
+        raw = fastjson.loads(read_file(f"{run_dir}/{EXIT}", limit_bytes=4096))
+    except (FileNotFoundError, InvalidArgument):
+        return None
+    if not isinstance(raw, dict):
+        return None
+    try:
+        return ExitRecord(
+            id=_typed(raw["id"], str),
+            code=_typed(raw["code"], int),
+            signal=_typed(raw["signal"], int),
+            oom_killed=_typed(raw["oom_killed"], bool),
+            started_at=_typed(raw["started_at"], int),
+            finished_at=_typed(raw["finished_at"], int),
+        )
+    except (KeyError, TypeError):
+        return None
+
+
+def _typed(value: object, kind: type[_T]) -> _T:
+    if not isinstance(value, kind):
+        raise TypeError(f"{value!r} is no {kind.__name__}")
+    return value

@@ -1,0 +1,82 @@
+"""The files of a shim in `<run-root>/containers/<id>/`, beside those of the runtime. Lean."""
+
+from __future__ import annotations
+
+import os
+
+from sampan import fastjson
+from sampan.kernel.process import start_ticks
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sampan.runtime.requests import Plank
+
+SOCKET = "shim.sock"
+PID = "shim.pid"
+EXIT = "exit.json"
+REPORT = "report.json"
+NOTES = "shim.log"  # only when something went wrong that nobody could be told
+
+_FILE = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+def prepare(run_dir: str) -> None:
+    """Make the folder if need be, forget an earlier run, and write `<pid> <start ticks>` of this shim.
+
+    Raises:
+        OSError: errno and filename are set.
+    """
+    try:
+        os.mkdir(run_dir, 0o700)
+    except FileExistsError:
+        _unlink(run_dir, (EXIT, REPORT, NOTES))
+    _write(f"{run_dir}/{PID}", f"{os.getpid()} {start_ticks('self')}\n".encode())
+
+
+def write_report(run_dir: str, planks: Sequence[Plank]) -> None:
+    """Keep the runtime's notes of the start for `ShimHandle.report`."""
+    lines = [plank.__dict__ for plank in planks]
+    _write(f"{run_dir}/{REPORT}", fastjson.dumps(lines).encode())
+
+
+def note(run_dir: str, text: str) -> None:
+    """Append a line for whoever looks into the folder; best effort."""
+    try:
+        fd = os.open(f"{run_dir}/{NOTES}", _FILE | os.O_APPEND, 0o600)
+    except OSError:
+        return
+    try:
+        os.write(fd, f"{text}\n".encode(errors="backslashreplace"))
+    except OSError:
+        pass
+    finally:
+        os.close(fd)
+
+
+def remove(run_dir: str, *, with_record: bool) -> None:
+    """Remove our files, and the folder once it is empty; exit record and notes only if they were read."""
+    _unlink(run_dir, (SOCKET, PID, REPORT))
+    if with_record:
+        _unlink(run_dir, (EXIT, NOTES))
+    try:
+        os.rmdir(run_dir)
+    except OSError:
+        pass  # the runtime's state, the record or someone else's file is in it: recovery looks there
+
+
+def _write(path: str, data: bytes) -> None:
+    fd = os.open(path, _FILE | os.O_TRUNC, 0o600)
+    try:
+        os.write(fd, data)
+    finally:
+        os.close(fd)
+
+
+def _unlink(run_dir: str, names: Sequence[str]) -> None:
+    for name in names:
+        try:
+            os.unlink(f"{run_dir}/{name}")
+        except OSError:
+            pass  # never made, or the whole folder is gone

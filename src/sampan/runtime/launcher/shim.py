@@ -1,0 +1,144 @@
+"""The shim's life: from the launcher's fork to its end (docs/shim.md). Lean."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from sampan.kernel.process import set_child_subreaper, set_name, set_oom_score_adj
+from sampan.kernel.sockets import from_fd
+from sampan.lean import Undo
+from sampan.runtime.launcher import rundir
+from sampan.runtime.launcher.log_file import LogFile
+from sampan.runtime.launcher.loop import READABLE, Loop
+from sampan.runtime.launcher.messages import error_document, unpack_attach, unpack_request
+from sampan.runtime.launcher.payload import open_payload
+from sampan.runtime.launcher.stdio import open_nothing, open_pipes, terminal_ends
+from sampan.runtime.launcher.supervisor import Supervisor
+from sampan.runtime.launcher.title import set_title
+from sampan.runtime.launcher.transport import send
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+    from collections.abc import Sequence
+    from signal import SIGCHLD, set_wakeup_fd, signal
+    from types import FrameType
+
+    from sampan.runtime.launcher.messages import AttachRequest, Document, ShimRequest
+    from sampan.runtime.launcher.payload import Payload
+else:
+    from _signal import SIGCHLD, set_wakeup_fd, signal  # the enumerations of `signal` cost 3 ms
+
+_OOM_SCORE = (
+    -998
+)  # as other engines' shims: killed for memory last, after the containers and before the daemon
+
+
+def run_shim(document: Document, fds: Sequence[int], *, title_area: tuple[int, int]) -> None:
+    """Start the container of a packet and look after it; return when the shim may end.
+
+    fds: the connection to sampand, then one for each attached client. On an error sampand is told, and
+    nothing is left behind.
+    """
+    connection = from_fd(fds[0])
+    loop = Loop()
+    try:
+        request = unpack_request(document.get("request"))
+        attaches = _unpack_attaches(document, fds[1:])
+        _become_shim(request, title_area)
+        supervisor = _start(loop, request, attaches)
+    except Exception as exc:  # whatever it is, sampand waits for an answer
+        _try_send(connection, error_document(exc))
+        return
+    try:
+        _watch_children(loop, supervisor)
+        _try_send(connection, supervisor.started())
+        supervisor.control.add_subscriber(connection)
+        loop.run()
+    except BaseException:
+        _note_crash(request.run_dir)
+        raise
+
+
+def _unpack_attaches(document: Document, fds: Sequence[int]) -> list[AttachRequest]:
+    raw = document.get("attaches")
+    parts = raw if isinstance(raw, list) else []
+    return [unpack_attach(part, fd) for part, fd in zip(parts, fds, strict=True)]
+
+
+def _become_shim(request: ShimRequest, title_area: tuple[int, int]) -> None:
+    os.setsid()
+    set_name("sampan-shim")
+    set_title(title_area, f"sampan-shim {request.id[:12]}")
+    set_child_subreaper()  # init of another runtime, and orphans of a shared pid namespace, come to us
+    set_oom_score_adj("self", _OOM_SCORE)
+    signal(SIGCHLD, _on_child)  # and no longer ignored: we want exit codes
+
+
+def _start(loop: Loop, request: ShimRequest, attaches: Sequence[AttachRequest]) -> Supervisor:
+    """Create and start the container, and begin to serve its streams and requests."""
+    with Undo() as undo:
+        rundir.prepare(request.run_dir)
+        undo.add(_remove_run_dir, request.run_dir)
+        log = LogFile(request.log) if request.log.enabled else None
+        stdio = open_nothing() if request.terminal else open_pipes(stdin=request.open_stdin)
+        payload = open_payload(request, stdio)
+        undo.add(_abandon, payload)
+        stdio.close_child_ends()
+        supervisor = Supervisor(loop, request, payload, log)
+        supervisor.control.listen(request.run_dir)
+        if payload.console_master >= 0:
+            supervisor.serve(*terminal_ends(payload.console_master, stdin=request.open_stdin), attaches)
+        else:
+            supervisor.serve(stdio.outputs, stdio.stdin, attaches)
+        undo.commit()
+    return supervisor
+
+
+def _abandon(payload: Payload) -> None:
+    payload.kill_all()
+    payload.delete()
+
+
+def _remove_run_dir(run_dir: str) -> None:
+    rundir.remove(run_dir, with_record=True)
+
+
+def _watch_children(loop: Loop, supervisor: Supervisor) -> None:
+    """Reap whenever a child ends: the signal becomes a byte in a pipe, which the loop watches."""
+    reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    set_wakeup_fd(writer, warn_on_full_buffer=False)
+
+    def on_wakeup(_events: int) -> None:
+        try:
+            os.read(reader, 4096)
+        except BlockingIOError:
+            pass
+        supervisor.reap()
+
+    loop.watch(reader, READABLE, on_wakeup)
+    os.write(writer, b"\0")  # whoever ended before this moment
+
+
+def _on_child(_number: int, _frame: FrameType | None) -> None:
+    """Python has to have a handler for the wake-up byte to be written."""
+
+
+def _try_send(connection: socket, document: Document) -> None:
+    try:
+        send(connection, document)
+    except OSError:
+        pass  # sampand is gone or gave up: the container runs on and is found by its run directory
+
+
+def _note_crash(run_dir: str) -> None:
+    """Leave the traceback in the run directory: there is nobody else to tell."""
+    try:
+        fd = os.open(
+            f"{run_dir}/{rundir.NOTES}", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
+        )
+        os.dup2(fd, 2)
+    except OSError:
+        return
+    sys.__excepthook__(*sys.exc_info())

@@ -1,0 +1,73 @@
+"""Packets of the launcher and shim protocol: one JSON object and descriptors (docs/shim.md). Lean."""
+
+from __future__ import annotations
+
+import os
+
+from sampan import fastjson
+from sampan.errors import SampanError, Unavailable
+from sampan.kernel.files import memfd_sealed
+from sampan.kernel.sockets import close_all, receive_message, send_message
+from sampan.runtime.launcher.messages import check_document
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+    from collections.abc import Mapping, Sequence
+
+    from sampan.runtime.launcher.messages import Document
+
+MAX_FDS = 64  # descriptors of one packet: a connection and its attached clients
+_SPILL_AT = 64 * 1024  # bytes; the default send buffer takes about 200 KiB (net.core.wmem_default)
+_MAX_BODY = 16 * 1024 * 1024  # bytes of a spilled body: what an exec's environment can need is 2 MiB
+_SPILLED = b'{"spill":true}'
+
+
+def send(sock: socket, document: Mapping[str, object], fds: Sequence[int] = ()) -> None:
+    """Send one packet; a large body goes by a memfd. The caller keeps its descriptors.
+
+    Raises:
+        OSError: EPIPE or ECONNRESET, the other end is gone; BlockingIOError, a non-blocking socket is full.
+    """
+    body = fastjson.dumps(document).encode()
+    if len(body) <= _SPILL_AT:
+        send_message(sock, body, list(fds))
+        return
+    memfd = memfd_sealed("sampan-message", body)
+    try:
+        send_message(sock, _SPILLED, [memfd, *fds])
+    finally:
+        os.close(memfd)
+
+
+def receive(sock: socket) -> tuple[Document, list[int]] | None:
+    """Receive one packet and its descriptors (the caller closes them); None at the end of the connection.
+
+    Raises:
+        Unavailable: what came is no packet of this protocol.
+        OSError: ECONNRESET; BlockingIOError, a non-blocking or timed socket has nothing.
+    """
+    body, fds = receive_message(sock, max_fds=MAX_FDS + 1, max_bytes=_SPILL_AT)
+    if not body:
+        return None
+    try:
+        if body == _SPILLED:
+            body = _read_spilled(fds)
+        return check_document(fastjson.loads(body)), fds
+    except SampanError as exc:
+        close_all(fds)
+        raise Unavailable(f"a packet of the launcher protocol is damaged: {exc}") from exc
+
+
+def _read_spilled(fds: list[int]) -> bytes:
+    """Read the body out of the first descriptor, and take that one off the list."""
+    if not fds:
+        raise Unavailable("its body is missing")
+    memfd = fds.pop(0)
+    try:
+        size = os.fstat(memfd).st_size
+        if size > _MAX_BODY:
+            raise Unavailable(f"its body has {size} bytes")
+        return os.pread(memfd, size, 0)
+    finally:
+        os.close(memfd)
