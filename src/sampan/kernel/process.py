@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from signal import pidfd_send_signal as pidfd_send_signal  # (pidfd, signal); signal 0 only checks
 else:
-    pass  # `signal` imports enum
+    from _signal import pidfd_send_signal as pidfd_send_signal  # `signal` imports enum
 
 _pidfd_open = Call("pidfd_open", WORD, WORD)
 _pidfd_getfd = Call("pidfd_getfd", WORD, WORD, WORD)
