@@ -14,7 +14,8 @@ Status = Literal["created", "running", "paused", "restarting", "removing", "exit
 class State(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a container is doing. Times in ns since 1970, 0: never.
 
-    pid and start_ticks name its first process. exit_code as Docker counts it: 128 + signal; error: why a start failed.
+    pid and start_ticks name its first process. exit_code as Docker counts it: 128 + signal; error: why
+    a start failed.
     """
 
     status: Status = "created"
@@ -30,7 +31,8 @@ class State(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Record(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A container: the request as it was checked, merged with its image, and its state.
 
-    image: as the client wrote it. volumes: paths of the image's VOLUMEs. runtime: name of the OCI runtime.
+    image: as the client wrote it. runtime: name of the OCI runtime. cgroup: path below each tree's root.
+    log_max_size in bytes, 0: no rotation.
     """
 
     id: str
@@ -42,7 +44,7 @@ class Record(Struct, frozen=True, kw_only=True, omit_defaults=True):
     host: docker.HostConfig
     network: docker.NetworkingConfig = field(default_factory=docker.NetworkingConfig)
     runtime: str
-    log_path: str = ""
+    cgroup: str
     log_max_size: int = 0
     log_max_files: int = 0
     state: State = State()

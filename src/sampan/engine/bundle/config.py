@@ -94,7 +94,7 @@ def _linux(plan: BundlePlan, options: SecurityOptions, capabilities: tuple[str, 
     resources["devices"] = make_device_rules(plan)
     linux: Document = {
         "namespaces": make_namespaces(plan),
-        "cgroupsPath": cgroup_path(plan.id, plan.host.CgroupParent or plan.cgroup_parent),
+        "cgroupsPath": plan.cgroup,
         "resources": resources,
         "sysctl": choose_sysctls(plan.host),
         "maskedPaths": list(masked),

@@ -42,13 +42,14 @@ class Joins:
 
     network_pid: int | None = None
     pid_pid: int | None = None
-    network_is_host: bool = False
-    pid_is_host: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BundlePlan:
-    """What config.json is made of. config is merged with the image's; host is as the client sent it."""
+    """What config.json is made of. config is merged with the image's; host is as the client sent it.
+
+    cgroup: the container's own, below the root of each tree.
+    """
 
     id: str
     config: docker.Config
@@ -58,7 +59,7 @@ class BundlePlan:
     files: HostFiles
     devices: tuple[DeviceNode, ...] = ()
     joins: Joins = Joins()
-    cgroup_parent: str
+    cgroup: str
     pids_limit: int
     shm_size_bytes: int
     no_new_privileges: bool = False

@@ -1,0 +1,87 @@
+"""A container while the engine runs: its record, its shim, who waits for it."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Protocol
+
+import msgspec
+
+from sampan.engine.records import Record, State
+from sampan.engine.types import WaitResult
+from sampan.engine.waits import Waits
+from sampan.runtime.launcher.client import AttachRequest, ShimHandle
+
+
+class EndListener(Protocol):
+    """Something that must know when a container's output is complete (a log reader that follows)."""
+
+    def container_ended(self) -> None:
+        """Nothing will be written to the log any more."""
+        ...
+
+
+class Container:
+    """Shared by all threads. record is replaced, never changed, and only while lock is held.
+
+    pending: connections that were attached before the start; they are ours to close. shim: while the
+    program runs. ended_shim: from its end until `release_shim`, which release_lock serialises.
+    """
+
+    def __init__(self, record: Record) -> None:
+        self.id = record.id
+        self.record = record
+        self.lock = threading.RLock()
+        self.shim: ShimHandle | None = None
+        self.waits = Waits()
+        self.pending: list[AttachRequest] = []
+        self.listeners: set[EndListener] = set()
+        self.ended_shim: ShimHandle | None = None
+        self.release_lock = threading.Lock()
+        self.removed = False
+        self.exec_ids: set[str] = set()
+        self.stop_requested = False
+
+    @property
+    def state(self) -> State:
+        """What it is doing now."""
+        return self.record.state
+
+    @property
+    def running(self) -> bool:
+        """Whether its program runs, paused or not."""
+        return self.record.state.status in ("running", "paused")
+
+    def result(self) -> WaitResult:
+        """Return the last exit, as waits report it."""
+        return WaitResult(status_code=self.state.exit_code, error=self.state.error)
+
+    def with_state(self, **changes: object) -> Record:
+        """Return the record with some fields of its state changed; the container itself stays as it is."""
+        state = msgspec.structs.replace(self.record.state, **changes)
+        return msgspec.structs.replace(self.record, state=state)
+
+    def drop_pending(self) -> None:
+        """Close our duplicates of connections that waited for the start."""
+        for attach in self.pending:
+            os.close(attach.fd)
+        self.pending.clear()
+
+    def end_listeners(self) -> None:
+        """Tell those who follow the log that it is complete."""
+        with self.lock:
+            for listener in self.listeners:
+                listener.container_ended()
+
+    def release_shim(self) -> None:
+        """Let the shim of the last run go, with cgroup and run directory; at once if that is done already.
+
+        Raises:
+            Unavailable: the shim does not answer; the next call tries again.
+        """
+        with self.release_lock:
+            if self.ended_shim is not None:
+                self.ended_shim.release()
+                self.ended_shim.close()
+                self.ended_shim = None

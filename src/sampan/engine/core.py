@@ -1,0 +1,56 @@
+"""What the use cases share: the parts of one open engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sampan import log
+from sampan.engine.container import Container
+from sampan.engine.events import Events
+from sampan.engine.index import ContainerIndex
+from sampan.engine.journal import Journal
+from sampan.engine.launchers import LauncherKeeper
+from sampan.engine.machine import Machine
+from sampan.engine.options import EngineSettings
+from sampan.engine.paths import Paths
+from sampan.engine.runtimes import Runtimes
+from sampan.engine.supervisor import Supervisor
+from sampan.engine.workers import Worker
+from sampan.kernel import cgroups
+from sampan.kernel.cgroups import CgroupManager, Hierarchy
+from sampan.store.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Core:
+    """One engine's parts; made by `Engine.open`, closed by `Engine.close`."""
+
+    settings: EngineSettings
+    machine: Machine
+    hierarchy: Hierarchy
+    paths: Paths
+    runtimes: Runtimes
+    store: Store
+    journal: Journal
+    index: ContainerIndex
+    events: Events
+    launchers: LauncherKeeper
+    supervisor: Supervisor
+    releases: Worker = field(default_factory=lambda: Worker("release"))
+    removals: Worker = field(default_factory=lambda: Worker("removal"))
+    acknowledgements: Worker = field(default_factory=lambda: Worker("ack"))
+
+    def cgroup(self, container: Container) -> CgroupManager:
+        """Return the manager of a container's cgroup; the caller closes it."""
+        return cgroups.open_manager(self.hierarchy, container.record.cgroup)
+
+    def release_soon(self, container: Container) -> None:
+        """Let an ended container's shim go, behind the user's back."""
+
+        def release() -> None:
+            try:
+                container.release_shim()
+            except Exception as exc:
+                log.warning("shim is not released yet", container=container.id, reason=exc)
+
+        self.releases.submit(release)

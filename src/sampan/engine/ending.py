@@ -1,0 +1,174 @@
+"""How containers end: the shim's news, what follows from them, and removal.
+
+```
+ shim: exited ──► state and `die` in one transaction ──► waits wake ──► AutoRemove: remove
+                                                     └─► release thread: shim, cgroup, run directory go
+ shim: lost (killed) ──► its exit record, or kill what is left and 137 ──► as above
+```
+"""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+
+from sampan import log
+from sampan.engine.container import Container
+from sampan.engine.core import Core
+from sampan.engine.events import container_event
+from sampan.engine.execs import ExecTable
+from sampan.engine.leftovers import kill_leftovers
+from sampan.engine.records import Record
+from sampan.engine.supervisor import Last
+from sampan.errors import Conflict
+from sampan.ids import ContainerId
+from sampan.runtime.launcher.client import (
+    Detached,
+    ExecExited,
+    Exited,
+    Lost,
+    ShimHandle,
+    read_exit_record,
+)
+from sampan.spec import docker
+
+KILLED = 137  # 128 + SIGKILL
+
+
+class Ender:
+    """Follows running containers to their end, and removes them."""
+
+    def __init__(self, core: Core, execs: ExecTable) -> None:
+        self._core = core
+        self._execs = execs
+
+    def watch(self, container: Container, handle: ShimHandle) -> None:
+        """Follow a container that has just been started, or was found running."""
+        self._core.supervisor.watch(handle.fd, lambda: self._read_events(container, handle))
+
+    def _read_events(self, container: Container, handle: ShimHandle) -> Last | None:
+        """Handle what the shim says; the answer is what to do when it will say nothing more."""
+        for event in handle.read_events():
+            match event:
+                case Exited():
+                    return partial(
+                        self.ended, container, event.code, oom_killed=event.oom_killed, at_ns=event.at_ns
+                    )
+                case Lost():
+                    return partial(self._lost, container, handle)
+                case ExecExited():
+                    self._execs.ended(container, handle, event)
+                case Detached():
+                    self._detached(container, event)
+        return None
+
+    def _detached(self, container: Container, event: Detached) -> None:
+        if event.reason == "keys":
+            self._core.events.emit(container_event(container, "detach"))
+
+    def _lost(self, container: Container, handle: ShimHandle) -> None:
+        """The shim was killed: its container died with it, unless the exit was written down just before."""
+        found = read_exit_record(handle.run_dir)
+        if found is not None:
+            self.ended(container, found.code, oom_killed=found.oom_killed, at_ns=found.finished_at)
+            return
+        log.warning("shim died, killing its container", container=container.id, shim=handle.shim_pid)
+        kill_leftovers(self._core, container.record)
+        self.ended(container, KILLED, oom_killed=False, at_ns=time.time_ns())
+
+    def ended(self, container: Container, code: int, *, oom_killed: bool, at_ns: int) -> None:
+        """A container's program has ended: remember it, tell everybody, remove it if that was wanted."""
+        with container.lock:
+            if not container.running:
+                return
+            record = container.with_state(
+                status="exited",
+                pid=0,
+                start_ticks=0,
+                exit_code=code,
+                oom_killed=oom_killed,
+                finished_at_ns=at_ns,
+            )
+            container.ended_shim, container.shim = container.shim, None
+            auto_remove = record.host.AutoRemove
+            events = [container_event(container, "oom")] if oom_killed else []
+            events.append(_die_event(container, record))
+            with self._core.journal.transaction():
+                for event in events:
+                    self._core.journal.add_event(event)
+                self._core.journal.save_state(record)
+                if auto_remove:
+                    events.append(self._forget(container))
+            container.record = record
+            container.removed = auto_remove
+        container.end_listeners()
+        self._execs.container_ended(container)
+        self._core.events.publish(*events)
+        container.waits.ended(container.result())
+        if auto_remove:
+            self._gone(container)
+        else:
+            self._core.release_soon(container)
+
+    def after_failed_start(self, container: Container) -> None:
+        """A start failed: wake the waits for an exit, and remove an AutoRemove container."""
+        container.end_listeners()
+        container.waits.ended(container.result())
+        if container.record.host.AutoRemove:
+            self.remove(container)
+
+    def remove(self, container: Container) -> None:
+        """Forget a container that does not run; its files go in the background.
+
+        Raises:
+            Conflict: it runs, or is being removed.
+        """
+        with container.lock:
+            if container.removed:
+                raise Conflict(f"removal of container {container.id} is already in progress")
+            if container.running:
+                raise Conflict(_cannot_remove(container))
+            with self._core.journal.transaction():
+                event = self._forget(container)
+            container.removed = True
+            container.drop_pending()
+        container.end_listeners()
+        self._core.events.publish(event)
+        self._gone(container)
+
+    def _forget(self, container: Container) -> docker.Event:
+        """Within a transaction: the container's row becomes a removal to finish."""
+        event = container_event(container, "destroy")
+        self._core.journal.begin_removal(container.id)
+        self._core.journal.add_event(event)
+        return event
+
+    def _gone(self, container: Container) -> None:
+        core = self._core
+        core.index.remove(container)
+        self._execs.container_removed(container)
+        container.waits.removed(container.result())
+        core.removals.submit(lambda: finish_removal(core, container.id, container))
+
+
+def finish_removal(core: Core, container_id: str, container: Container | None = None) -> None:
+    """Delete what a forgotten container left; may be run again after a crash."""
+    if container is not None:
+        container.release_shim()
+    core.store.snapshots.remove(ContainerId(container_id))
+    core.journal.end_removal(container_id)
+
+
+def _die_event(container: Container, record: Record) -> docker.Event:
+    state = record.state
+    duration_s = max(0, state.finished_at_ns - state.started_at_ns) // 10**9
+    return container_event(container, "die", exitCode=str(state.exit_code), execDuration=str(duration_s))
+
+
+def _cannot_remove(container: Container) -> str:
+    paused = container.state.status == "paused"
+    advice = "paused: unpause and then stop" if paused else "running: stop"
+    return (
+        f'cannot remove container "/{container.record.name}": container is {advice} '
+        "the container before removing or force remove"
+    )

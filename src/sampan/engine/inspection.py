@@ -1,0 +1,130 @@
+"""Inspect: a container's record in the shape of API 1.51."""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import UNSET
+
+from sampan.engine.bundle import posture
+from sampan.engine.bundle.mounts import UserMount, parse_mounts
+from sampan.engine.bundle.process import command_of
+from sampan.engine.container import Container
+from sampan.engine.core import Core
+from sampan.engine.records import Record
+from sampan.engine.times import format_time
+from sampan.errors import NotFound
+from sampan.ids import ContainerId, Digest
+from sampan.spec import docker
+
+
+def inspect_container(core: Core, container: Container, *, size: bool) -> docker.ContainerInspect:
+    """See `Containers.inspect`."""
+    record = container.record
+    command = command_of(record.config)
+    files = core.paths.host_files(record.id)
+    rw, root = sizes(core, record) if size else (UNSET, UNSET)
+    return docker.ContainerInspect(
+        Id=record.id,
+        Created=format_time(record.created_ns),
+        Path=command[0],
+        Args=command[1:],
+        State=_state(record),
+        Image=record.image_id,
+        ResolvConfPath=files.resolv_conf,
+        HostnamePath=files.hostname,
+        HostsPath=files.hosts,
+        LogPath=core.paths.log(record.id) if record.host.LogConfig.Type != "none" else "",
+        Name=f"/{record.name}",
+        ExecIDs=sorted(container.exec_ids) or None,
+        HostConfig=_host_config(core, record),
+        GraphDriver=_graph_driver(core, record),
+        SizeRw=rw,
+        SizeRootFs=root,
+        Mounts=mount_points(record),
+        Config=msgspec.structs.replace(record.config, Image=record.image, Hostname=record.config.Hostname),
+        NetworkSettings=docker.NetworkSettings(
+            Ports=dict.fromkeys(record.config.ExposedPorts) if container.running else {},
+        ),
+    )
+
+
+def _state(record: Record) -> docker.State:
+    state = record.state
+    return docker.State(
+        Status=state.status,
+        Running=state.status in ("running", "paused", "restarting"),
+        Paused=state.status == "paused",
+        Restarting=state.status == "restarting",
+        OOMKilled=state.oom_killed,
+        Dead=state.status == "dead",
+        Pid=state.pid,
+        ExitCode=state.exit_code,
+        Error=state.error,
+        StartedAt=format_time(state.started_at_ns),
+        FinishedAt=format_time(state.finished_at_ns),
+    )
+
+
+def _host_config(core: Core, record: Record) -> docker.HostConfig:
+    """Return the host configuration as it took effect: defaults filled in, the rest as the client sent it."""
+    host = record.host
+    kind = host.LogConfig.Type or "json-file"
+    masked = list(posture.MASKED_PATHS) if host.MaskedPaths is None else host.MaskedPaths
+    read_only = list(posture.READONLY_PATHS) if host.ReadonlyPaths is None else host.ReadonlyPaths
+    return msgspec.structs.replace(
+        host,
+        LogConfig=docker.LogConfig(Type=kind, Config=host.LogConfig.Config),
+        NetworkMode=host.NetworkMode or "default",
+        RestartPolicy=docker.RestartPolicy(Name=host.RestartPolicy.Name or "no"),
+        IpcMode=host.IpcMode or "private",
+        CgroupnsMode=host.CgroupnsMode or ("private" if core.machine.cgroup_version == 2 else "host"),
+        ShmSize=host.ShmSize or core.settings.shm_size_bytes,
+        Runtime=record.runtime,
+        MaskedPaths=[] if host.Privileged else masked,
+        ReadonlyPaths=[] if host.Privileged else read_only,
+    )
+
+
+def _graph_driver(core: Core, record: Record) -> docker.GraphDriver:
+    try:
+        snapshot = core.store.snapshots.get(ContainerId(record.id))
+    except NotFound:
+        return docker.GraphDriver(Name="overlay2")  # being removed
+    return docker.GraphDriver(
+        Name="overlay2",
+        Data={
+            "ID": record.id,
+            "LowerDir": ":".join(reversed(snapshot.lower)),
+            "MergedDir": snapshot.root,
+            "UpperDir": snapshot.upper,
+            "WorkDir": snapshot.work,
+        },
+    )
+
+
+def mount_points(record: Record) -> list[docker.MountPoint]:
+    """Return the mounts that the client asked for; tmpfs of `--tmpfs` are not listed (as Docker)."""
+    return [
+        _mount_point(mount) for mount in parse_mounts(record.host) if mount.target not in record.host.Tmpfs
+    ]
+
+
+def _mount_point(mount: UserMount) -> docker.MountPoint:
+    return docker.MountPoint(
+        Type=mount.kind,
+        Source=mount.source,
+        Destination=mount.target,
+        Mode=mount.mode,
+        RW=not mount.read_only,
+        Propagation=mount.propagation,
+    )
+
+
+def sizes(core: Core, record: Record) -> tuple[int, int]:
+    """Return the bytes of the container's own files, and of its whole root."""
+    own = core.store.snapshots.usage(ContainerId(record.id))
+    try:
+        image = core.store.images.get(Digest(record.image_id)).size_bytes
+    except NotFound:
+        image = 0
+    return own, own + image

@@ -1,0 +1,54 @@
+"""Keep a launcher alive: one is spawned at the start, and another when it has died."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+from sampan import log
+from sampan.errors import Unavailable
+from sampan.runtime.launcher.client import AttachRequest, Launcher, ShimHandle, ShimRequest
+from sampan.settings import Roots
+
+
+class LauncherKeeper:
+    """Starts containers; any thread may call. A launcher that died is replaced before the next start."""
+
+    def __init__(self, roots: Roots) -> None:
+        self._roots = roots
+        self._lock = threading.Lock()
+        self._launcher = self._spawn()
+
+    @property
+    def pid(self) -> int:
+        """The launcher's process."""
+        return self._launcher.pid
+
+    def start(self, request: ShimRequest, attaches: Sequence[AttachRequest]) -> ShimHandle:
+        """Start a container; see `Launcher.start`. A launcher that dies meanwhile is replaced once."""
+        launcher = self._alive()
+        try:
+            return launcher.start(request, attaches)
+        except Unavailable:
+            if launcher.alive():
+                raise
+            return self._alive().start(request, attaches)
+
+    def close(self) -> None:
+        """End the launcher; shims live on."""
+        with self._lock:
+            self._launcher.close()
+
+    def _alive(self) -> Launcher:
+        with self._lock:
+            if not self._launcher.alive():
+                log.warning("launcher died, starting another", pid=self._launcher.pid)
+                dead, self._launcher = self._launcher, self._spawn()
+                dead.close()
+            return self._launcher
+
+    def _spawn(self) -> Launcher:
+        try:
+            return Launcher.spawn(run_root=self._roots.run, data_root=self._roots.data)
+        except OSError as exc:
+            raise Unavailable(f"cannot start the launcher: {exc}") from exc

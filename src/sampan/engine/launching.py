@@ -1,0 +1,180 @@
+"""Start a container: write its bundle, have the launcher run it, remember that it runs."""
+
+from __future__ import annotations
+
+import os
+
+import msgspec
+
+from sampan import log
+from sampan.engine.bundle.mounts import parse_mounts
+from sampan.engine.bundle.namespaces import parse_network_mode
+from sampan.engine.container import Container
+from sampan.engine.core import Core
+from sampan.engine.creating import check_sources, make_sources
+from sampan.engine.ending import Ender
+from sampan.engine.events import container_event
+from sampan.engine.hostfiles import make_hosts, make_resolv_conf
+from sampan.engine.lifecycle import check_transition
+from sampan.engine.planning import find_joins, find_user, plan_bundle
+from sampan.engine.records import Record
+from sampan.errors import CommandNotExecutable, CommandNotFound, Conflict, NotModified, SampanError
+from sampan.ids import ContainerId
+from sampan.runtime.launcher.client import LogSettings, ShimHandle, ShimRequest
+from sampan.runtime.lifecycle import RootMount
+
+EXPLAIN = "org.sampan.explain"  # annotation: have the runtime note its steps
+_RESOLV_CONF = "/etc/resolv.conf"
+_RESOLVED_CONF = "/run/systemd/resolve/resolv.conf"  # the servers behind systemd-resolved's stub
+
+
+class Starter:
+    """Starts containers."""
+
+    def __init__(self, core: Core, ender: Ender) -> None:
+        self._core = core
+        self._ender = ender
+
+    def start(self, container: Container) -> None:
+        """See `Containers.start`."""
+        with container.lock:
+            if container.removed:
+                raise Conflict("container is marked for removal and cannot be started")
+            if container.state.status == "running":
+                raise NotModified(f"container {container.id} is running already")
+            if container.state.status == "paused":
+                raise Conflict("cannot start a paused container, try unpause instead")
+            check_transition(container.id, container.state.status, "running")
+            container.release_shim()
+            try:
+                handle = self._launch(container)
+            except Exception as exc:
+                self._failed(container, exc)
+                raise
+            self._started(container, handle)
+
+    def _launch(self, container: Container) -> ShimHandle:
+        record = container.record
+        write_host_files(self._core, record)
+        request = self._write_bundle(record)
+        return self._core.launchers.start(request, container.pending)
+
+    def _write_bundle(self, record: Record) -> ShimRequest:
+        core = self._core
+        mounts = parse_mounts(record.host)
+        check_sources(mounts)
+        make_sources(mounts)
+        user = find_user(core.store.snapshots, record)
+        bundle = plan_bundle(core, record, user=user, joins=find_joins(core, record))
+        folder = core.paths.bundle(record.id)
+        _write(f"{folder}/config.json", msgspec.json.encode(bundle.document))
+        snapshot = core.store.snapshots.get(ContainerId(record.id))
+        return ShimRequest(
+            id=record.id,
+            run_dir=core.paths.run_dir(record.id),
+            bundle=folder,
+            log=LogSettings(
+                path=core.paths.log(record.id),
+                max_size=record.log_max_size,
+                max_files=record.log_max_files,
+                enabled=record.host.LogConfig.Type != "none",
+            ),
+            root_mount=RootMount(lower=snapshot.lower, upper=snapshot.upper, work=snapshot.work),
+            terminal=record.config.Tty,
+            open_stdin=record.config.OpenStdin,
+            stdin_once=record.config.StdinOnce,
+            console_size=_console_size(record),
+            runtime=core.runtimes.command(record.runtime),
+            init=core.settings.init if record.host.Init is None else record.host.Init,
+            report=EXPLAIN in record.host.Annotations,
+        )
+
+    def _started(self, container: Container, handle: ShimHandle) -> None:
+        core = self._core
+        container.drop_pending()
+        record = container.with_state(
+            status="running",
+            pid=handle.pid,
+            start_ticks=handle.start_ticks,
+            exit_code=0,
+            error="",
+            oom_killed=False,
+            started_at_ns=handle.started_at_ns,
+            finished_at_ns=container.state.finished_at_ns,
+        )
+        event = container_event(container, "start")
+        with core.journal.transaction():
+            core.journal.save_state(record)
+            core.journal.add_event(event)
+        container.record = record
+        container.shim = handle
+        container.stop_requested = False
+        core.events.publish(event)
+        self._ender.watch(container, handle)
+
+    def _failed(self, container: Container, error: Exception) -> None:
+        """Keep why, tell those who wait, and remove it if it was to be removed."""
+        container.drop_pending()
+        record = container.with_state(
+            exit_code=_exit_code(error), error=str(error), finished_at_ns=container.state.finished_at_ns
+        )
+        if not isinstance(error, SampanError):
+            log.error("container cannot be started", container=container.id, reason=repr(error))
+        self._core.journal.save_state(record)
+        container.record = record
+        self._ender.after_failed_start(container)
+
+
+def _exit_code(error: Exception) -> int:
+    """Docker's codes of a start that failed (moby daemon/start.go, translateContainerdStartErr)."""
+    if isinstance(error, CommandNotFound):
+        return 127
+    return 126 if isinstance(error, CommandNotExecutable) else 128
+
+
+def _console_size(record: Record) -> tuple[int, int] | None:
+    height, width = record.host.ConsoleSize
+    return (height, width) if record.config.Tty and height and width else None
+
+
+def write_host_files(core: Core, record: Record) -> None:
+    """Write hosts, resolv.conf and hostname anew, as Docker does at each start."""
+    host = record.host
+    files = core.paths.host_files(record.id)
+    shares_host = parse_network_mode(host.NetworkMode).share == "host"
+    settings = core.settings
+    base = {"base": _read_text("/etc/hosts")} if shares_host else {}
+    _write(files.hostname, f"{record.config.Hostname}\n".encode())
+    _write(files.hosts, make_hosts(host.ExtraHosts, **base).encode())
+    resolv_conf = make_resolv_conf(
+        _host_resolv_conf(shares_host=shares_host),
+        dns=host.Dns or settings.dns,
+        search=host.DnsSearch or settings.dns_search,
+        options=host.DnsOptions or settings.dns_options,
+        shares_host_network=shares_host,
+    )
+    _write(files.resolv_conf, resolv_conf.encode(errors="surrogateescape"))
+
+
+def _host_resolv_conf(*, shares_host: bool) -> str:
+    text = _read_text(_RESOLV_CONF)
+    if not shares_host and "127.0.0.53" in text:
+        return _read_text(_RESOLVED_CONF) or text
+    return text
+
+
+def _read_text(path: str) -> str:
+    try:
+        with open(path, errors="surrogateescape") as file:
+            return file.read()
+    except FileNotFoundError:
+        return ""
+
+
+def _write(path: str, data: bytes) -> None:
+    """Write a file of the container's own directory; written at each start, so it is not synced."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    try:
+        os.write(fd, data)
+    finally:
+        os.close(fd)

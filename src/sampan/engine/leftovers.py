@@ -1,0 +1,71 @@
+"""Kill and clear what a container left when its shim was killed, or when sampand was away."""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import signal
+
+from sampan import log
+from sampan.engine.core import Core
+from sampan.engine.records import Record
+from sampan.errors import Conflict, NotFound, SampanError
+from sampan.kernel import cgroups
+from sampan.kernel.process import open_same_process
+from sampan.runtime.lifecycle import delete_container
+
+_DEATH_MS = 10_000
+
+
+def kill_leftovers(core: Core, record: Record) -> None:
+    """Kill a container's first process and all else in its cgroup, then remove cgroup and run directory.
+
+    Start time and pid together name the process, so a stranger with a reused pid is never met.
+    """
+    if record.state.pid:
+        kill_process(record.state.pid, record.state.start_ticks)
+    clear_runtime_state(core, record.id, cgroup=record.cgroup)
+
+
+def kill_process(pid: int, start_ticks: int) -> bool:
+    """Kill a process named by pid and start time, and wait for its end; False if it is gone already."""
+    try:
+        pidfd = open_same_process(pid, start_ticks)
+    except ProcessLookupError:
+        return False
+    try:
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        if not poll.poll(_DEATH_MS):
+            log.error("process does not die", pid=pid)
+    except ProcessLookupError:
+        pass
+    finally:
+        os.close(pidfd)
+    return True
+
+
+def clear_runtime_state(core: Core, container_id: str, *, cgroup: str) -> None:
+    """Remove the cgroup (killing what is in it), the runtime's state and the run directory of a container."""
+    try:
+        delete_container(core.paths.run_containers, container_id, force=True)
+    except (NotFound, Conflict):
+        pass  # another runtime's, or half made: the cgroup and the directory are all there is
+    except SampanError as exc:
+        log.warning("runtime state cannot be cleared", container=container_id, reason=exc)
+    if cgroup:
+        _delete_cgroup(core, container_id, cgroup)
+    shutil.rmtree(core.paths.run_dir(container_id), ignore_errors=True)
+
+
+def _delete_cgroup(core: Core, container_id: str, path: str) -> None:
+    manager = cgroups.open_manager(core.hierarchy, path)
+    try:
+        manager.kill()
+        manager.delete()
+    except OSError as exc:
+        log.warning("cgroup cannot be removed", container=container_id, cgroup=path, reason=exc)
+    finally:
+        manager.close()

@@ -1,0 +1,63 @@
+"""Times as the Docker API writes them, and as people read them."""
+
+from __future__ import annotations
+
+import calendar
+import time
+from typing import Final
+
+from sampan.errors import InvalidArgument
+from sampan.spec import docker
+
+_SECOND_NS: Final = 10**9
+
+
+def format_time(time_ns: int) -> str:
+    """Return RFC 3339 with nanoseconds, in UTC; 0 is Docker's "never"."""
+    if not time_ns:
+        return docker.ZERO_TIME
+    seconds, fraction = divmod(time_ns, _SECOND_NS)
+    text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+    digits = f"{fraction:09d}".rstrip("0")
+    return f"{text}.{digits}Z" if digits else f"{text}Z"
+
+
+def parse_time_ns(text: str) -> int:
+    """Return ns since 1970 of `2006-01-02T15:04:05[.fraction]Z`.
+
+    Raises:
+        InvalidArgument: another form.
+    """
+    whole, _, fraction = text.removesuffix("Z").partition(".")
+    try:
+        seconds = calendar.timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S"))
+        return seconds * _SECOND_NS + int(f"{fraction:0<9}"[:9])
+    except ValueError as exc:
+        raise InvalidArgument(f"invalid time {text!r}") from exc
+
+
+def describe_duration(seconds: float) -> str:
+    """Return a span in Docker's words (go-units HumanDuration): `Less than a second`, `5 minutes`, `2 hours`."""
+    whole = int(seconds)
+    minutes, hours = whole // 60, int(seconds / 3600 + 0.5)
+    if whole < 1:
+        return "Less than a second"
+    if whole == 1:
+        return "1 second"
+    if whole < 60:
+        return f"{whole} seconds"
+    if minutes == 1:
+        return "About a minute"
+    if minutes < 60:
+        return f"{minutes} minutes"
+    if hours == 1:
+        return "About an hour"
+    if hours < 48:
+        return f"{hours} hours"
+    if hours < 24 * 7 * 2:
+        return f"{hours // 24} days"
+    if hours < 24 * 30 * 2:
+        return f"{hours // 24 // 7} weeks"
+    if hours < 24 * 365 * 2:
+        return f"{hours // 24 // 30} months"
+    return f"{hours // 24 // 365} years"
