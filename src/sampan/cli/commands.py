@@ -1,7 +1,7 @@
 """The commands of `sampan`: one row each, the source of parsing, help and completion. Lean (decision 0002).
 
 A path is `noun verb`, or one word. Aliases are further paths of the same command. `flags` names a table as
-`module:NAME` in this package, `handler` a function as `module:function`: each is loaded only when it is needed.
+`module:NAME` in this package, `handler` a function as `module:function`: each is loaded when it is needed.
 """
 
 from __future__ import annotations
@@ -15,46 +15,86 @@ if TYPE_CHECKING:
     # path, aliases, arguments, least and most (-1: any) number of them, handler, flags, summary
     CommandRow = tuple[str, tuple[str, ...], str, int, int, str, str, str]
 
+# fmt: off
 COMMANDS: tuple[CommandRow, ...] = (
-    ("container run", ("run",), "IMAGE [COMMAND] [ARG...]", 1, -1, "run:run", "run_flags:RUN", "Make a container from an image and run a command in it"),
-    ("container create", ("create",), "IMAGE [COMMAND] [ARG...]", 1, -1, "run:create", "run_flags:CREATE", "Make a container, but do not start it"),
-    ("container exec", ("exec",), "CONTAINER COMMAND [ARG...]", 2, -1, "execute:execute", "flag_table:EXEC", "Run a command in a running container"),
-    ("container ls", ("ps", "container ps", "container list"), "", 0, 0, "ps:ps", "flag_table:PS", "List containers"),
-    ("container logs", ("logs",), "CONTAINER", 1, 1, "logs:logs", "flag_table:LOGS", "Show what a container has written"),
-    ("container attach", ("attach",), "CONTAINER", 1, 1, "attach:attach", "flag_table:ATTACH", "Connect this terminal to a running container"),
-    ("container start", ("start",), "CONTAINER [CONTAINER...]", 1, -1, "attach:start", "flag_table:START", "Start containers that were made or have stopped"),
-    ("container stop", ("stop",), "CONTAINER [CONTAINER...]", 1, -1, "lifecycle:stop", "flag_table:STOP", "Ask containers to end, and end them after a while"),
-    ("container restart", ("restart",), "CONTAINER [CONTAINER...]", 1, -1, "lifecycle:restart", "flag_table:STOP", "Stop containers and start them again"),
-    ("container kill", ("kill",), "CONTAINER [CONTAINER...]", 1, -1, "lifecycle:kill", "flag_table:KILL", "Send a signal to containers, SIGKILL if none is named"),
-    ("container rm", ("rm", "container remove"), "CONTAINER [CONTAINER...]", 1, -1, "lifecycle:remove", "flag_table:RM", "Remove containers"),
-    ("container pause", ("pause",), "CONTAINER [CONTAINER...]", 1, -1, "lifecycle:pause", "flag_table:NONE", "Freeze all processes of containers"),
-    ("container unpause", ("unpause",), "CONTAINER [CONTAINER...]", 1, -1, "lifecycle:unpause", "flag_table:NONE", "Let frozen containers go on"),
-    ("container wait", ("wait",), "CONTAINER [CONTAINER...]", 1, -1, "lifecycle:wait", "flag_table:NONE", "Wait until containers stop, and print their exit codes"),
-    ("container rename", ("rename",), "CONTAINER NEW_NAME", 2, 2, "lifecycle:rename", "flag_table:NONE", "Give a container another name"),
-    ("container top", ("top",), "CONTAINER [PS OPTIONS]", 1, -1, "look:top", "flag_table:NONE", "List the processes of a container"),
-    ("container port", ("port",), "CONTAINER [PRIVATE_PORT[/PROTO]]", 1, 2, "look:port", "flag_table:NONE", "List the published ports of a container"),
-    ("container inspect", (), "CONTAINER [CONTAINER...]", 1, -1, "inspect:inspect_containers", "flag_table:INSPECT_CONTAINER", "Show everything known about containers"),
-    ("inspect", (), "NAME [NAME...]", 1, -1, "inspect:inspect", "flag_table:INSPECT", "Show everything known about containers or images"),
-    ("explain run", (), "IMAGE [COMMAND] [ARG...]", 1, -1, "explain:explain_run", "run_flags:EXPLAIN", "Run a container and show, step by step, what was done for it"),
-    ("explain show", ("anatomy",), "CONTAINER", 1, 1, "explain:show", "flag_table:ANATOMY", "Show what a running container is made of, as the kernel sees it"),
-    ("image ls", ("images", "image list"), "[REPOSITORY[:TAG]]", 0, 1, "images:ls", "flag_table:IMAGES", "List images"),
-    ("image bootstrap", (), "busybox|debian[:SUITE]|hello", 1, 1, "images:bootstrap", "flag_table:BOOTSTRAP", "Make a base image from the distribution's packages, without a registry"),
-    ("image load", ("load",), "", 0, 0, "images:load", "flag_table:LOAD", "Load images from an archive that `save` has written"),
-    ("image import", ("import",), "FILE|- [REPOSITORY[:TAG]]", 1, 2, "images:import_", "flag_table:IMPORT", "Make an image from an archive of a root file system"),
-    ("image save", ("save",), "IMAGE [IMAGE...]", 1, -1, "images:save", "flag_table:SAVE", "Write images to an archive"),
-    ("image tag", ("tag",), "SOURCE[:TAG] TARGET[:TAG]", 2, 2, "images:tag", "flag_table:NONE", "Give an image another name"),
-    ("image rm", ("rmi", "image remove"), "IMAGE [IMAGE...]", 1, -1, "images:remove", "flag_table:RMI", "Remove images"),
-    ("image history", ("history",), "IMAGE", 1, 1, "images:history", "flag_table:HISTORY", "Show how an image was made, layer by layer"),
-    ("image inspect", (), "IMAGE [IMAGE...]", 1, -1, "inspect:inspect_images", "flag_table:INSPECT_IMAGE", "Show everything known about images"),
-    ("system start", (), "", 0, 0, "system:start", "flag_table:SYSTEM_START", "Start sampand, unless it runs"),
-    ("system stop", (), "", 0, 0, "system:stop", "flag_table:SYSTEM_STOP", "Stop sampand; containers run on"),
-    ("system status", (), "", 0, 0, "system:status", "flag_table:NONE", "Tell whether sampand runs"),
-    ("system info", ("info",), "", 0, 0, "system:info", "flag_table:INFO", "Show facts about this machine and the daemon"),
-    ("system events", ("events",), "", 0, 0, "events:events", "flag_table:EVENTS", "Show what happens, as it happens"),
-    ("version", (), "", 0, 0, "system:version", "flag_table:INFO", "Show the versions of this command and of the daemon"),
-    ("completion", (), "bash|zsh|fish", 1, 1, "completion:completion", "flag_table:NONE", "Write a completion script for a shell"),
-    ("help", (), "[COMMAND...]", 0, -1, "help:help_command", "flag_table:NONE", "Show help for a command"),
+    ("container run", ("run",), "IMAGE [COMMAND] [ARG...]", 1, -1,
+     "run:run", "run_flags:RUN", "Make a container from an image and run a command in it"),
+    ("container create", ("create",), "IMAGE [COMMAND] [ARG...]", 1, -1,
+     "run:create", "run_flags:CREATE", "Make a container, but do not start it"),
+    ("container exec", ("exec",), "CONTAINER COMMAND [ARG...]", 2, -1,
+     "execute:execute", "flag_table:EXEC", "Run a command in a running container"),
+    ("container ls", ("ps", "container ps", "container list"), "", 0, 0,
+     "ps:ps", "flag_table:PS", "List containers"),
+    ("container logs", ("logs",), "CONTAINER", 1, 1,
+     "logs:logs", "flag_table:LOGS", "Show what a container has written"),
+    ("container attach", ("attach",), "CONTAINER", 1, 1,
+     "attach:attach", "flag_table:ATTACH", "Connect this terminal to a running container"),
+    ("container start", ("start",), "CONTAINER [CONTAINER...]", 1, -1,
+     "attach:start", "flag_table:START", "Start containers that were made or have stopped"),
+    ("container stop", ("stop",), "CONTAINER [CONTAINER...]", 1, -1,
+     "lifecycle:stop", "flag_table:STOP", "Ask containers to end, and end them after a while"),
+    ("container restart", ("restart",), "CONTAINER [CONTAINER...]", 1, -1,
+     "lifecycle:restart", "flag_table:STOP", "Stop containers and start them again"),
+    ("container kill", ("kill",), "CONTAINER [CONTAINER...]", 1, -1,
+     "lifecycle:kill", "flag_table:KILL", "Send a signal to containers, SIGKILL if none is named"),
+    ("container rm", ("rm", "container remove"), "CONTAINER [CONTAINER...]", 1, -1,
+     "lifecycle:remove", "flag_table:RM", "Remove containers"),
+    ("container pause", ("pause",), "CONTAINER [CONTAINER...]", 1, -1,
+     "lifecycle:pause", "flag_table:NONE", "Freeze all processes of containers"),
+    ("container unpause", ("unpause",), "CONTAINER [CONTAINER...]", 1, -1,
+     "lifecycle:unpause", "flag_table:NONE", "Let frozen containers go on"),
+    ("container wait", ("wait",), "CONTAINER [CONTAINER...]", 1, -1,
+     "lifecycle:wait", "flag_table:NONE", "Wait until containers stop, and print their exit codes"),
+    ("container rename", ("rename",), "CONTAINER NEW_NAME", 2, 2,
+     "lifecycle:rename", "flag_table:NONE", "Give a container another name"),
+    ("container top", ("top",), "CONTAINER [PS OPTIONS]", 1, -1,
+     "look:top", "flag_table:NONE", "List the processes of a container"),
+    ("container port", ("port",), "CONTAINER [PRIVATE_PORT[/PROTO]]", 1, 2,
+     "look:port", "flag_table:NONE", "List the published ports of a container"),
+    ("container inspect", (), "CONTAINER [CONTAINER...]", 1, -1,
+     "inspect:inspect_containers", "flag_table:INSPECT_CONTAINER", "Show everything known about containers"),
+    ("inspect", (), "NAME [NAME...]", 1, -1,
+     "inspect:inspect", "flag_table:INSPECT", "Show everything known about containers or images"),
+    ("explain run", (), "IMAGE [COMMAND] [ARG...]", 1, -1,
+     "explain:explain_run", "run_flags:EXPLAIN", "Run a container and show step by step what was done"),
+    ("explain show", ("anatomy",), "CONTAINER", 1, 1,
+     "explain:show", "flag_table:ANATOMY", "Show what a running container is made of, as the kernel sees it"),
+    ("image ls", ("images", "image list"), "[REPOSITORY[:TAG]]", 0, 1,
+     "images:ls", "flag_table:IMAGES", "List images"),
+    ("image bootstrap", (), "busybox|debian[:SUITE]|hello", 1, 1,
+     "images:bootstrap", "flag_table:BOOTSTRAP", "Make a base image from the distribution's packages"),
+    ("image load", ("load",), "", 0, 0,
+     "images:load", "flag_table:LOAD", "Load images from an archive that `save` has written"),
+    ("image import", ("import",), "FILE|- [REPOSITORY[:TAG]]", 1, 2,
+     "images:import_", "flag_table:IMPORT", "Make an image from an archive of a root file system"),
+    ("image save", ("save",), "IMAGE [IMAGE...]", 1, -1,
+     "images:save", "flag_table:SAVE", "Write images to an archive"),
+    ("image tag", ("tag",), "SOURCE[:TAG] TARGET[:TAG]", 2, 2,
+     "images:tag", "flag_table:NONE", "Give an image another name"),
+    ("image rm", ("rmi", "image remove"), "IMAGE [IMAGE...]", 1, -1,
+     "images:remove", "flag_table:RMI", "Remove images"),
+    ("image history", ("history",), "IMAGE", 1, 1,
+     "images:history", "flag_table:HISTORY", "Show how an image was made, layer by layer"),
+    ("image inspect", (), "IMAGE [IMAGE...]", 1, -1,
+     "inspect:inspect_images", "flag_table:INSPECT_IMAGE", "Show everything known about images"),
+    ("system start", (), "", 0, 0,
+     "system:start", "flag_table:SYSTEM_START", "Start sampand, unless it runs"),
+    ("system stop", (), "", 0, 0,
+     "system:stop", "flag_table:SYSTEM_STOP", "Stop sampand; containers run on"),
+    ("system status", (), "", 0, 0,
+     "system:status", "flag_table:NONE", "Tell whether sampand runs"),
+    ("system info", ("info",), "", 0, 0,
+     "system:info", "flag_table:INFO", "Show facts about this machine and the daemon"),
+    ("system events", ("events",), "", 0, 0,
+     "events:events", "flag_table:EVENTS", "Show what happens, as it happens"),
+    ("version", (), "", 0, 0,
+     "system:version", "flag_table:INFO", "Show the versions of this command and of the daemon"),
+    ("completion", (), "bash|zsh|fish", 1, 1,
+     "completion:completion", "flag_table:NONE", "Write a completion script for a shell"),
+    ("help", (), "[COMMAND...]", 0, -1,
+     "help:help_command", "flag_table:NONE", "Show help for a command"),
 )
+# fmt: on
 
 NOUNS = (
     ("container", "Containers: processes with their own view of the machine"),
@@ -65,12 +105,9 @@ NOUNS = (
 
 # What docker has and this version has not: named, so that nobody looks for a spelling mistake.
 LATER = frozenset(
-    (
-        "build", "buildx", "builder", "pull", "push", "login", "logout", "search", "commit", "cp", "diff", "export",
-        "stats", "update", "network", "volume", "compose", "context", "manifest", "plugin", "swarm", "node", "stack",
-        "service", "secret", "config", "checkpoint", "trust",
-    )
-)  # fmt: skip
+    "build buildx builder pull push login logout search commit cp diff export stats update network volume "
+    "compose context manifest plugin swarm node stack service secret config checkpoint trust".split()
+)
 
 
 @record

@@ -6,7 +6,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.cli.flags import Group, Row
 
-_FORMAT: Row = ("format", "", "string", 'Form of each row: "table", "table TEMPLATE", "json", or a Go template')
+_FORMAT: Row = (
+    "format",
+    "",
+    "string",
+    'Form of each row: "table", "table TEMPLATE", "json", or a Go template',
+)
 _FORMAT_F: Row = ("format", "f", "string", 'Form of the answer: "json", or a Go template')
 _FILTER: Row = ("filter", "f", "filter", "Show only what matches: key=value")
 _NO_TRUNC: Row = ("no-trunc", "", "bool", "Show ids and commands in full")
@@ -81,7 +86,9 @@ INSPECT = _options(
     ("anatomy", "", "bool", "Show what a running container is made of, as the kernel sees it"),
 )
 INSPECT_CONTAINER = _options(
-    _FORMAT_F, _SIZE, ("anatomy", "", "bool", "Show what a running container is made of, as the kernel sees it")
+    _FORMAT_F,
+    _SIZE,
+    ("anatomy", "", "bool", "Show what a running container is made of, as the kernel sees it"),
 )
 INSPECT_IMAGE = _options(_FORMAT_F, _PLATFORM)
 ANATOMY = _options(("format", "", "string", 'Form of the report: "tree" or "json"'))
@@ -118,7 +125,9 @@ HISTORY = _options(
     _PLATFORM,
 )
 INFO = _options(_FORMAT_F)
-EVENTS = _options(_FILTER, ("format", "", "string", 'Form of each event: "json", or a Go template'), *_SINCE_UNTIL)
+EVENTS = _options(
+    _FILTER, ("format", "", "string", 'Form of each event: "json", or a Go template'), *_SINCE_UNTIL
+)
 SYSTEM_START = _options(
     ("data-root", "", "string", "Directory for images and containers"),
     ("run-root", "", "string", "Directory for sockets and the state of running containers"),

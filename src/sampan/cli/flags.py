@@ -91,7 +91,8 @@ def parse_flags(
     """
     rows = {row[0]: row for group in groups for row in group[1]}
     rows.setdefault("help", ("help", "", "bool", ""))
-    flags, others = Flags(), []
+    flags = Flags()
+    others: list[str] = []
     rest = list(arguments)
     rest.reverse()  # a stack: pop() takes the next argument
     while rest:

@@ -1,4 +1,4 @@
-"""The flags of `run`, `create` and `explain run`, in the groups their help page shows. Lean (decision 0002)."""
+"""The flags of `run`, `create` and `explain run`, in the groups of their help page. Lean (decision 0002)."""
 
 from __future__ import annotations
 

@@ -28,7 +28,9 @@ class Disconnected(Unavailable):
 
 def quote(text: str, *, safe: frozenset[int] = _PATH_SAFE) -> str:
     """Percent-encode text for a path; `/`, `:` and `@` stay, as image names carry them (RFC 3986, 2.1)."""
-    return "".join(chr(byte) if byte in safe else f"%{byte:02X}" for byte in text.encode("utf-8", "surrogateescape"))
+    return "".join(
+        chr(byte) if byte in safe else f"%{byte:02X}" for byte in text.encode("utf-8", "surrogateescape")
+    )
 
 
 def encode_query(pairs: Iterable[tuple[str, str]]) -> str:
@@ -72,7 +74,11 @@ class Connection:
             Disconnected: the daemon closed the connection before it took everything; an answer that it
                 sent before is still to be read.
         """
-        lines = [f"{method} {target} HTTP/1.1", "Host: sampan", *(f"{name}: {value}" for name, value in headers)]
+        lines = [
+            f"{method} {target} HTTP/1.1",
+            "Host: sampan",
+            *(f"{name}: {value}" for name, value in headers),
+        ]
         if chunks is not None:
             lines.append("Transfer-Encoding: chunked")
         elif body is not None:
@@ -172,7 +178,13 @@ class Response:
     """
 
     def __init__(
-        self, connection: Connection, status: int, reason: str, headers: dict[str, str], *, head_only: bool = False
+        self,
+        connection: Connection,
+        status: int,
+        reason: str,
+        headers: dict[str, str],
+        *,
+        head_only: bool = False,
     ) -> None:
         self.connection = connection
         self.status = status

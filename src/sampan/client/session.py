@@ -1,4 +1,4 @@
-"""One daemon and the API version spoken with it: calls, streams, taken-over connections. Lean (decision 0002).
+"""One daemon and the API version spoken with it: calls, streams, hijacked connections. Lean (decision 0002).
 
 The version is not asked for beforehand: the first request is made as API 1.51, and only a daemon that finds
 this too new costs a second one (every answer of an Engine API carries `Api-Version`).
@@ -63,9 +63,7 @@ class Session:
     Not thread-safe: one session belongs to one thread.
     """
 
-    def __init__(
-        self, address: Address, *, connector: Callable[[Address], _socket.socket] = connect
-    ) -> None:
+    def __init__(self, address: Address, *, connector: Callable[[Address], _socket.socket] = connect) -> None:
         self.address = address
         self.version = API_VERSION
         self._connector = connector

@@ -1,0 +1,50 @@
+"""`sampan logs`. Lean (decision 0002)."""
+
+from __future__ import annotations
+
+from sampan.cli.outcome import UsageError
+from sampan.cli.relay import STDERR, STDOUT, Frames, write_all
+from sampan.client.http import quote
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sampan.cli.context import Context
+    from sampan.cli.flags import Flags
+
+_RAW = "application/vnd.docker.raw-stream"
+
+
+def logs(context: Context, flags: Flags, arguments: list[str]) -> int:
+    """Show what a container has written, its errors on standard error."""
+    from sampan.cli.moments import parse_moment
+
+    query = [("stdout", "1"), ("stderr", "1"), ("tail", _tail(flags.text("tail", "all")))]
+    query += [(name, "1") for name in ("follow", "timestamps", "details") if flags.truth(name)]
+    query += [
+        (name, parse_moment(f"--{name}", flags.text(name))) for name in ("since", "until") if flags.text(name)
+    ]
+    response = context.session().open("GET", f"/containers/{quote(arguments[0])}/logs", query)
+    framed = response.headers.get("content-type", "") != _RAW
+    if not response.headers.get("content-type", "").startswith("application/vnd.docker."):
+        # A daemon below API 1.42 does not say which of the two it sends.
+        framed = not _has_terminal(context, arguments[0])
+    frames = Frames()
+    while piece := response.read_some():
+        if not framed:
+            write_all(STDOUT, piece)
+            continue
+        for kind, data in frames.feed(piece):
+            write_all(STDERR if kind == STDERR else STDOUT, data)
+    return 0
+
+
+def _tail(text: str) -> str:
+    if text != "all" and not text.lstrip("-").isdigit():
+        raise UsageError(f"-n, --tail: {text!r} is neither a number nor all", code=1)
+    return text
+
+
+def _has_terminal(context: Context, name: str) -> bool:
+    document = context.session().call("GET", f"/containers/{quote(name)}/json")
+    config = document.get("Config") if isinstance(document, dict) else None
+    return bool(config.get("Tty")) if isinstance(config, dict) else False

@@ -1,0 +1,199 @@
+"""`--publish`, `--expose`, and the settings of network endpoints. Lean; loaded when one is given."""
+
+from __future__ import annotations
+
+from sampan.cli.mount_flags import split_fields
+from sampan.cli.outcome import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sampan.cli.create_body import Body
+    from sampan.cli.flags import Flags
+
+_PROTOCOLS = ("tcp", "udp", "sctp")
+_FORM = "[address:][host port:]container port[/protocol]"
+
+
+def add_ports(flags: Flags, body: Body, host: Body) -> None:
+    """Put published and exposed ports into a create request.
+
+    Raises:
+        UsageError: a value is wrong.
+    """
+    exposed: dict[str, Body] = {}
+    bindings: dict[str, list[Body]] = {}
+    for text in flags.items("publish"):
+        for port, binding in parse_publish(text):
+            bindings.setdefault(port, []).append(binding)
+            exposed[port] = {}
+    for text in flags.items("expose"):
+        number, _, protocol = text.partition("/")
+        first, last = _parse_range("--expose", number, text)
+        _check_protocol("--expose", protocol or "tcp", text)
+        exposed.update({f"{port}/{protocol or 'tcp'}": {} for port in range(first, last + 1)})
+    body["ExposedPorts"] = exposed
+    if bindings:
+        host["PortBindings"] = bindings
+
+
+def parse_publish(text: str) -> list[tuple[str, Body]]:
+    """Return `(port/protocol, binding)` for each port that one `--publish` names.
+
+    Raises:
+        UsageError: text has another form, or its two ranges differ in length.
+    """
+    if "=" in text:
+        return _parse_long_publish(text)
+    rest, _, protocol = text.partition("/")
+    address, outside, inside = _split_publish(rest, text)
+    _check_protocol("-p, --publish", protocol or "tcp", text)
+    return _bind("-p, --publish", address, outside, inside, protocol or "tcp", text)
+
+
+def _split_publish(rest: str, text: str) -> tuple[str, str, str]:
+    address = ""
+    if rest.startswith("["):
+        address, bracket, rest = rest[1:].partition("]")
+        if not bracket or not rest.startswith(":"):
+            raise UsageError(f"-p, --publish: {text!r} is not {_FORM}")
+        rest = rest[1:]
+    parts = rest.rsplit(":", 2)
+    if len(parts) == 3 and not address:
+        address = parts[0]
+    elif len(parts) == 3:
+        raise UsageError(f"-p, --publish: {text!r} is not {_FORM}")
+    return address, parts[-2] if len(parts) > 1 else "", parts[-1]
+
+
+def _parse_long_publish(text: str) -> list[tuple[str, Body]]:
+    fields = dict(
+        (part.partition("=")[0], part.partition("=")[2]) for part in split_fields("-p, --publish", text)
+    )
+    unknown = [
+        key for key in fields if key not in ("target", "published", "protocol", "mode", "host_ip", "name")
+    ]
+    if unknown or not fields.get("target"):
+        what = f"unknown key {unknown[0]!r}" if unknown else "no target"
+        raise UsageError(f"-p, --publish: {text!r} has {what}", hint="target=80,published=8080,protocol=tcp")
+    protocol = fields.get("protocol") or "tcp"
+    _check_protocol("-p, --publish", protocol, text)
+    outside = fields.get("published", "")
+    return _bind("-p, --publish", fields.get("host_ip", ""), outside, fields["target"], protocol, text)
+
+
+def _bind(
+    flag: str, address: str, outside: str, inside: str, protocol: str, text: str
+) -> list[tuple[str, Body]]:
+    first, last = _parse_range(flag, inside, text)
+    if not outside:
+        return [
+            (f"{port}/{protocol}", {"HostIp": address, "HostPort": ""}) for port in range(first, last + 1)
+        ]
+    low, high = _parse_range(flag, outside, text)
+    if first == last and high > low:  # one port, published at any free one of a range
+        return [(f"{first}/{protocol}", {"HostIp": address, "HostPort": outside})]
+    if high - low != last - first:
+        raise UsageError(f"{flag}: {text!r}: the two ranges differ in length")
+    return [
+        (f"{first + step}/{protocol}", {"HostIp": address, "HostPort": str(low + step)})
+        for step in range(last - first + 1)
+    ]
+
+
+def _parse_range(flag: str, numbers: str, text: str) -> tuple[int, int]:
+    low, dash, high = numbers.partition("-")
+    high = high if dash else low
+    if not all(part.isascii() and part.isdigit() and 0 < int(part) < 65536 for part in (low, high)):
+        raise UsageError(f"{flag}: {numbers!r} in {text!r} is not a port", hint=f"1 to 65535: {_FORM}")
+    if int(high) < int(low):
+        raise UsageError(f"{flag}: the range {numbers!r} in {text!r} runs backwards")
+    return int(low), int(high)
+
+
+def _check_protocol(flag: str, protocol: str, text: str) -> None:
+    if protocol not in _PROTOCOLS:
+        raise UsageError(f"{flag}: protocol {protocol!r} in {text!r} is not tcp, udp or sctp")
+
+
+def add_endpoints(flags: Flags, wanted: list[str], aliases: list[str], body: Body, host: Body) -> None:
+    """Put networks with settings into a create request; those of plain flags belong to the first network.
+
+    Raises:
+        UsageError: a network is named twice, has an unknown key, or no name.
+    """
+    endpoints: dict[str, Body] = {}
+    for text in wanted:
+        name, endpoint = _parse_network(text)
+        if name in endpoints:
+            raise UsageError(f"--network: {name!r} is given twice")
+        if not endpoints:
+            host["NetworkMode"] = name
+            _add_plain_settings(flags, aliases, endpoint)
+        endpoints[name] = endpoint
+    body["NetworkingConfig"] = {"EndpointsConfig": endpoints}
+    if flags.text("mac-address"):
+        body["MacAddress"] = flags.text("mac-address")  # API below 1.44 reads it here
+
+
+def _parse_network(text: str) -> tuple[str, Body]:
+    if "=" not in text:
+        return text, {}
+    name, endpoint = "", {}  # type: str, Body
+    for field in split_fields("--network", text):
+        key, equals, value = field.partition("=")
+        if not equals:
+            raise UsageError(f"--network: {field!r} in {text!r} is not key=value")
+        if key == "name":
+            name = value
+        else:
+            _set_network_field(endpoint, key, value, text)
+    if not name:
+        raise UsageError(f"--network: {text!r} has no name", hint="name=NETWORK,alias=…,ip=…")
+    return name, endpoint
+
+
+def _set_network_field(endpoint: Body, key: str, value: str, text: str) -> None:
+    if key == "alias":
+        _append(endpoint, "Aliases", value)
+    elif key in ("ip", "ip6"):
+        _ipam(endpoint)["IPv4Address" if key == "ip" else "IPv6Address"] = value
+    elif key == "link-local-ip":
+        _append(_ipam(endpoint), "LinkLocalIPs", value)
+    elif key == "mac-address":
+        endpoint["MacAddress"] = value
+    elif key == "driver-opt":
+        name, _, content = value.partition("=")
+        options = endpoint.setdefault("DriverOpts", {})
+        assert isinstance(options, dict)
+        options[name] = content
+    elif key == "gw-priority":
+        if not value.lstrip("-").isdigit():
+            raise UsageError(f"--network: gw-priority {value!r} in {text!r} is not a whole number")
+        endpoint["GwPriority"] = int(value)
+    else:
+        known = "name alias ip ip6 link-local-ip mac-address driver-opt gw-priority"
+        raise UsageError(f"--network: unknown key {key!r} in {text!r}", hint=f"keys: {known}")
+
+
+def _add_plain_settings(flags: Flags, aliases: list[str], endpoint: Body) -> None:
+    for alias in aliases:
+        _append(endpoint, "Aliases", alias)
+    for link in flags.items("link"):
+        _append(endpoint, "Links", link)
+    for key in ("ip", "ip6", "mac-address"):
+        if flags.text(key):
+            _set_network_field(endpoint, key, flags.text(key), "")
+    for address in flags.items("link-local-ip"):
+        _append(_ipam(endpoint), "LinkLocalIPs", address)
+
+
+def _ipam(endpoint: Body) -> Body:
+    inner = endpoint.setdefault("IPAMConfig", {})
+    assert isinstance(inner, dict)
+    return inner
+
+
+def _append(target: Body, key: str, value: str) -> None:
+    values = target.setdefault(key, [])
+    assert isinstance(values, list)
+    values.append(value)
