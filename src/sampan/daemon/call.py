@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -13,9 +13,11 @@ from sampan.daemon.failures import JSON_TYPE, PayloadTooLarge
 from sampan.daemon.hangups import HangupWatch
 from sampan.daemon.parameters import parse_filters, parse_flag, parse_time_ns, parse_whole
 from sampan.daemon.workers import Workers
-from sampan.engine.engine import Engine
 from sampan.errors import InvalidArgument
 from sampan.spec import gojson
+
+if TYPE_CHECKING:
+    from sampan.engine.engine import Engine
 
 T = TypeVar("T", bound=msgspec.Struct)
 Document = msgspec.Struct | list[msgspec.Struct] | dict[str, object] | list[object]

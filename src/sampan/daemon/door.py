@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import traceback
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
@@ -21,16 +21,18 @@ from sampan.daemon import (
     routes_unsupported,
 )
 from sampan.daemon.call import Call
+from sampan.daemon.connection import Connection
 from sampan.daemon.failures import error_response, status_of
 from sampan.daemon.gate import check_origin, check_version, decode_path
 from sampan.daemon.hangups import HangupWatch
 from sampan.daemon.headers import add_common
 from sampan.daemon.routes_sampan import Control
 from sampan.daemon.routing import Router, split_version
-from sampan.daemon.takeover import CLOSES
 from sampan.daemon.workers import Workers
-from sampan.engine.engine import Engine
 from sampan.errors import NotFound, SampanError
+
+if TYPE_CHECKING:
+    from sampan.engine.engine import Engine
 
 _MAX_LINE: Final = 16 * 1024  # bytes; `images/get?names=` carries many names
 _MAX_FIELD: Final = 32 * 1024  # bytes; registry credentials travel in a header
@@ -45,10 +47,14 @@ class Door:
         self._workers = Workers()
         self._hangups = HangupWatch(asyncio.get_running_loop())
         self._router = build_router(control)
-        self.server = web.Server(
-            self._handle,
-            handler_cancellation=True,
-            access_log=None,
+        self._server = web.Server(self._handle, handler_cancellation=True)
+
+    def connection(self) -> Connection:
+        """Return the protocol for a new connection; a factory for `loop.create_server`."""
+        return Connection(
+            self._server,
+            loop=asyncio.get_running_loop(),
+            access_log=None,  # type: ignore[arg-type]  # turns it off; the annotation forgets it
             keepalive_timeout=_IDLE_S,
             max_line_size=_MAX_LINE,
             max_field_size=_MAX_FIELD,
@@ -57,20 +63,25 @@ class Door:
 
     async def close(self, *, grace_s: float) -> None:
         """End every connection; handlers get grace_s to finish."""
-        await self.server.shutdown(grace_s)
+        await self._server.shutdown(grace_s)
         self._workers.close()
         self._hangups.close()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; every error becomes a response here."""
+        connection = request.protocol
+        assert isinstance(connection, Connection)
         try:
-            return await self._dispatch(request)
-        except (SampanError, OSError) as exc:
-            if isinstance(exc, ConnectionError) and not isinstance(exc, SampanError):
-                raise  # the client has gone; nobody to answer
-            return self._fail(request, exc)
+            response = await self._dispatch(request)
+        except ConnectionError:
+            raise  # the client has gone; nobody to answer
         except Exception as exc:
-            return self._fail(request, exc)
+            response = self._fail(request, exc)
+        if connection.diverted:
+            response.force_close()
+        else:
+            connection.resume_http()
+        return response
 
     async def _dispatch(self, request: web.BaseRequest) -> web.StreamResponse:
         if _is_tcp(request):
@@ -95,10 +106,7 @@ class Door:
                 error=error,
                 trace="" if isinstance(error, SampanError) else "".join(traceback.format_exception(error)),
             )
-        response = error_response(error)
-        if CLOSES in request:
-            response.force_close()
-        return add_common(response)
+        return add_common(error_response(error))
 
 
 def build_router(control: Control) -> Router:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 from aiohttp import web
@@ -15,11 +15,13 @@ from sampan.daemon.routes_execs import console_size
 from sampan.daemon.routing import Handler, Router
 from sampan.daemon.session import Created, Streams, run_session
 from sampan.daemon.streaming import stream_progress
-from sampan.engine.engine import Engine
 from sampan.engine.types import Subscription, WaitCondition, WaitResult
 from sampan.errors import InvalidArgument, NotModified
 from sampan.settings import Roots
 from sampan.spec import docker
+
+if TYPE_CHECKING:
+    from sampan.engine.engine import Engine
 
 ROOT = "/sampan/v1"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from typing import Final, get_args
+from typing import TYPE_CHECKING, Final, get_args
 
 from aiohttp import WSMsgType, web
 
@@ -15,10 +15,12 @@ from sampan.daemon.landing import Landing, Mailbox
 from sampan.daemon.routing import Router
 from sampan.daemon.streaming import RAW_STREAM, end_stream, frame_entries, open_stream, stream_type
 from sampan.daemon.takeover import Takeover
-from sampan.engine.logs import LogReader
 from sampan.engine.types import LogRequest, WaitCondition, WaitResult
 from sampan.errors import InvalidArgument, SampanError
 from sampan.spec import docker
+
+if TYPE_CHECKING:
+    from sampan.engine.logs import LogReader
 
 _WS_STREAMS_SINCE: Final = (1, 42)  # before, a websocket carried all three streams
 _CHUNK: Final = 64 * 1024

@@ -30,8 +30,9 @@ def add_routes(router: Router) -> None:
 
 async def ping(call: Call) -> web.StreamResponse:
     """GET and HEAD /_ping: the first request of every docker command."""
-    body = b"" if call.request.method == "HEAD" else b"OK"
-    return web.Response(body=body, headers=_PING)
+    if call.request.method == "HEAD":
+        return web.Response(headers={**_PING, "Content-Length": "0"})
+    return web.Response(body=b"OK", headers=_PING)
 
 
 async def version(call: Call) -> web.StreamResponse:

@@ -61,7 +61,7 @@ async def _serve(options: DaemonOptions, engine: Engine, listeners: list[Listene
         loop.add_signal_handler(number, stopping.set)
     hosts = [listener.address for listener in listeners]
     door = Door(engine, Program(options, hosts, stopping))
-    servers = [await loop.create_server(door.server, sock=listener.sock) for listener in listeners]
+    servers = [await loop.create_server(door.connection, sock=listener.sock) for listener in listeners]
     log.info("sampand is ready", hosts=",".join(hosts), version=__version__)
     ready.tell("ready")
     notify_manager("READY=1")

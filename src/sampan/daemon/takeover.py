@@ -5,8 +5,8 @@
                   ╚═══ our duplicate ──► engine ──► shim     reads and writes; sampand copies nothing
 ```
 
-What the client sent before it was paused is in `early`; then the engine gets one end of a socket pair
-instead and `Bridge` copies, so that no byte is lost and none overtakes another.
+What the client sent before it was paused is kept (`connection.py`); then the engine gets one end of a
+socket pair instead and `Bridge` copies, so that no byte is lost and none overtakes another.
 """
 
 from __future__ import annotations
@@ -18,27 +18,12 @@ import socket
 from aiohttp import web
 
 from sampan.daemon.bridge import Bridge
+from sampan.daemon.connection import Connection
 
 UPGRADED = (
     "HTTP/1.1 101 UPGRADED\r\n{headers}Content-Type: {type}\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
 )
-CLOSES = "connection closes"  # key of a request whose connection serves no further one
 PLAIN = "HTTP/1.1 200 OK\r\n{headers}Content-Type: {type}\r\n\r\n"
-
-
-class _Collector:
-    """Takes what aiohttp reads from here on; has the shape of the parser that a websocket would set."""
-
-    def __init__(self) -> None:
-        self.data = b""
-
-    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
-        """Keep data; the stream never ends here."""
-        self.data += data
-        return False, b""
-
-    def feed_eof(self) -> None:
-        """Do nothing: the socket itself says when it ends."""
 
 
 class Takeover:
@@ -48,12 +33,10 @@ class Takeover:
         transport = request.transport
         if transport is None:
             raise ConnectionResetError("the client has gone")
+        connection = request.protocol
+        assert isinstance(connection, Connection)
         self._transport = transport
-        self._collector = _Collector()
-        # No public call of aiohttp hands over bytes it has read already, except to a websocket's parser.
-        request.protocol.set_parser(self._collector)  # type: ignore[arg-type]
-        request[CLOSES] = True
-        transport.pause_reading()
+        self._early = connection.divert()
         self._upgrade = request.headers.get("Upgrade", "") != ""
         self.sock = _duplicate(transport.get_extra_info("socket").fileno())
         self._bridge: Bridge | None = None
@@ -81,8 +64,8 @@ class Takeover:
 
     def settle(self, *, keep_open: bool = False) -> None:
         """Put a bridge in between if the client has sent something already. Call before `fd` is used."""
-        if self._collector.data:
-            self._bridge = Bridge(self.sock, early=self._collector.data, keep_open=keep_open)
+        if self._early:
+            self._bridge = Bridge(self.sock, early=self._early, keep_open=keep_open)
             self._fd = self._bridge.engine_fd
 
     async def drained(self) -> None:

@@ -99,6 +99,8 @@ def _normaliser_of(hint: object) -> Normaliser:
         return _one_or_many if ONE_OR_MANY in marks else _normaliser_of(inner)
     if get_origin(hint) in (Union, types.UnionType):
         (hint,) = (part for part in get_args(hint) if part not in (type(None), msgspec.UnsetType))
+    if hint is int:
+        return _int64
     if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
         return _normaliser(hint)
     if get_origin(hint) is list:
@@ -110,6 +112,13 @@ def _normaliser_of(hint: object) -> Normaliser:
 
 
 def _same(value: object) -> object:
+    return value
+
+
+def _int64(value: object) -> object:
+    """Refuse what Go's int64 cannot hold; floats and the like are left to the conversion."""
+    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+        raise InvalidArgument(f"invalid JSON: number {str(value)[:30]} is beyond 64 bits")
     return value
 
 

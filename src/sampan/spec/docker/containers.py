@@ -115,6 +115,7 @@ class Resources(Struct, frozen=True, kw_only=True):
     MemorySwap: int = 0  # memory plus swap; -1: no limit
     MemorySwappiness: int | None = None  # -1: not set
     OomKillDisable: bool | None = None
+    Init: bool | None = None
     PidsLimit: int | None = None  # 0 and below: no limit
     Ulimits: list[Ulimit] = field(default_factory=list)
     CpuCount: int = 0  # Windows
@@ -238,7 +239,6 @@ class HostConfig(Resources, frozen=True, kw_only=True):
     Sysctls: StrMap = field(default_factory=dict)
     Runtime: str = ""
     Isolation: str = ""  # Windows
-    Init: bool | None = None
     MaskedPaths: StrList | None = None  # None: the default list; []: none
     ReadonlyPaths: StrList | None = None  # as MaskedPaths
 
