@@ -14,7 +14,7 @@ from msgspec import Struct, field
 from sampan.errors import InvalidArgument
 from sampan.spec import gojson
 from sampan.spec.docker.common import StrList, StrMap
-from sampan.spec.docker.images import ImageConfig as ContainerDefaults
+from sampan.spec.docker.images import ImageConfig as _DockerImageConfig
 
 OCI_INDEX: Final = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
@@ -39,6 +39,9 @@ MAX_DOCUMENT_BYTES: Final = 4 << 20  # as containerd and distribution limit mani
 MAX_LAYERS: Final = (
     500  # the kernel takes at most 500 lower directories (fs/overlayfs/params.h, OVL_MAX_STACK)
 )
+
+# What the configuration says about containers: the part that Docker's API shows as an image's `Config`.
+ContainerDefaults = _DockerImageConfig
 
 T = TypeVar("T", bound=Struct)
 

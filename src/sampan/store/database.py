@@ -6,6 +6,7 @@ states. Readers see their own transaction's writes. Components (store, engine) b
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,9 @@ class Database:
     def __init__(self, path: str) -> None:
         self._lock = threading.RLock()
         self._depth = 0
+        os.close(
+            os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        )  # its side files get the same mode
         self._connection = apsw.Connection(path)
         self._connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
         self._run("PRAGMA journal_mode=WAL")

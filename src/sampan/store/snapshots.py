@@ -5,12 +5,25 @@ Lays out directories and records which layers are in use; mounting is the runtim
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
-from sampan.ids import ContainerId
+from sampan.errors import Conflict, NotFound
+from sampan.ids import ContainerId, Digest, parse_container_id
+from sampan.kernel.mountinfo import read_mountinfo
+from sampan.lean import Undo
+from sampan.store.collector import Collector
+from sampan.store.database import Database
+from sampan.store.inherit import copy_attributes
+from sampan.store.initlayer import make_init_layer
+from sampan.store.layers import Layers
 from sampan.store.model import Image
+from sampan.store.places import Places
+from sampan.store.rootview import RootView
+from sampan.store.sources import LayerSources
+from sampan.store.trees import remove_tree, tree_size
 
 # Plain upper directories that can become a layer as they lie: no renames or data hidden in overlay's own
 # attributes. As Docker and containerd mount them where the kernel's defaults differ.
@@ -31,6 +44,16 @@ class Snapshot:
 class Snapshots:
     """Snapshots by container id; thread-safe."""
 
+    def __init__(
+        self, places: Places, db: Database, layers: Layers, sources: LayerSources, collector: Collector
+    ) -> None:
+        self._places = places
+        self._db = db
+        self._layers = layers
+        self._sources = sources
+        self._collector = collector
+        self._init_layers: set[str] = set()  # seen on the disk: never removed before their layer
+
     def prepare(self, container_id: ContainerId, image: Image | None) -> Snapshot:
         """Make the directories of a container's root; None is an empty root (mount points only).
 
@@ -39,7 +62,22 @@ class Snapshots:
         Raises:
             Conflict: the container has a snapshot.
         """
-        raise NotImplementedError
+        sources = self._sources.of(image) if image else []
+        with self._layers.ensure(sources), Undo() as undo:
+            top = sources[-1].chain_id if sources else None
+            self._insert(container_id, top)
+            undo.add(self._delete, container_id)
+            snapshot = self._describe(container_id, top)
+            folder = self._places.container(container_id)
+            if not os.path.isdir(folder):
+                os.mkdir(folder, 0o700)
+                undo.add(os.rmdir, folder)
+            for path in (snapshot.upper, snapshot.work, snapshot.root):
+                os.mkdir(path, 0o700)
+                undo.add(os.rmdir, path)
+            _copy_root_attributes(snapshot.lower[-1], snapshot.upper)
+            undo.commit()
+        return snapshot
 
     def get(self, container_id: ContainerId) -> Snapshot:
         """Return an existing snapshot, for a start after a restart.
@@ -47,7 +85,10 @@ class Snapshots:
         Raises:
             NotFound: there is none.
         """
-        raise NotImplementedError
+        row = self._db.query_one("SELECT chain_id FROM snapshots WHERE container_id = ?", (container_id,))
+        if row is None:
+            raise NotFound(f"container {container_id} has no snapshot")
+        return self._describe(container_id, None if row[0] is None else Digest(str(row[0])))
 
     def remove(self, container_id: ContainerId) -> None:
         """Delete a container's directory with everything in it; nothing happens if there is none.
@@ -55,11 +96,25 @@ class Snapshots:
         Raises:
             Conflict: something is still mounted inside.
         """
-        raise NotImplementedError
+        folder = self._places.container(container_id)
+        self._check_unmounted(folder)
+        doomed = self._places.new_temporary("container")
+        row = self._db.query_one("SELECT chain_id FROM snapshots WHERE container_id = ?", (container_id,))
+        try:
+            os.rename(folder, doomed)
+        except FileNotFoundError:
+            pass
+        self._delete(container_id)
+        remove_tree(doomed)
+        if row and row[0] is not None and not self._is_needed(Digest(str(row[0]))):
+            self._collector.collect()
 
     def usage(self, container_id: ContainerId) -> int:
         """Return the bytes that the container's own files take (the API's SizeRw)."""
-        raise NotImplementedError
+        try:
+            return tree_size(f"{self._places.container(container_id)}/upper")
+        except FileNotFoundError as exc:
+            raise NotFound(f"container {container_id} has no snapshot") from exc
 
     def read_file(self, container_id: ContainerId, unsafe_path: str) -> bytes | None:
         """Return a regular file of at most 10 MiB from the container's root, without mounting it.
@@ -68,10 +123,70 @@ class Snapshots:
         whiteouts are honoured, volumes are not seen. None if there is no such file.
 
         Raises:
+            NotFound: the container has no snapshot.
             InvalidArgument: it is no regular file, too large, or behind too many links.
         """
-        raise NotImplementedError
+        snapshot = self.get(container_id)
+        with RootView([snapshot.upper, *reversed(snapshot.lower)]) as view:
+            return view.read_file(unsafe_path)
 
     def sweep(self, known_ids: Collection[ContainerId]) -> list[ContainerId]:
         """Remove the snapshots of all other containers; return their ids. For the engine's start."""
-        raise NotImplementedError
+        rows = self._db.query("SELECT container_id FROM snapshots")
+        present = {str(row[0]) for row in rows} | set(os.listdir(self._places.containers))
+        unknown = [parse_container_id(name) for name in sorted(present - set(known_ids)) if len(name) == 64]
+        for container_id in unknown:
+            self.remove(container_id)
+        return unknown
+
+    def _describe(self, container_id: ContainerId, top: Digest | None) -> Snapshot:
+        folder = self._places.container(container_id)
+        lower = [self._layers.directory(chain_id) for chain_id in self._layers.chain(top)]
+        return Snapshot(
+            lower=(*lower, self._init_layer(top, lower)),
+            upper=f"{folder}/upper",
+            work=f"{folder}/work",
+            root=f"{folder}/rootfs",
+        )
+
+    def _init_layer(self, top: Digest | None, lower: list[str]) -> str:
+        folder = self._places.layer(top) if top else f"{self._places.layers}/scratch"
+        path = f"{folder}/init"
+        if path not in self._init_layers or not os.path.isdir(path):
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+            if not os.path.isdir(path):
+                make_init_layer(self._places, path, lower[::-1])
+            self._init_layers.add(path)
+        return path
+
+    def _insert(self, container_id: ContainerId, top: Digest | None) -> None:
+        added = self._db.execute("INSERT OR IGNORE INTO snapshots VALUES (?, ?)", (container_id, top))
+        if not added:
+            raise Conflict(f"container {container_id} has a snapshot already")
+
+    def _delete(self, container_id: ContainerId) -> None:
+        self._db.execute("DELETE FROM snapshots WHERE container_id = ?", (container_id,))
+
+    def _is_needed(self, chain_id: Digest) -> bool:
+        sql = "SELECT 1 FROM images WHERE chain_id = ? UNION SELECT 1 FROM snapshots WHERE chain_id = ?"
+        return self._db.query_one(sql, (chain_id, chain_id)) is not None
+
+    @staticmethod
+    def _check_unmounted(folder: str) -> None:
+        for mount in read_mountinfo():
+            if mount.mount_point == folder or mount.mount_point.startswith(f"{folder}/"):
+                raise Conflict(f"cannot remove {folder}: {mount.mount_point} is still mounted")
+
+
+def _copy_root_attributes(source: str, target: str) -> None:
+    """The root of an overlay shows its upper directory's attributes: give it those of the layer below."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    source_fd = os.open(source, flags)
+    try:
+        target_fd = os.open(target, flags)
+        try:
+            copy_attributes(source_fd, target_fd)
+        finally:
+            os.close(target_fd)
+    finally:
+        os.close(source_fd)

@@ -2,33 +2,90 @@
 
 from __future__ import annotations
 
+import os
+import threading
+from collections.abc import Sequence
+
+from sampan.lean import Undo
+from sampan.store import schema
+from sampan.store.blobs import Blobs
+from sampan.store.catalog import Catalog
+from sampan.store.collector import Collector
 from sampan.store.database import Database
 from sampan.store.images import Images
+from sampan.store.intake import Intake
 from sampan.store.layers import Layers
+from sampan.store.layout import Layout
+from sampan.store.pins import Pins
+from sampan.store.places import make_places, take_lock
 from sampan.store.snapshots import Snapshots
+from sampan.store.sources import LayerSources
+from sampan.store.trees import remove_tree
 
 
 class Store:
     """Opens a data root, and sweeps what a crash left in it; use it in a `with` or call `close`.
 
+    `db` is open to the engine, which adds its own tables by `db.migrate("engine", …)`.
+
     Raises:
         Unavailable: another process has it open.
     """
 
-    db: Database  # the engine adds its own tables by `db.migrate("engine", …)`
-    images: Images
-    layers: Layers
-    snapshots: Snapshots
-
     def __init__(self, data_root: str) -> None:
-        raise NotImplementedError
+        places = make_places(data_root)
+        with Undo() as undo:
+            self._lock_fd = take_lock(places)
+            undo.add(os.close, self._lock_fd)
+            self.db = Database(places.database)
+            undo.add(self.db.close)
+            self.db.migrate(schema.COMPONENT, schema.STEPS)
+            pins = Pins()
+            blobs = Blobs(places)
+            catalog = Catalog(self.db)
+            sources = LayerSources(blobs)
+            self.layers = Layers(places, self.db, blobs, pins)
+            layout = Layout(places, catalog)
+            collector = Collector(self.db, catalog, blobs, self.layers, pins)
+            intake = Intake(self.db, catalog, blobs, self.layers, layout, pins, collector)
+            self.images = Images(places, catalog, self.layers, sources, layout, intake, collector)
+            self.snapshots = Snapshots(places, self.db, self.layers, sources, collector)
+            leftovers = [f"{places.temporary}/{name}" for name in os.listdir(places.temporary)]
+            leftovers += self.layers.sweep()
+            collector.collect()
+            layout.write()
+            undo.commit()
+        self._closing = False
+        self._sweeper = threading.Thread(
+            target=self._sweep, args=(leftovers,), name="store-sweep", daemon=True
+        )
+        self._sweeper.start()
 
     def close(self) -> None:
-        """Close the database and give the data root free."""
-        raise NotImplementedError
+        """Close the database and give the data root free; may be called twice."""
+        if self._lock_fd < 0:
+            return
+        self._closing = True
+        self._sweeper.join()
+        self.db.close()
+        os.close(self._lock_fd)
+        self._lock_fd = -1
+
+    def wait_until_swept(self) -> None:
+        """Return once what the last process left in `tmp/` is removed; it goes on beside the work."""
+        self._sweeper.join()
 
     def __enter__(self) -> Store:
         return self
 
     def __exit__(self, *_error: object) -> None:
         self.close()
+
+    def _sweep(self, leftovers: Sequence[str]) -> None:
+        for path in leftovers:
+            if self._closing:
+                return  # the next start goes on
+            if os.path.isdir(path):
+                remove_tree(path)
+            else:
+                os.unlink(path)

@@ -7,7 +7,7 @@ import io
 import lzma
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import BinaryIO, Final, cast
 
 from isal import igzip, isal_zlib
@@ -32,6 +32,12 @@ _DAMAGED: tuple[type[Exception], ...] = (
     lzma.LZMAError,
     zstd.ZstdError,
 )
+
+
+def chunks_of(stream: Readable) -> Iterator[bytes]:
+    """Yield a stream in pieces of up to 1 MiB."""
+    while chunk := stream.read(CHUNK_BYTES):
+        yield chunk
 
 
 class PlainStream:

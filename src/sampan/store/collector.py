@@ -1,0 +1,49 @@
+"""Removes blobs and layers that no image, no snapshot and no running work needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sampan.ids import Digest
+from sampan.store.blobs import Blobs
+from sampan.store.catalog import Catalog
+from sampan.store.database import Database
+from sampan.store.layers import Layers
+from sampan.store.pins import Pins
+from sampan.store.trees import remove_tree
+
+
+class Collector:
+    """Looks at all records: called after something was removed or failed, and at the start. Thread-safe."""
+
+    def __init__(self, db: Database, catalog: Catalog, blobs: Blobs, layers: Layers, pins: Pins) -> None:
+        self._db = db
+        self._catalog = catalog
+        self._blobs = blobs
+        self._layers = layers
+        self._pins = pins
+
+    def collect(self) -> list[Digest]:
+        """Remove what nothing needs; return the chain ids of the removed layers, highest first."""
+        with self._pins.lock:
+            gone = self._unneeded_layers()
+            doomed = self._layers.forget(gone)
+            for digest in self._blobs.list() - self._catalog.needed_blobs():
+                if digest not in self._pins:
+                    self._blobs.delete(digest)
+        for path in doomed:  # outside of the lock: a large tree takes a while
+            remove_tree(path)
+        return gone
+
+    def _unneeded_layers(self) -> list[Digest]:
+        needed: set[Digest] = set()
+        for top in self._tops():
+            needed.update(self._layers.chain(top))
+        depth = {chain_id: len(self._layers.chain(chain_id)) for chain_id in self._layers.known() - needed}
+        return sorted(depth, key=lambda chain_id: -depth[chain_id])
+
+    def _tops(self) -> Iterable[Digest]:
+        rows = self._db.query("SELECT chain_id FROM images UNION SELECT chain_id FROM snapshots")
+        recorded = {Digest(str(row[0])) for row in rows if row[0] is not None}
+        known = self._layers.known()
+        return (recorded & known) | {chain_id for chain_id in known if chain_id in self._pins}

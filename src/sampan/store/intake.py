@@ -1,0 +1,131 @@
+"""Takes staged images into the store: blobs kept, layers unpacked, then everything recorded at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sampan.errors import InvalidArgument
+from sampan.ids import Digest
+from sampan.spec.image import Descriptor, ImageConfig, parse_config
+from sampan.store.blobs import Blobs, StagedBlob
+from sampan.store.catalog import Catalog
+from sampan.store.collector import Collector
+from sampan.store.database import Database
+from sampan.store.layers import Layers, LayerSource
+from sampan.store.layout import Layout
+from sampan.store.model import Loaded, ProgressCallback
+from sampan.store.pins import Pins
+from sampan.store.references import Reference
+from sampan.store.sources import layer_sources
+
+
+@dataclass(frozen=True, slots=True)
+class StagedImage:
+    """An image whose every blob lies in `tmp/`, with digests that have been computed from the content."""
+
+    config: StagedBlob
+    config_document: bytes
+    manifest: StagedBlob
+    manifest_type: str
+    layers: tuple[StagedBlob, ...]  # lowest first
+    references: tuple[Reference, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    image: StagedImage
+    config: ImageConfig
+    sources: tuple[LayerSource, ...]
+
+    @property
+    def blobs(self) -> tuple[StagedBlob, ...]:
+        return (self.image.config, self.image.manifest, *self.image.layers)
+
+
+class Intake:
+    """The only way by which images come in; thread-safe."""
+
+    def __init__(
+        self,
+        db: Database,
+        catalog: Catalog,
+        blobs: Blobs,
+        layers: Layers,
+        layout: Layout,
+        pins: Pins,
+        collector: Collector,
+    ) -> None:
+        self._db = db
+        self._catalog = catalog
+        self._blobs = blobs
+        self._layers = layers
+        self._layout = layout
+        self._pins = pins
+        self._collector = collector
+
+    def take(
+        self, images: Sequence[StagedImage], *, progress: ProgressCallback | None = None
+    ) -> list[Loaded]:
+        """Take in all images or none; the staged files that were not moved stay for the caller to remove.
+
+        Raises:
+            InvalidArgument: an image is damaged, hostile or not for Linux.
+        """
+        planned = [_plan(image) for image in images]
+        pinned = [blob.digest for plan in planned for blob in plan.blobs]
+        pinned += [source.chain_id for plan in planned for source in plan.sources]
+        self._pins.add(pinned)
+        try:
+            self._keep_blobs(planned)
+            for plan in planned:
+                self._layers.ensure(plan.sources, progress=progress).release()
+            self._record(planned)
+        except BaseException:
+            self._pins.drop(pinned)
+            self._collector.collect()
+            raise
+        self._pins.drop(pinned)
+        self._layout.write()
+        return [loaded for plan in planned for loaded in _loaded(plan.image)]
+
+    def _keep_blobs(self, planned: Sequence[_Planned]) -> None:
+        kept: set[Digest] = set()
+        for plan in planned:
+            for blob in plan.blobs:
+                if blob.digest not in kept:
+                    self._blobs.keep(blob)
+                    kept.add(blob.digest)
+        self._blobs.sync()
+
+    def _record(self, planned: Sequence[_Planned]) -> None:
+        with self._db.transaction(durable=True):
+            for plan in planned:
+                image_id = plan.image.config.digest
+                manifest = plan.image.manifest
+                self._catalog.add(
+                    image_id,
+                    manifest=Descriptor(
+                        mediaType=plan.image.manifest_type,
+                        digest=manifest.digest,
+                        size=manifest.size_bytes,
+                    ),
+                    chain_id=plan.sources[-1].chain_id if plan.sources else None,
+                    blobs=[blob.digest for blob in plan.blobs],
+                )
+                for reference in plan.image.references:
+                    self._catalog.set_name(reference, image_id)
+
+
+def _plan(image: StagedImage) -> _Planned:
+    config = parse_config(image.config_document)
+    if config.os not in ("linux", ""):
+        raise InvalidArgument(f"image operating system {config.os!r} cannot be used on this platform")
+    return _Planned(image, config, layer_sources(config, [layer.digest for layer in image.layers]))
+
+
+def _loaded(image: StagedImage) -> list[Loaded]:
+    image_id = image.config.digest
+    if not image.references:
+        return [Loaded(None, image_id)]
+    return [Loaded(reference, image_id) for reference in image.references]

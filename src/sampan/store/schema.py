@@ -1,0 +1,41 @@
+"""The store's tables in state.db. Steps are appended, never changed (`Database.migrate`)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+COMPONENT: Final = "store"
+
+STEPS: Final = (
+    """
+    CREATE TABLE images (
+        id TEXT PRIMARY KEY,            -- digest of the configuration
+        manifest TEXT NOT NULL,         -- its descriptor: digest, media type, size
+        manifest_type TEXT NOT NULL,
+        manifest_bytes INTEGER NOT NULL,
+        chain_id TEXT,                  -- of the top layer; NULL for an image without layers
+        added_ns INTEGER NOT NULL,
+        tagged_ns INTEGER NOT NULL      -- 0: never
+    ) STRICT;
+    CREATE TABLE image_blobs (          -- every blob that the image needs, itself included
+        image_id TEXT NOT NULL REFERENCES images ON DELETE CASCADE,
+        digest TEXT NOT NULL,
+        PRIMARY KEY (image_id, digest)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE image_names (
+        name TEXT PRIMARY KEY,          -- full reference with a tag or a digest
+        image_id TEXT NOT NULL REFERENCES images ON DELETE CASCADE
+    ) STRICT;
+    CREATE INDEX image_names_by_image ON image_names (image_id);
+    CREATE TABLE layers (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,  -- never used twice: the short link's name
+        chain_id TEXT NOT NULL UNIQUE,
+        parent TEXT,                    -- chain id below; NULL for the lowest
+        size_bytes INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE snapshots (
+        container_id TEXT PRIMARY KEY,
+        chain_id TEXT                   -- of the image's top layer; NULL: none
+    ) STRICT;
+    """,
+)
