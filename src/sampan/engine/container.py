@@ -8,6 +8,7 @@ from typing import Protocol
 
 import msgspec
 
+from sampan.engine.bundle.plan import Document
 from sampan.engine.records import Record, State
 from sampan.engine.types import WaitResult
 from sampan.engine.waits import Waits
@@ -42,6 +43,7 @@ class Container:
         self.removed = False
         self.exec_ids: set[str] = set()
         self.stop_requested = False
+        self.explanation: list[Document] = []
 
     @property
     def state(self) -> State:

@@ -4,13 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from sampan.engine.logs import LogReader
+from sampan.engine.anatomy import read_anatomy
+from sampan.engine.attaching import attach, make_attach_request, prepare_attach
+from sampan.engine.bundle.plan import Document
+from sampan.engine.changing import rename_container, resize_container, update_container
+from sampan.engine.core import Core
+from sampan.engine.creating import Creator
+from sampan.engine.ending import Ender
+from sampan.engine.explaining import read_explanation
+from sampan.engine.inspection import inspect_container
+from sampan.engine.launching import Starter
+from sampan.engine.listing import list_containers
+from sampan.engine.logs import LogReader, open_log
+from sampan.engine.removing import prune_containers, remove_container
+from sampan.engine.statistics import read_stats
+from sampan.engine.stopping import Stopper
+from sampan.engine.top import top
 from sampan.engine.types import AttachTarget, ExitCallback, LogRequest, Subscription, WaitCondition
+from sampan.engine.waiting import on_exit
 from sampan.spec import docker
 
 Filters = Mapping[str, Sequence[str]]  # name → wanted values; the two JSON forms are parsed by the door
 Summaries = list[docker.ContainerSummary]
-Steps = list[dict[str, object]]
+Steps = list[Document]
 
 
 class Containers:
@@ -19,6 +35,13 @@ class Containers:
     All raise NotFound (`No such container: X`), InvalidArgument for an ambiguous prefix, and Conflict
     when the state forbids the verb.
     """
+
+    def __init__(self, core: Core, ender: Ender, starter: Starter, stopper: Stopper) -> None:
+        self._core = core
+        self._ender = ender
+        self._starter = starter
+        self._stopper = stopper
+        self._creator = Creator(core)
 
     def create(
         self, request: docker.ContainerCreate, *, name: str = "", platform: str = ""
@@ -31,7 +54,7 @@ class Containers:
             NotFound: no such image.
             Conflict: the name is in use.
         """
-        raise NotImplementedError
+        return self._creator.create(request, name=name, platform=platform)
 
     def start(self, ref: str) -> None:
         """Run the container; returns when its program runs.
@@ -40,7 +63,7 @@ class Containers:
             NotModified: it runs already.
             CommandNotFound, CommandNotExecutable: the program cannot be run; State keeps code and error.
         """
-        raise NotImplementedError
+        self._starter.start(self._core.index.get(ref))
 
     def stop(self, ref: str, *, signal: str = "", timeout_s: int | None = None) -> None:
         """Send the stop signal, wait (-1: for ever), then SIGKILL; returns when it has ended.
@@ -48,35 +71,37 @@ class Containers:
         Raises:
             NotModified: it does not run.
         """
-        raise NotImplementedError
+        self._stopper.stop(self._core.index.get(ref), signal=signal, timeout_s=timeout_s)
 
     def kill(self, ref: str, signal: str = "KILL") -> None:
         """Send a signal to the container's first process; KILL also waits for its end."""
-        raise NotImplementedError
+        self._stopper.kill(self._core.index.get(ref), signal=signal, ref=ref)
 
     def restart(self, ref: str, *, signal: str = "", timeout_s: int | None = None) -> None:
         """Stop the container if it runs, then start it."""
-        raise NotImplementedError
+        self._stopper.restart(self._core.index.get(ref), signal=signal, timeout_s=timeout_s)
 
     def remove(self, ref: str, *, force: bool = False, volumes: bool = False, link: bool = False) -> None:
         """Remove a container that does not run; force kills it first. Files go in the background."""
-        raise NotImplementedError
+        remove_container(
+            self._core.index.get(ref), self._ender, self._stopper, force=force, ref=ref, link=link
+        )
 
     def rename(self, ref: str, new_name: str) -> None:
         """Give the container another name."""
-        raise NotImplementedError
+        rename_container(self._core, self._core.index.get(ref), new_name)
 
     def pause(self, ref: str) -> None:
         """Freeze every process of the container."""
-        raise NotImplementedError
+        self._stopper.pause(self._core.index.get(ref))
 
     def unpause(self, ref: str) -> None:
         """Let a paused container go on."""
-        raise NotImplementedError
+        self._stopper.unpause(self._core.index.get(ref))
 
     def update(self, ref: str, request: docker.ContainerUpdate) -> docker.UpdateResponse:
         """Change limits of a container; null and zero leave a field alone."""
-        raise NotImplementedError
+        return update_container(self._core, self._core.index.get(ref), request)
 
     def resize(self, ref: str, *, height: int, width: int) -> None:
         """Set the size of the container's terminal.
@@ -84,11 +109,11 @@ class Containers:
         Raises:
             Conflict: it does not run.
         """
-        raise NotImplementedError
+        resize_container(self._core, self._core.index.get(ref), height=height, width=width)
 
     def top(self, ref: str, args: str = "-ef") -> docker.ContainerTop:
         """List the container's processes as the host's `ps` shows them."""
-        raise NotImplementedError
+        return top(self._core, self._core.index.get(ref), args)
 
     def prepare_attach(self, ref: str) -> AttachTarget:
         """Check that an attach is allowed now, before the connection is taken over.
@@ -96,7 +121,7 @@ class Containers:
         Raises:
             Conflict: the container is paused or restarting.
         """
-        raise NotImplementedError
+        return prepare_attach(self._core.index.get(ref), ref)
 
     def attach(
         self,
@@ -116,7 +141,12 @@ class Containers:
         On a created container the socket waits for the start. framed: Docker's 8-byte frames (no
         terminal). logs: replay the log first. detach_keys: `ctrl-p,ctrl-q` form, "" for the default.
         """
-        raise NotImplementedError
+        container = self._core.index.get(ref)
+        prepare_attach(container, ref)
+        request = make_attach_request(
+            fd=fd, framed=framed, stdin=stdin, stdout=stdout, stderr=stderr, detach_keys=detach_keys
+        )
+        attach(self._core, container, request, stream=stream, logs=logs)
 
     def logs(self, ref: str, request: LogRequest) -> LogReader:
         """Open the container's log; the caller closes the reader.
@@ -125,7 +155,7 @@ class Containers:
             InvalidArgument: neither stdout nor stderr is wanted.
             Unsupported: the container's log driver keeps nothing.
         """
-        raise NotImplementedError
+        return open_log(self._core, self._core.index.get(ref), request)
 
     def on_exit(self, ref: str, condition: WaitCondition, callback: ExitCallback) -> Subscription:
         """Call back once, in a thread of the engine, when the condition is met; at once if it is already.
@@ -133,30 +163,34 @@ class Containers:
         Raises:
             InvalidArgument: condition is none of the three.
         """
-        raise NotImplementedError
+        return on_exit(self._core.index.get(ref), condition, callback)
 
     def inspect(self, ref: str, *, size: bool = False) -> docker.ContainerInspect:
         """Tell everything about a container, in the shape of API 1.51."""
-        raise NotImplementedError
+        return inspect_container(self._core, self._core.index.get(ref), size=size)
 
     def prune(self, filters: Filters | None = None) -> docker.ContainersPrune:
         """Remove every container that does not run and matches."""
-        raise NotImplementedError
+        return prune_containers(self._core, self._ender, filters or {})
 
     def stats(self, ref: str) -> docker.ContainerStats:
         """Read one sample of the container's resource use; `precpu_stats` is left zero.
 
         A container that does not run gives its id and name only.
         """
-        raise NotImplementedError
+        return read_stats(self._core, self._core.index.get(ref))
 
     def explain(self, ref: str) -> Steps:
-        """Return the steps that started the container: `{"step", "detail", "us"}`, in order."""
-        raise NotImplementedError
+        """Return the steps that started the container: `{"plank", "text", "microseconds"}`, in order.
 
-    def anatomy(self, ref: str) -> dict[str, object]:
+        Raises:
+            InvalidArgument: it was not started with the annotation `org.sampan.explain`.
+        """
+        return read_explanation(self._core.index.get(ref))
+
+    def anatomy(self, ref: str) -> Document:
         """Read the running container back from the kernel: what it sees, what it may use, what it is."""
-        raise NotImplementedError
+        return read_anatomy(self._core, self._core.index.get(ref))
 
     def list(
         self, *, all: bool = False, limit: int = 0, size: bool = False, filters: Filters | None = None
@@ -166,4 +200,4 @@ class Containers:
         Raises:
             InvalidArgument: an unknown filter, or a bad value for one.
         """
-        raise NotImplementedError
+        return list_containers(self._core, all=all, limit=limit, size=size, filters=filters or {})

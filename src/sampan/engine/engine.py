@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+import os
+
+from sampan import log
 from sampan.engine.containers import Containers
+from sampan.engine.core import Core
+from sampan.engine.ending import Ender
 from sampan.engine.events import Events
-from sampan.engine.execs import Execs
+from sampan.engine.execs import Execs, ExecTable
 from sampan.engine.images import Images
+from sampan.engine.index import ContainerIndex
+from sampan.engine.journal import Journal
+from sampan.engine.launchers import LauncherKeeper
+from sampan.engine.launching import Starter
+from sampan.engine.machine import read_machine
 from sampan.engine.options import EngineSettings
+from sampan.engine.paths import Paths
+from sampan.engine.recovery import Recovery
+from sampan.engine.runtimes import Runtimes
+from sampan.engine.stopping import Stopper
+from sampan.engine.supervisor import Supervisor
 from sampan.engine.system import System
+from sampan.kernel import cgroups
+from sampan.lean import Undo
+from sampan.store.store import Store
+
+_DRAIN_S = 10.0
 
 
 class Engine:
@@ -16,21 +36,68 @@ class Engine:
     containers, execs, images, events, system: the nouns, each with its own verbs.
     """
 
-    containers: Containers
-    execs: Execs
-    images: Images
-    events: Events
-    system: System
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        table = ExecTable(core)
+        ender = Ender(core, table)
+        starter = Starter(core, ender)
+        self._ender = ender
+        self.containers = Containers(core, ender, starter, Stopper(core, starter))
+        self.execs = Execs(core, table)
+        self.images = Images(core)
+        self.events: Events = core.events
+        self.system = System(core, self.images)
 
     @classmethod
     def open(cls, settings: EngineSettings) -> Engine:
         """Open the store, start the launcher, find every container again, and begin to watch them.
 
         Raises:
-            Unavailable: another engine holds one of the roots.
+            Unavailable: another engine holds one of the roots, or the launcher does not come up.
         """
-        raise NotImplementedError
+        paths = Paths(settings.roots)
+        for folder in (paths.data, paths.run, paths.containers, paths.run_containers):
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+        with Undo() as undo:
+            store = Store(settings.roots.data)
+            undo.add(store.close)
+            launchers = LauncherKeeper(settings.roots)
+            undo.add(launchers.close)
+            journal = Journal(store.db)
+            core = Core(
+                settings=settings,
+                machine=read_machine(),
+                hierarchy=cgroups.detect(),
+                paths=paths,
+                runtimes=Runtimes(settings),
+                store=store,
+                journal=journal,
+                index=ContainerIndex(),
+                events=Events(journal),
+                launchers=launchers,
+                supervisor=Supervisor(),
+            )
+            engine = cls(core)
+            Recovery(core, engine._ender).run()
+            core.supervisor.start()
+            undo.commit()
+        return engine
 
     def close(self) -> None:
         """Stop watching and end the launcher; containers run on and are found again by the next `open`."""
-        raise NotImplementedError
+        core = self._core
+        core.supervisor.close()
+        for worker in (core.releases, core.removals, core.acknowledgements):
+            worker.close(_DRAIN_S)
+        core.launchers.close()
+        for container in core.index.all():
+            container.drop_pending()
+            container.end_listeners()
+            if container.shim is not None:
+                container.shim.close()
+        core.store.close()
+        log.info("engine closed")
+
+    def settle(self, timeout_s: float = _DRAIN_S) -> bool:
+        """Wait until releases and removals that were begun are done; return whether that was in time."""
+        return self._core.releases.drain(timeout_s) and self._core.removals.drain(timeout_s)

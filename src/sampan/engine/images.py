@@ -2,37 +2,117 @@
 
 from __future__ import annotations
 
+import calendar
+import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
+from msgspec import UNSET
+
+from sampan.engine.core import Core
+from sampan.engine.events import make_event
+from sampan.engine.patterns import compile_filter
+from sampan.engine.times import format_time, parse_until_ns
 from sampan.engine.types import LoadedImage
+from sampan.errors import Conflict, InvalidArgument, NotFound
+from sampan.ids import ContainerId, Digest
 from sampan.spec import docker
+from sampan.spec.image import Platform
+from sampan.store import bootstrap, hello
+from sampan.store.model import Image, ImageUser, Progress
+from sampan.store.references import Reference, make_tagged
 
 Summaries = list[docker.ImageSummary]
+Filters = Mapping[str, Sequence[str]]
+_FILTERS: Final = frozenset({"before", "dangling", "label", "label!", "reference", "since", "until"})
 
 
 class Images:
     """ref is a name with optional tag or digest, a full id (`sha256:` optional) or a unique prefix of one."""
 
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._images = core.store.images
+
     def inspect(self, ref: str) -> docker.ImageInspect:
-        """Tell everything about an image."""
-        raise NotImplementedError
+        """Tell everything about an image.
+
+        Raises:
+            NotFound: `No such image: X:tag`.
+        """
+        image = self._images.resolve(ref)
+        config = image.config
+        return docker.ImageInspect(
+            Id=image.id,
+            RepoTags=[tag.familiar for tag in image.tags],
+            RepoDigests=[digest.familiar for digest in image.digests],
+            Comment=config.comment or (config.history[-1].comment if config.history else ""),
+            Created=config.created or UNSET,
+            DockerVersion=config.docker_version,
+            Author=config.author,
+            Config=config.config,
+            Architecture=config.architecture,
+            Variant=config.variant or UNSET,
+            Os=config.os or "linux",
+            Size=image.size_bytes,
+            GraphDriver=docker.GraphDriver(Name="overlay2"),
+            RootFS=docker.RootFS(Layers=list(image.layers)),
+            Metadata=docker.ImageMetadata(LastTagTime=format_time(image.last_tagged_ns)),
+        )
 
     def history(self, ref: str) -> list[docker.HistoryItem]:
         """List the steps an image was made by, newest first."""
-        raise NotImplementedError
+        return [
+            docker.HistoryItem(
+                Id=entry.image_id or "<missing>",
+                Created=_unix(entry.created),
+                CreatedBy=entry.created_by,
+                Tags=[tag.familiar for tag in entry.tags] or None,
+                Size=entry.size_bytes,
+                Comment=entry.comment,
+            )
+            for entry in self._images.history(self._images.resolve(ref))
+        ]
 
     def tag(self, ref: str, *, repository: str, tag: str = "") -> None:
         """Give an image another name."""
-        raise NotImplementedError
+        image = self._images.resolve(ref)
+        reference = make_tagged(repository, tag)
+        self._images.tag(image, reference)
+        self._emit("tag", image.id, reference.familiar)
 
     def remove(self, ref: str, *, force: bool = False, prune: bool = True) -> list[docker.ImageDelete]:
-        """Untag, and delete with the last reference."""
-        raise NotImplementedError
+        """Untag, and delete with the last reference; there are no parents that prune could spare.
+
+        Raises:
+            Conflict: it has other names or is in use; in Docker's words.
+        """
+        image = self._images.resolve(ref)
+        removed = self._images.remove(ref, force=force, users=self._users)
+        answer = []
+        for step in removed:
+            if step.kind == "untagged":
+                answer.append(docker.ImageDelete(Untagged=step.text))
+                self._emit("untag", image.id, step.text)
+            else:
+                answer.append(docker.ImageDelete(Deleted=step.text))
+        if any(step.kind == "deleted" and step.text == image.id for step in removed):
+            self._emit("delete", image.id, image.id)
+        return answer
 
     def load(self, stream: BinaryIO, *, progress: Callable[[str], None] | None = None) -> list[LoadedImage]:
         """Take the images of a `docker save` or OCI archive: tar, plain or compressed."""
-        raise NotImplementedError
+
+        def say(step: Progress) -> None:
+            if progress is not None:
+                progress(f"{step.layer}: {step.status} {step.current_bytes}/{step.total_bytes}")
+
+        found = []
+        for loaded in self._images.load(stream, progress=say):
+            name = None if loaded.reference is None else loaded.reference.familiar
+            found.append(LoadedImage(reference=name, image_id=loaded.image_id))
+            self._emit("load", loaded.image_id, name or loaded.image_id)
+        return found
 
     def import_rootfs(
         self,
@@ -45,16 +125,164 @@ class Images:
         platform: str = "",
     ) -> str:
         """Make an image of one root file system archive; returns its id."""
-        raise NotImplementedError
+        reference = make_tagged(repository, tag) if repository else None
+        image_id = self._images.import_rootfs(
+            stream,
+            reference=reference,
+            message=message or "Imported from -",
+            changes=changes,
+            platform=_parse_platform(platform),
+        )
+        self._emit("import", image_id, reference.familiar if reference is not None else image_id)
+        return image_id
 
     def bootstrap(self, name: str, *, progress: Callable[[str], None] | None = None) -> str:
-        """Make a base image from the distribution's packages: `busybox`, `debian[:suite]` or `hello`."""
-        raise NotImplementedError
+        """Make a base image from the distribution's packages: `busybox`, `debian[:suite]` or `hello`.
 
-    def prune(self, filters: Mapping[str, Sequence[str]] | None = None) -> docker.ImagesPrune:
+        Raises:
+            InvalidArgument: another name.
+            Unavailable: the packages cannot be had.
+        """
+        kind, _, suite = name.partition(":")
+        match kind:
+            case "busybox" if not suite:
+                archive = bootstrap.busybox(say=progress)
+            case "debian":
+                archive = bootstrap.debian(suite or "bookworm", say=progress)
+            case "hello" if not suite:
+                archive = hello.archive()
+            case _:
+                raise InvalidArgument(
+                    f"no recipe for base image {name!r}", hint="there are busybox, debian[:suite] and hello"
+                )
+        with archive:
+            return self.load(archive)[0].image_id
+
+    def prune(self, filters: Filters | None = None) -> docker.ImagesPrune:
         """Delete images that have no name (and, with `dangling=false`, those no container uses)."""
-        raise NotImplementedError
+        wanted = dict(filters or {})
+        dangling_only = not any(_is_false(value) for value in wanted.pop("dangling", ()))
+        tests = _make_tests(self._images.resolve, wanted)
+        deleted: list[docker.ImageDelete] = []
+        freed = 0
+        for image in self._images.list():
+            if (dangling_only and image.tags) or not all(test(image) for test in tests):
+                continue
+            if self._users(image.id):
+                continue
+            try:
+                deleted += self.remove(image.id, force=True)
+                freed += image.size_bytes
+            except (Conflict, NotFound):
+                continue  # taken or gone meanwhile
+        return docker.ImagesPrune(ImagesDeleted=deleted, SpaceReclaimed=freed)
 
-    def list(self, *, all: bool = False, filters: Mapping[str, Sequence[str]] | None = None) -> Summaries:
-        """List images, newest first."""
-        raise NotImplementedError
+    def list(self, *, all: bool = False, filters: Filters | None = None) -> Summaries:
+        """List images, newest first.
+
+        Raises:
+            InvalidArgument: an unknown filter.
+        """
+        tests = _make_tests(self._images.resolve, filters or {})
+        return [self._summary(image) for image in self._images.list() if all_hold(tests, image)]
+
+    def _summary(self, image: Image) -> docker.ImageSummary:
+        return docker.ImageSummary(
+            Id=image.id,
+            RepoTags=[tag.familiar for tag in image.tags],
+            RepoDigests=[digest.familiar for digest in image.digests],
+            Created=_unix(image.config.created),
+            Size=image.size_bytes,
+            Labels=image.config.config.Labels,
+            Containers=len(self._users(image.id)),
+        )
+
+    def _users(self, image_id: Digest) -> Sequence[ImageUser]:
+        return [
+            ImageUser(ContainerId(container.id), container.running)
+            for container in self._core.index.all()
+            if container.record.image_id == image_id
+        ]
+
+    def _emit(self, action: str, image_id: str, name: str) -> None:
+        self._core.events.emit(make_event("image", action, image_id, {"name": name}))
+
+
+Test = Callable[[Image], bool]
+
+
+def all_hold(tests: Sequence[Test], image: Image) -> bool:
+    """Tell whether an image passes every test."""
+    return all(test(image) for test in tests)
+
+
+def _make_tests(resolve: Callable[[str], Image], filters: Filters) -> Sequence[Test]:
+    for key in filters:
+        if key not in _FILTERS:
+            raise InvalidArgument(f"invalid filter '{key}'")
+    return [_make_test(resolve, key, values) for key, values in filters.items() if values]
+
+
+def _make_test(resolve: Callable[[str], Image], key: str, values: Sequence[str]) -> Test:
+    match key:
+        case "dangling":
+            wants_dangling = not _is_false(values[0])
+            return lambda image: (not image.tags) == wants_dangling
+        case "label":
+            return lambda image: all(_has_label(image, value) for value in values)
+        case "label!":
+            return lambda image: not any(_has_label(image, value) for value in values)
+        case "before":
+            limit = min(_unix(resolve(value).config.created) for value in values)
+            return lambda image: _unix(image.config.created) < limit
+        case "since":
+            limit = max(_unix(resolve(value).config.created) for value in values)
+            return lambda image: _unix(image.config.created) > limit
+        case "until":
+            limit = min(parse_until_ns(value) for value in values) // 10**9
+            return lambda image: _unix(image.config.created) < limit
+    patterns = [compile_filter(_glob_to_pattern(value), key=key) for value in values]
+    return lambda image: any(
+        pattern.fullmatch(name)
+        for pattern in patterns
+        for reference in image.references
+        for name in _names(reference)
+    )
+
+
+def _glob_to_pattern(value: str) -> str:
+    """Turn `busy*:latest` into a regular expression; `*` and `?` stop at a slash (Go's path.Match)."""
+    escaped = "".join(f"\\{letter}" if not letter.isalnum() else letter for letter in value)
+    return escaped.replace("\\*", "[^/]*").replace("\\?", "[^/]")
+
+
+def _names(reference: Reference) -> tuple[str, ...]:
+    return (reference.familiar, reference.familiar_name, str(reference), reference.name)
+
+
+def _has_label(image: Image, wanted: str) -> bool:
+    key, equals, value = wanted.partition("=")
+    labels = image.config.config.Labels or {}
+    return key in labels and (not equals or labels[key] == value)
+
+
+def _is_false(value: str) -> bool:
+    return value.strip().lower() in ("", "0", "no", "false", "none")
+
+
+def _unix(created: str) -> int:
+    """Return unix seconds of an RFC 3339 time; 0 when it is absent or has another form."""
+    try:
+        return calendar.timegm(time.strptime(created[:19], "%Y-%m-%dT%H:%M:%S"))
+    except ValueError:
+        return 0
+
+
+def _parse_platform(text: str) -> Platform | None:
+    if not text:
+        return None
+    system, _, rest = text.partition("/")
+    architecture, _, variant = rest.partition("/")
+    if not architecture:
+        raise InvalidArgument(f'"{text}": invalid platform, write os/architecture[/variant]')
+    return Platform(os=system, architecture=architecture, variant=variant)

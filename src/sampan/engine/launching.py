@@ -108,6 +108,8 @@ class Starter:
             core.journal.add_event(event)
         container.record = record
         container.shim = handle
+        if EXPLAIN in record.host.Annotations:
+            container.explanation = [{**step} for step in handle.report() if isinstance(step, dict)]
         container.stop_requested = False
         core.events.publish(event)
         self._ender.watch(container, handle)

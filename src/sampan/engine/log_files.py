@@ -29,7 +29,7 @@ class LogFiles:
             self._fd = -1
 
     def seek_start(self, *, newer_than_s: float = 0.0) -> None:
-        """Go to the oldest record; files last written before newer_than_s (seconds since 1970) are left out."""
+        """Go to the oldest record; files last written before newer_than_s (Unix time) are left out."""
         for name in reversed(self._names()):
             if os.stat(name).st_mtime >= newer_than_s or name == self._path:
                 self._open(name)

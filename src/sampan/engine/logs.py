@@ -12,9 +12,11 @@ import msgspec
 from msgspec import Struct
 
 from sampan.engine.container import Container
+from sampan.engine.core import Core
 from sampan.engine.log_files import LogFiles
 from sampan.engine.times import parse_time_ns
 from sampan.engine.types import LogEntry, LogRequest
+from sampan.errors import Conflict, InvalidArgument, Unsupported
 from sampan.kernel.constants import IN_CREATE, IN_MODIFY, IN_MOVED_TO
 from sampan.kernel.inotify import Inotify
 
@@ -156,3 +158,15 @@ def _fixed_width(stamp: str) -> str:
     """Return a time with all nine digits of its fraction: `2006-01-02T15:04:05.000000000Z`."""
     whole, _, fraction = stamp.removesuffix("Z").partition(".")
     return f"{whole}.{fraction:0<9}Z"
+
+
+def open_log(core: Core, container: Container, request: LogRequest) -> LogReader:
+    """See `Containers.logs`."""
+    if not (request.stdout or request.stderr):
+        raise InvalidArgument("must specify at least one of 'stdout' or 'stderr'")
+    if container.record.host.LogConfig.Type == "none":
+        raise Unsupported("configured logging driver does not support reading")
+    if container.removed:
+        raise Conflict("can not get logs from container which is dead or marked for removal")
+    follow = request.follow and container.running
+    return LogReader(core.paths.log(container.id), request, container=container if follow else None)

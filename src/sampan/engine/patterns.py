@@ -1,4 +1,4 @@
-"""Regular expressions that clients send as filters: bounded, for Python's engine backtracks, Go's does not."""
+"""Regular expressions that clients send as filters: bounded, for Python's engine backtracks."""
 
 from __future__ import annotations
 

@@ -2,22 +2,182 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+from msgspec import UNSET
+
+import sampan
+from sampan.engine.core import Core
+from sampan.engine.images import Images
+from sampan.engine.listing import list_containers
+from sampan.engine.options import OWN_RUNTIME
+from sampan.engine.times import format_time
 from sampan.spec import docker
 
-VERSION = "28.5.0"  # Engine version that clients compare features by; ours is in the version's Components
+VERSION: Final = "28.5.0"  # the Engine version that clients compare; ours is in the version's Components
+_ALL_PARTS: Final = ("container", "image", "volume", "build-cache")
 
 
 class System:
     """Facts; each call reads the machine anew."""
 
+    def __init__(self, core: Core, images: Images) -> None:
+        self._core = core
+        self._images = images
+        self._id = _machine_id()
+
     def info(self) -> docker.Info:
         """Describe machine, engine, counts and features."""
-        raise NotImplementedError
+        core, machine = self._core, self._core.machine
+        counts = Counter(container.state.status for container in core.index.all())
+        distribution = _os_release()
+        controllers = machine.controllers
+        return docker.Info(
+            ID=self._id,
+            Containers=sum(counts.values()),
+            ContainersRunning=counts["running"],
+            ContainersPaused=counts["paused"],
+            ContainersStopped=counts["exited"] + counts["created"] + counts["dead"],
+            Images=len(core.store.images.list()),
+            DriverStatus=[["Backing Filesystem", _file_system(core.paths.data)]],
+            DockerRootDir=core.paths.data,
+            Plugins=docker.PluginsInfo(Volume=["local"], Network=["host", "null"], Log=["json-file", "none"]),
+            MemoryLimit="memory" in controllers,
+            SwapLimit=machine.swap_limit,
+            CpuCfsPeriod="cpu" in controllers,
+            CpuCfsQuota="cpu" in controllers,
+            CPUShares="cpu" in controllers,
+            CPUSet="cpuset" in controllers,
+            PidsLimit="pids" in controllers,
+            OomKillDisable=machine.oom_kill_disable,
+            IPv4Forwarding=_read("/proc/sys/net/ipv4/ip_forward").strip() == "1",
+            NFd=len(os.listdir("/proc/self/fd")),
+            NGoroutines=threading.active_count(),
+            SystemTime=format_time(time.time_ns()),
+            CgroupVersion=str(machine.cgroup_version),
+            NEventsListener=core.events.listener_count,
+            KernelVersion=machine.kernel_release,
+            OperatingSystem=distribution.get("PRETTY_NAME", "Linux"),
+            OSVersion=distribution.get("VERSION_ID", ""),
+            Architecture=platform.machine(),
+            NCPU=len(machine.cpus),
+            MemTotal=machine.memory_bytes,
+            Name=platform.node(),
+            Labels=list(core.settings.labels),
+            ServerVersion=VERSION,
+            Runtimes=_runtimes(core),
+            DefaultRuntime=core.runtimes.default,
+            InitBinary="built in",
+            SecurityOptions=_security_options(core),
+            Warnings=_warnings(core),
+        )
 
     def version(self) -> docker.Version:
         """Name the versions of API, engine and kernel."""
-        raise NotImplementedError
+        release, machine = platform.release(), self._core.machine
+        details = {
+            "ApiVersion": docker.API_VERSION,
+            "MinAPIVersion": docker.MIN_API_VERSION,
+            "GoVersion": "none",
+            "GitCommit": f"sampan-{sampan.__version__}",
+            "BuildTime": "",
+            "Os": "linux",
+            "Arch": machine.arch,
+            "Experimental": "false",
+            "KernelVersion": release,
+        }
+        return docker.Version(
+            Platform=docker.VersionPlatform(Name=f"sampan {sampan.__version__}"),
+            Components=[
+                docker.Component(Name="Engine", Version=VERSION, Details=details),
+                docker.Component(Name="sampan", Version=sampan.__version__),
+                docker.Component(Name="Python", Version=platform.python_version()),
+            ],
+            Version=VERSION,
+            ApiVersion=docker.API_VERSION,
+            MinAPIVersion=docker.MIN_API_VERSION,
+            GitCommit=details["GitCommit"],
+            GoVersion="none",
+            Os="linux",
+            Arch=machine.arch,
+            KernelVersion=release,
+        )
 
-    def disk_usage(self) -> docker.DiskUsage:
-        """Sum what images and containers occupy."""
-        raise NotImplementedError
+    def disk_usage(self, parts: Sequence[str] = _ALL_PARTS) -> docker.DiskUsage:
+        """Sum what images and containers occupy; parts not asked for are left out."""
+        images = self._images.list() if "image" in parts else UNSET
+        containers = (
+            list_containers(self._core, all=True, limit=0, size=True, filters={})
+            if "container" in parts
+            else UNSET
+        )
+        return docker.DiskUsage(
+            LayersSize=sum(image.Size for image in images) if images is not UNSET else UNSET,
+            Images=images,
+            Containers=containers,
+            Volumes=[] if "volume" in parts else UNSET,
+            BuildCache=[] if "build-cache" in parts else UNSET,
+        )
+
+
+def _runtimes(core: Core) -> dict[str, docker.RuntimeInfo]:
+    return {
+        name: docker.RuntimeInfo(path=command[0] if command else OWN_RUNTIME, runtimeArgs=list(command[1:]))
+        for name, command in core.runtimes.known().items()
+    }
+
+
+def _security_options(core: Core) -> list[str]:
+    options = ["name=seccomp,profile=builtin"]
+    options += ["name=cgroupns"] if core.machine.cgroup_version == 2 else []
+    options += ["name=no-new-privileges"] if core.settings.no_new_privileges else []
+    return options
+
+
+def _warnings(core: Core) -> list[str]:
+    machine = core.machine
+    wanted = (
+        ("memory" in machine.controllers, "No memory limit support"),
+        (machine.swap_limit, "No swap limit support"),
+        ("cpu" in machine.controllers, "No cpu limit support"),
+        ("pids" in machine.controllers, "No pids limit support"),
+        ("CAP_SYS_RESOURCE" in machine.capabilities, "No CAP_SYS_RESOURCE: resource limits are clamped"),
+    )
+    return [f"WARNING: {text}" for there, text in wanted if not there]
+
+
+def _machine_id() -> str:
+    """Return an identity of this installation of the operating system (machine-id(5))."""
+    return _read("/etc/machine-id").strip() or platform.node()
+
+
+def _os_release() -> dict[str, str]:
+    """Return os-release(5)."""
+    pairs = (line.partition("=") for line in _read("/etc/os-release").splitlines())
+    return {key: value.strip().strip('"') for key, _, value in pairs}
+
+
+def _file_system(path: str) -> str:
+    """Return the type of the file system that path lies on: the longest mount point above it wins."""
+    best, kind = "", "unknown"
+    for line in _read("/proc/self/mounts").splitlines():
+        fields = line.split()
+        point = fields[1]
+        inside = path == point or path.startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= len(best):
+            best, kind = point, fields[2]
+    return kind
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""

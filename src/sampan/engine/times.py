@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import calendar
+import re
 import time
 from typing import Final
 
@@ -10,6 +11,8 @@ from sampan.errors import InvalidArgument
 from sampan.spec import docker
 
 _SECOND_NS: Final = 10**9
+_UNITS_NS: Final = {"ms": 10**6, "s": _SECOND_NS, "m": 60 * _SECOND_NS, "h": 3600 * _SECOND_NS}
+_DURATION: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h)")
 
 
 def format_time(time_ns: int) -> str:
@@ -37,7 +40,7 @@ def parse_time_ns(text: str) -> int:
 
 
 def describe_duration(seconds: float) -> str:
-    """Return a span in Docker's words (go-units HumanDuration): `Less than a second`, `5 minutes`, `2 hours`."""
+    """Return a span in Docker's words: `Less than a second`, `5 minutes` (go-units, HumanDuration)."""
     whole = int(seconds)
     minutes, hours = whole // 60, int(seconds / 3600 + 0.5)
     if whole < 1:
@@ -61,3 +64,20 @@ def describe_duration(seconds: float) -> str:
     if hours < 24 * 365 * 2:
         return f"{hours // 24 // 30} months"
     return f"{hours // 24 // 365} years"
+
+
+def parse_until_ns(text: str) -> int:
+    """Return ns since 1970 of a filter's `until`: unix seconds, a duration back from now, or RFC 3339.
+
+    Raises:
+        InvalidArgument: another form.
+    """
+    if text.isascii() and text.isdigit() and len(text) <= 12:
+        return int(text) * _SECOND_NS
+    parts = _DURATION.findall(text)
+    if parts and "".join(number + unit for number, unit in parts) == text:
+        return time.time_ns() - sum(int(float(number) * _UNITS_NS[unit]) for number, unit in parts)
+    try:
+        return parse_time_ns(text if "T" in text else f"{text}T00:00:00Z")
+    except InvalidArgument as exc:
+        raise InvalidArgument(f"invalid filter 'until={text[:80]}'") from exc

@@ -10,7 +10,7 @@ import os
 import stat
 from typing import Final
 
-from sampan.engine.bundle.plan import BundlePlan, Document, Warn
+from sampan.engine.bundle.plan import Document, Warn
 from sampan.engine.machine import Machine, parse_cpu_set
 from sampan.errors import InvalidArgument, Unsupported
 from sampan.spec import docker
@@ -20,20 +20,19 @@ _MIN_MEMORY: Final = 6 * _MIB
 _PERIOD_US: Final = 100_000  # the kernel's default (Documentation/scheduler/sched-bwc.rst)
 
 
-def make_resources(plan: BundlePlan, warn: Warn) -> Document:
-    """Return the limits of config.json without the device rules.
+def make_resources(host: docker.Resources, machine: Machine, *, pids_limit: int, warn: Warn) -> Document:
+    """Return the limits of config.json without the device rules; pids_limit is for those who ask for none.
 
     Raises:
         InvalidArgument: a value is out of bounds.
         Unsupported: the machine has no controller for a limit that matters.
     """
-    host, machine = plan.host, plan.machine
     result: Document = {
         "memory": _memory(host, machine, warn),
         "cpu": _cpu(host, machine),
         "blockIO": _block_io(host, machine, warn),
     }
-    limit = plan.pids_limit if host.PidsLimit is None else host.PidsLimit
+    limit = pids_limit if host.PidsLimit is None else host.PidsLimit
     if limit > 0:
         result["pids"] = {"limit": limit}
     return {key: value for key, value in result.items() if value}

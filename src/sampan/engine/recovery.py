@@ -1,0 +1,168 @@
+"""Find every container again after sampand was away, and sweep what nobody owns.
+
+What a row says is what sampand knew last; the run directory and the kernel say what is true. The table of
+cases is in docs/engine.md.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+
+from sampan import log
+from sampan.engine.container import Container
+from sampan.engine.core import Core
+from sampan.engine.ending import KILLED, Ender, finish_removal
+from sampan.engine.leftovers import clear_runtime_state, kill_process
+from sampan.errors import Conflict, InvalidArgument, NotFound, SampanError, Unavailable
+from sampan.ids import ContainerId, parse_container_id
+from sampan.runtime.launcher.client import ExitRecord, ShimHandle, connect_shim, read_exit_record
+
+GONE = 255  # Docker's code for a container whose machine went away under it
+
+
+class Recovery:
+    """One pass at the start of an engine, before anybody else sees it."""
+
+    def __init__(self, core: Core, ender: Ender) -> None:
+        self._core = core
+        self._ender = ender
+
+    def run(self) -> None:
+        """Reconcile every known container, finish removals, sweep the rest."""
+        started = time.monotonic()
+        containers = [Container(record) for record in self._core.journal.load()]
+        for container in containers:
+            self._core.index.reserve_name(container.record.name, container.id)
+            self._core.index.add(container)
+        for container in containers:
+            self._reconcile_safely(container)
+        self._finish_removals()
+        self._sweep()
+        running = sum(container.running for container in containers)
+        took_ms = int((time.monotonic() - started) * 1000)
+        log.info("containers found again", known=len(containers), running=running, took_ms=took_ms)
+
+    def _reconcile_safely(self, container: Container) -> None:
+        """One container that cannot be reconciled must not keep the others from coming back."""
+        try:
+            self._reconcile(container)
+        except (OSError, SampanError) as exc:
+            log.error("container cannot be recovered", container=container.id, reason=repr(exc))
+
+    def _reconcile(self, container: Container) -> None:
+        run_dir = self._core.paths.run_dir(container.id)
+        if not os.path.isdir(run_dir):
+            self._without_run_dir(container)
+            return
+        try:
+            handle = connect_shim(run_dir)
+        except (NotFound, Unavailable):
+            self._without_shim(container, read_exit_record(run_dir))
+            return
+        self._adopt(container, handle)
+
+    def _adopt(self, container: Container, handle: ShimHandle) -> None:
+        """The shim lives: the container runs, or ends with the events that wait there."""
+        status = "paused" if self._is_frozen(container) else "running"
+        record = container.with_state(
+            status=status,
+            pid=handle.pid,
+            start_ticks=handle.start_ticks,
+            exit_code=0,
+            error="",
+            oom_killed=False,
+            started_at_ns=handle.started_at_ns,
+        )
+        if record.state != container.state:
+            self._core.journal.save_state(record)
+        container.record = record
+        container.shim = handle
+        self._ender.watch(container, handle)
+
+    def _is_frozen(self, container: Container) -> bool:
+        manager = self._core.cgroup(container)
+        try:
+            return manager.frozen()
+        except OSError:
+            return False  # its cgroup is gone: it has just ended
+        finally:
+            manager.close()
+
+    def _without_shim(self, container: Container, found: ExitRecord | None) -> None:
+        """No shim: take its exit record, or kill what it left; then clear both away."""
+        state = container.state
+        is_news = found is not None and found.finished_at > state.finished_at_ns
+        if found is not None and is_news:
+            self._end(
+                container,
+                found.code,
+                oom_killed=found.oom_killed,
+                at_ns=found.finished_at,
+                started_at_ns=found.started_at,
+            )
+        elif container.running:
+            if state.pid:
+                kill_process(state.pid, state.start_ticks)
+            self._end(container, KILLED, oom_killed=False, at_ns=time.time_ns())
+        clear_runtime_state(self._core, container.id, cgroup=container.record.cgroup)
+
+    def _without_run_dir(self, container: Container) -> None:
+        if container.running:  # the machine was started anew
+            self._end(container, GONE, oom_killed=False, at_ns=time.time_ns())
+        elif container.record.host.AutoRemove and container.state.status == "exited":
+            self._ender.remove(container)
+
+    def _end(
+        self,
+        container: Container,
+        code: int,
+        *,
+        oom_killed: bool,
+        at_ns: int,
+        started_at_ns: int = 0,
+    ) -> None:
+        changes = {"status": "running"} | ({"started_at_ns": started_at_ns} if started_at_ns else {})
+        container.record = container.with_state(**changes)
+        self._ender.ended(container, code, oom_killed=oom_killed, at_ns=at_ns)
+
+    def _finish_removals(self) -> None:
+        for container_id in self._core.journal.removals():
+            try:
+                clear_runtime_state(self._core, container_id, cgroup="")
+                finish_removal(self._core, container_id)
+            except (OSError, Conflict) as exc:
+                log.error("removal cannot be finished", container=container_id, reason=repr(exc))
+
+    def _sweep(self) -> None:
+        """Remove run directories and snapshots that no row knows: creates and starts that were cut short."""
+        core = self._core
+        known = {container.id for container in core.index.all()} | core.journal.broken_ids
+        for container_id in _ids_in(core.paths.run_containers) - known:
+            log.warning("sweeping unknown run directory", container=container_id)
+            self._sweep_run_dir(container_id)
+        core.store.snapshots.sweep({ContainerId(one) for one in known})
+        for container_id in _ids_in(core.paths.containers) - known:
+            shutil.rmtree(core.paths.bundle(container_id), ignore_errors=True)
+
+    def _sweep_run_dir(self, container_id: str) -> None:
+        try:
+            handle = connect_shim(self._core.paths.run_dir(container_id))
+        except (NotFound, Unavailable):
+            pass
+        else:
+            kill_process(handle.pid, handle.start_ticks)
+            handle.close()
+        clear_runtime_state(self._core, container_id, cgroup="")
+
+
+def _ids_in(folder: str) -> set[str]:
+    """Return the names in a folder that are container ids; nothing else is ours to touch."""
+    found = set()
+    for name in os.listdir(folder) if os.path.isdir(folder) else ():
+        try:
+            found.add(str(parse_container_id(name)))
+        except InvalidArgument:
+            continue
+    return found

@@ -1,0 +1,77 @@
+"""Top: a container's processes as the host's own `ps` shows them. No program of a container is run."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Collection
+from typing import Final
+
+from sampan.engine.container import Container
+from sampan.engine.core import Core
+from sampan.engine.events import container_event
+from sampan.errors import Conflict, InvalidArgument, SampanError, Unsupported
+from sampan.spec import docker
+
+_TIMEOUT_S: Final = 20.0
+# `-o pid=NAME` gives the column another title, and we would not find it (moby, validatePSArgs).
+_RENAMED_PID: Final = re.compile(r"\s+(\S*)=\s*(PID\S*)", re.IGNORECASE)
+_MAX_ARGS: Final = 1024
+
+
+def top(core: Core, container: Container, args: str) -> docker.ContainerTop:
+    """See `Containers.top`."""
+    if not container.running:
+        raise Conflict(f"container {container.id} is not running")
+    manager = core.cgroup(container)
+    try:
+        pids = manager.pids()
+    finally:
+        manager.close()
+    found = parse_ps(_run_ps(args or "-ef"), frozenset(pids))
+    core.events.emit(container_event(container, "top"))
+    return found
+
+
+def _run_ps(args: str) -> str:
+    if len(args) > _MAX_ARGS or _RENAMED_PID.search(f" {args}"):
+        raise InvalidArgument(f"specifying a name for the PID column is not allowed: {args[:80]!r}")
+    program = shutil.which("ps", path="/usr/bin:/bin")
+    if program is None:
+        raise Unsupported("cannot list processes: the host has no ps", hint="apt-get install procps")
+    try:
+        words = shlex.split(args)
+    except ValueError as exc:
+        raise InvalidArgument(f"invalid ps arguments {args!r}: {exc}") from exc
+    done = subprocess.run(
+        [program, *words],
+        capture_output=True,
+        timeout=_TIMEOUT_S,
+        env={"LC_ALL": "C.UTF-8"},
+        check=False,
+    )
+    if done.returncode != 0:
+        reason = done.stderr.decode(errors="replace").strip().partition("\n")[0]
+        raise InvalidArgument(f"Error running ps: {reason or f'exit code {done.returncode}'}")
+    return done.stdout.decode(errors="replace")
+
+
+def parse_ps(output: str, pids: Collection[int]) -> docker.ContainerTop:
+    """Return the rows of a ps table whose PID is one of pids; the last column keeps its spaces.
+
+    Raises:
+        SampanError: the table has no PID column.
+    """
+    lines = output.splitlines()
+    titles = lines[0].split() if lines else []
+    if "PID" not in titles:
+        raise SampanError("Couldn't find PID field in ps output")
+    column = titles.index("PID")
+    rows = []
+    for line in lines[1:]:
+        fields = line.split(None, len(titles) - 1)
+        if len(fields) > column and fields[column].isdigit() and int(fields[column]) in pids:
+            rows.append(fields)
+    return docker.ContainerTop(Titles=titles, Processes=rows)
