@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from sampan import log
 from sampan.engine.container import Container
@@ -17,8 +18,11 @@ from sampan.engine.runtimes import Runtimes
 from sampan.engine.supervisor import Supervisor
 from sampan.engine.workers import Worker
 from sampan.kernel import cgroups
-from sampan.kernel.cgroups import CgroupManager, Hierarchy
+from sampan.kernel.cgroups import Hierarchy
 from sampan.store.store import Store
+
+if TYPE_CHECKING:  # exists for type checkers only (sampan.kernel.cgroups is lean)
+    from sampan.kernel.cgroups import CgroupManager
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
