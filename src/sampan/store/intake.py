@@ -86,6 +86,7 @@ class Intake:
             self._collector.collect()
             raise
         self._pins.drop(pinned)
+        self._collector.collect()  # blobs of another manifest for an image that was here already
         self._layout.write()
         return [loaded for plan in planned for loaded in _loaded(plan.image)]
 
