@@ -21,7 +21,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterable
 from pathlib import Path
 from typing import NoReturn
 
@@ -46,7 +45,8 @@ mkdir -p /host /writable /new
 mount -t 9p -o trans=virtio,version=9p2000.L,msize=524288,cache=loose,ro host /host || exec sh /v2/stop 125
 mount -t tmpfs -o mode=755 tmpfs /writable
 mkdir /writable/upper /writable/work
-mount -t overlay -o lowerdir=/host,upperdir=/writable/upper,workdir=/writable/work overlay /new || exec sh /v2/stop 125
+mount -t overlay -o lowerdir=/host,upperdir=/writable/upper,workdir=/writable/work overlay /new ||
+  exec sh /v2/stop 125
 for folder in tmp run var/tmp; do mount -t tmpfs -o mode=1777 tmpfs /new/$folder; done
 chmod 755 /new/run
 mount -t proc -o nosuid,noexec,nodev proc /new/proc
@@ -90,8 +90,9 @@ echo $$ >/new/sys/fs/cgroup/session/cgroup.procs
     "v1": r"""
 mount -t tmpfs -o nosuid,noexec,nodev,mode=755 tmpfs /new/sys/fs/cgroup
 for set in cpu,cpuacct cpuset memory devices freezer blkio pids net_cls,net_prio hugetlb rdma; do
-  mkdir "/new/sys/fs/cgroup/$set"
-  mount -t cgroup -o "nosuid,noexec,nodev,$set" cgroup "/new/sys/fs/cgroup/$set" || rmdir "/new/sys/fs/cgroup/$set"
+  folder="/new/sys/fs/cgroup/$set"
+  mkdir "$folder"
+  mount -t cgroup -o "nosuid,noexec,nodev,$set" cgroup "$folder" || rmdir "$folder"
 done
 mkdir /new/sys/fs/cgroup/systemd
 mount -t cgroup -o none,name=systemd cgroup /new/sys/fs/cgroup/systemd
@@ -132,14 +133,18 @@ def _check_programs() -> None:
     missing = []
     if shutil.which(QEMU) is None:
         missing.append("qemu-system-x86")
-    if (
-        not BUSYBOX.exists()
-        or b"statically"
-        not in subprocess.run(["/usr/bin/file", "-L", str(BUSYBOX)], capture_output=True).stdout
-    ):
+    if not _is_static(BUSYBOX):
         missing.append("busybox-static")
     if missing:
         _fail(f"missing: {', '.join(missing)}", f"apt-get install {' '.join(missing)}")
+
+
+def _is_static(program: Path) -> bool:
+    """Tell whether a program needs no libraries: it names no interpreter (elf(5), PT_INTERP)."""
+    try:
+        return b"ld-linux" not in program.read_bytes()[:4096]
+    except FileNotFoundError:
+        return False
 
 
 def _find_kernel() -> tuple[Path, Path]:
@@ -174,18 +179,19 @@ def _build_initramfs(modules: Path, command: list[str], cgroups: str) -> bytes:
 
 
 def _run_script(command: list[str]) -> str:
-    exports = [f"export {name}={shlex.quote(os.environ[name])}" for name in PASSED_ON if name in os.environ]
+    passed_on = [(name, os.environ[name]) for name in PASSED_ON if name in os.environ]
+    exports = [f"export {name}={shlex.quote(value)}" for name, value in passed_on]
     return "\n".join(
         [
-            "export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8",
-            "export SAMPAN_TEST_MACHINE=1 PYTHONDONTWRITEBYTECODE=1",
+            "export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "export HOME=/root LANG=C.UTF-8 PYTHONDONTWRITEBYTECODE=1",
             *exports,
             f"cd {shlex.quote(str(REPOSITORY))}",
             f"{shlex.join(command)} </dev/null >/dev/ttyS0 2>&1",
-            '. /run/v2/stop "$?"',
+            'exec /run/v2/busybox sh /run/v2/stop "$?"',
             "",
         ]
-    ).replace('. /run/v2/stop "$?"', 'code=$?; set -- "$code"; . /run/v2/stop')
+    )
 
 
 def _modules_in_order(modules: Path) -> list[Path]:
@@ -216,7 +222,7 @@ def _module_bytes(path: Path) -> bytes:
 
 
 class Cpio:
-    """A writer of the "newc" archives that the kernel unpacks (kernel Documentation, initramfs buffer format)."""
+    """A writer of the "newc" archives that the kernel unpacks (Documentation, initramfs buffer format)."""
 
     def __init__(self) -> None:
         self._out = io.BytesIO()
@@ -267,7 +273,7 @@ def _run_machine(folder: Path, kernel: Path, initramfs: Path, arguments: argpars
     timer.start()
     try:
         assert machine.stdout is not None
-        _copy(machine.stdout)
+        _copy(machine.stdout.fileno())
         complaint = machine.communicate()[1].decode(errors="replace")
     finally:
         timed_out = not timer.is_alive()
@@ -285,18 +291,17 @@ def _run_machine(folder: Path, kernel: Path, initramfs: Path, arguments: argpars
 
 
 def _accelerator() -> tuple[str, ...]:
-    """Return KVM's options where the CPU shows its extension: /dev/kvm alone may lie inside a virtual machine."""
+    """Return KVM's options where the CPU has its extension; /dev/kvm alone is no sign inside a machine."""
     flags = Path("/proc/cpuinfo").read_text().partition("flags")[2].partition("\n")[0].split()
     if {"vmx", "svm"} & set(flags) and os.access("/dev/kvm", os.R_OK | os.W_OK):
         return ("-accel", "kvm", "-cpu", "host")
     return ("-accel", "tcg,thread=multi", "-cpu", "max")
 
 
-def _copy(stream: io.BufferedReader | Iterable[bytes]) -> None:
-    out = sys.stdout.buffer
-    while chunk := stream.read1(65536):  # type: ignore[union-attr]
-        out.write(chunk)
-        out.flush()
+def _copy(fd: int) -> None:
+    while chunk := os.read(fd, 65536):
+        sys.stdout.buffer.write(chunk)
+        sys.stdout.buffer.flush()
 
 
 def _show_failure(complaint: str, console_file: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from sampan.lean import record
+from sampan.lean import record, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,10 +67,9 @@ def detect(proc: str = "/proc") -> Hierarchy:
     Raises:
         OSError: /proc/self/mountinfo or /proc/self/cgroup cannot be read.
     """
-    mounts = _read(f"{proc}/self/mountinfo")
-    own = _parse_own(_read(f"{proc}/self/cgroup"))
-    trees = [tree for tree in _parse_mounts(mounts.splitlines(), own) if _is_visible(tree)]
-    return classify(trees)
+    trees = parse_trees(_read(f"{proc}/self/mountinfo"), _read(f"{proc}/self/cgroup"))
+    visible = [tree for tree in trees if _is_visible(tree)]
+    return classify(_with_controllers(tree) if tree.version == 2 else tree for tree in visible)
 
 
 def classify(trees: Iterable[Tree]) -> Hierarchy:
@@ -104,42 +103,48 @@ def _parse_own(text: str) -> dict[str, str]:
     return own
 
 
-def _parse_mounts(lines: Iterable[str], own: dict[str, str]) -> Iterable[Tree]:
-    """Yield the cgroup mounts of mountinfo (proc_pid_mountinfo(5)); names with spaces are octal-escaped."""
-    for line in lines:
-        left, _, right = line.partition(" - cgroup")
-        if not right or right[0] not in " 2":
-            continue
-        fields = left.split(" ")
-        root, mount_point = _unescape(fields[3]), _unescape(fields[4])
-        major, _, minor = fields[2].partition(":")
-        device = os.makedev(int(major), int(minor))
-        if right[0] == "2":
-            place = _relative(own.get("", "/"), root)
-            yield Tree(
-                mount_point=mount_point,
-                version=2,
-                device=device,
-                own=place,
-                controllers=_v2_controllers(mount_point),
-            )
-            continue
+def parse_trees(mountinfo: str, own_cgroups: str) -> list[Tree]:
+    """Return the trees of two files, in the order they were mounted; those of v2 without their controllers.
+
+    Source: proc_pid_mountinfo(5), proc_pid_cgroup(5).
+    """
+    own = _parse_own(own_cgroups)
+    return [
+        tree
+        for line in mountinfo.splitlines()
+        if " - cgroup" in line and (tree := _parse_mount(line, own)) is not None
+    ]
+
+
+def _parse_mount(line: str, own: dict[str, str]) -> Tree | None:
+    left, _, right = line.partition(" - cgroup")
+    version = {" ": 1, "2": 2}.get(right[:1])
+    if version is None:
+        return None
+    controllers: tuple[str, ...] = ()
+    if version == 1:
         options = right.rsplit(" ", 1)[1].split(",")
         controllers = tuple(option for option in options if _is_controller(option))
-        if controllers:
-            place = _relative(own.get(controllers[0], "/"), root)
-            yield Tree(mount_point=mount_point, version=1, device=device, own=place, controllers=controllers)
+        if not controllers:
+            return None
+    fields = left.split(" ")
+    major, _, minor = fields[2].partition(":")
+    place = own.get(controllers[0] if controllers else "", "/")
+    return Tree(
+        mount_point=_unescape(fields[4]),
+        version=version,
+        device=os.makedev(int(major), int(minor)),
+        own=_relative(place, _unescape(fields[3])),
+        controllers=controllers,
+    )
 
 
 def _is_controller(option: str) -> bool:
     return option not in _FLAGS and not option.startswith("release_agent=")
 
 
-def _v2_controllers(mount_point: str) -> tuple[str, ...]:
-    try:
-        return tuple(_read(f"{mount_point}/cgroup.controllers").split())
-    except OSError:
-        return ()  # hidden under another mount: _is_visible drops the tree
+def _with_controllers(tree: Tree) -> Tree:
+    return replace(tree, controllers=tuple(_read(f"{tree.mount_point}/cgroup.controllers").split()))
 
 
 def _is_visible(tree: Tree) -> bool:
