@@ -60,7 +60,8 @@ def overlay_mount(
         raise fail(errno.EINVAL, "overlay without a lower directory", upper)
     keys = _writable_keys(upper, work)
     errors: list[OSError] = []
-    for attempt in _attempts(lower, keys):
+    attempts = _attempts(lower, keys)
+    for attempt in attempts:
         try:
             descriptor = attempt(lower, keys, tuple(options), attr_flags)
         except OSError as exc:
@@ -69,7 +70,7 @@ def overlay_mount(
                 break
         else:
             # Kernels before 6.7 answer EINVAL, some to the key, some only at the end, as to a wrong option.
-            _known["append"] = attempt is _by_appending
+            _known["append"] &= attempt is _by_appending or attempts[0] is not _by_appending
             return descriptor
     name = upper or lower[-1]
     raise OSError(
@@ -85,22 +86,28 @@ def _writable_keys(upper: str | None, work: str | None) -> tuple[tuple[str, str]
     return (("upperdir", upper), ("workdir", work))
 
 
+def _escaped(path: str) -> str:
+    r"""Return a path as `lowerdir`, `upperdir` and `workdir` want it (`lowerdir+` takes it as it is)."""
+    return path.replace("\\", "\\\\").replace(":", "\\:")
+
+
 if TYPE_CHECKING:
     Keys = tuple[tuple[str, str], ...]
     Attempt = Callable[[Sequence[str], Keys, tuple[str, ...], int], int]
 
 
 def _attempts(lower: Sequence[str], keys: Keys) -> list[Attempt]:
+    if any(len(os.fsencode(_escaped(path))) > _FSCONFIG_VALUE for path in (*lower, *dict(keys).values())):
+        return [_by_mount]
     attempts: list[Attempt] = [_by_appending] if _known["append"] else []
-    if len(_joined(lower)) <= _FSCONFIG_VALUE:
+    if len(os.fsencode(_joined(lower))) <= _FSCONFIG_VALUE:
         attempts.append(_by_one_string)
     attempts.append(_by_mount)
     return attempts
 
 
 def _joined(lower: Sequence[str]) -> str:
-    r"""Return the list as `lowerdir` takes it: top first, ":" and "\" escaped."""
-    return ":".join(path.replace("\\", "\\\\").replace(":", "\\:") for path in reversed(lower))
+    return ":".join(_escaped(path) for path in reversed(lower))
 
 
 def _by_appending(lower: Sequence[str], keys: Keys, options: tuple[str, ...], attr_flags: int) -> int:
@@ -124,7 +131,7 @@ def _by_one_string(lower: Sequence[str], keys: Keys, options: tuple[str, ...], a
 
 def _create(context: int, keys: Keys, options: tuple[str, ...], attr_flags: int) -> int:
     for key, value in keys:
-        fsconfig_set(context, key, value)
+        fsconfig_set(context, key, _escaped(value))
     for option in options:
         key, equals, value = option.partition("=")
         fsconfig_set(context, key, value if equals else None)
