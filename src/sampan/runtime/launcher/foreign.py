@@ -22,6 +22,7 @@ from sampan.kernel.process import pidfd_open, start_ticks
 from sampan.kernel.sockets import accept, listen_at, receive_message
 from sampan.lean import Undo
 from sampan.runtime.launcher.payload import count_oom_kills, exec_document, kill_cgroup, send_signal
+from sampan.runtime.launcher.rundir import make_directory
 from sampan.runtime.launcher.stdio import open_nothing
 
 TYPE_CHECKING = False
@@ -56,6 +57,14 @@ class ForeignPayload:
         self._pidfd = pidfd_open(pid)
         self._cgroup_path = _memory_cgroup(pid)
 
+    def start(self) -> None:
+        """Let the program run."""
+        nothing = open_nothing()
+        try:
+            self._program.run(("start",), nothing)
+        finally:
+            nothing.close()
+
     def signal(self, number: int) -> None:
         """Send a signal to init by its pidfd."""
         send_signal(self._pidfd, number)
@@ -88,13 +97,14 @@ class ForeignPayload:
         return open_manager(detect(), self._cgroup_path)
 
 
-def start_foreign(request: ShimRequest, stdio: Stdio) -> ForeignPayload:
-    """Create and start the container of a request by the runtime it names.
+def create_foreign(request: ShimRequest, stdio: Stdio) -> ForeignPayload:
+    """Create the container of a request by the runtime it names.
 
     Raises:
         CommandNotFound, CommandNotExecutable, SampanError: what the runtime said; nothing is left behind.
     """
     assert request.runtime is not None
+    make_directory(request.run_dir)
     _own_mounts()
     if request.root_mount is not None:
         _mount_root(request.root_mount, f"{request.bundle}/rootfs")
@@ -104,7 +114,6 @@ def start_foreign(request: ShimRequest, stdio: Stdio) -> ForeignPayload:
         create = ("create", "--bundle", request.bundle)
         pid, master = program.run_with_pid(create, stdio, terminal=request.terminal)
         payload = ForeignPayload(program, pid=pid, console_master=master)
-        program.run(("start",), open_nothing())
         undo.commit()
     return payload
 

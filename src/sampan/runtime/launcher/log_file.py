@@ -1,6 +1,6 @@
 """The json-file log of a container on disk: appended, rotated, never in the container's way. Lean.
 
-Files: `path` is written, `path.1` is the one before, up to `path.<max_files - 1>`. Only a single record that is
+`path` is written, `path.1` is the one before, up to `path.<max_files - 1>`. Only a single record that is
 longer than max_size makes a file exceed it. A record is on disk whole or not at all, also on a full disk.
 """
 

@@ -1,6 +1,6 @@
-"""What a shim needs of a started container, whichever OCI runtime started it. Lean.
+"""What a shim needs of a container, whichever OCI runtime made it. Lean.
 
-`start_container` is sampan's own runtime, in this process; `foreign.py` is another one, as a program.
+`create_container` is sampan's own runtime, in this process; `foreign.py` is another one, as a program.
 """
 
 from __future__ import annotations
@@ -8,15 +8,14 @@ from __future__ import annotations
 import os
 
 from sampan.errors import Conflict, InvalidArgument, NotFound
-from sampan.kernel.process import pidfd_send_signal
 from sampan.runtime import lifecycle
-from sampan.runtime.launcher.rundir import write_report
 from sampan.runtime.requests import CreateRequest, ExecRequest
 from sampan.spec.config import parse_process
 from sampan.spec.runtime import ConsoleSize
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from signal import pidfd_send_signal
     from typing import Protocol
 
     from sampan.kernel.cgroups import CgroupManager
@@ -25,11 +24,14 @@ if TYPE_CHECKING:
     from sampan.runtime.requests import Plank
 
     class Payload(Protocol):
-        """A started container, whose init is our child."""
+        """A created container, whose init is our child."""
 
         pid: int
         start_ticks: int
         console_master: int  # -1 without a terminal
+
+        def start(self) -> None:
+            """Let the program run; return once execve has worked. SampanError as of the runtime."""
 
         def signal(self, number: int) -> None:
             """Send a signal to init. Raises Conflict when it has ended."""
@@ -46,6 +48,9 @@ if TYPE_CHECKING:
         def delete(self) -> None:
             """Remove cgroup and runtime state of the ended container; OSError or Conflict: try again."""
 
+else:
+    from _signal import pidfd_send_signal
+
 
 class OwnPayload:
     """A container of sampan's own runtime."""
@@ -55,6 +60,10 @@ class OwnPayload:
         self.pid = container.pid
         self.start_ticks = container.start_ticks
         self.console_master = container.console_master
+
+    def start(self) -> None:
+        """Let the program run."""
+        self._container.start()
 
     def signal(self, number: int) -> None:
         """Send a signal to init by its pidfd."""
@@ -94,25 +103,8 @@ class OwnPayload:
         return lifecycle.load_state(self._container.state_root, self._container.id).cgroup()
 
 
-def open_payload(request: ShimRequest, stdio: Stdio) -> Payload:
-    """Create and start the container of a request by the runtime it names.
-
-    Raises:
-        SampanError: what the runtime said; nothing is left behind.
-    """
-    if request.runtime is not None:
-        from sampan.runtime.launcher.foreign import start_foreign  # another runtime's containers are rare
-
-        return start_foreign(request, stdio)
-    report: list[Plank] | None = [] if request.report else None
-    payload = start_container(request, stdio, report)
-    if report is not None:
-        write_report(request.run_dir, report)
-    return payload
-
-
-def start_container(request: ShimRequest, stdio: Stdio, report: list[Plank] | None) -> OwnPayload:
-    """Create and start a container; return once execve has worked.
+def create_container(request: ShimRequest, stdio: Stdio, report: list[Plank] | None) -> OwnPayload:
+    """Create a container: everything but its program's start.
 
     Raises:
         SampanError: as `lifecycle.create_container`; nothing is left behind.
@@ -127,15 +119,10 @@ def start_container(request: ShimRequest, stdio: Stdio, report: list[Plank] | No
             root_mount=request.root_mount,
             console_size=console_size(request.console_size),
             die_with_parent=True,
-            init=request.init,
+            **({"init": True} if request.init else {}),
             report=report,
         )
     )
-    try:
-        container.start()
-    except BaseException:
-        lifecycle.delete_container(state_root, name, force=True)
-        raise
     return OwnPayload(container)
 
 

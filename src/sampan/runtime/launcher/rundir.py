@@ -22,17 +22,30 @@ NOTES = "shim.log"  # only when something went wrong that nobody could be told
 _FILE = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
-def prepare(run_dir: str) -> None:
-    """Make the folder if need be, forget an earlier run, and write `<pid> <start ticks>` of this shim.
+def forget_earlier_run(run_dir: str) -> None:
+    """Remove our files of an earlier run of the same container; the runtime wants the folder empty or not there.
+
+    The caller of `Launcher.start` knows that no shim runs there any more.
+    """
+    remove(run_dir, with_record=True)
+
+
+def claim(run_dir: str) -> None:
+    """Make the folder if need be, and write `<pid> <start ticks>` of this shim there.
 
     Raises:
         OSError: errno and filename are set.
     """
+    make_directory(run_dir)
+    _write(f"{run_dir}/{PID}", f"{os.getpid()} {start_ticks('self')}\n".encode())
+
+
+def make_directory(run_dir: str) -> None:
+    """Make the folder if it is not there."""
     try:
         os.mkdir(run_dir, 0o700)
     except FileExistsError:
-        _unlink(run_dir, (EXIT, REPORT, NOTES))
-    _write(f"{run_dir}/{PID}", f"{os.getpid()} {start_ticks('self')}\n".encode())
+        pass
 
 
 def write_report(run_dir: str, planks: Sequence[Plank]) -> None:

@@ -9,10 +9,11 @@ from sampan.kernel.process import set_child_subreaper, set_name, set_oom_score_a
 from sampan.kernel.sockets import from_fd
 from sampan.lean import Undo
 from sampan.runtime.launcher import rundir
+from sampan.runtime.launcher.foreign import create_foreign
 from sampan.runtime.launcher.log_file import LogFile
 from sampan.runtime.launcher.loop import READABLE, Loop
 from sampan.runtime.launcher.messages import error_document, unpack_attach, unpack_request
-from sampan.runtime.launcher.payload import open_payload
+from sampan.runtime.launcher.payload import create_container
 from sampan.runtime.launcher.stdio import open_nothing, open_pipes, terminal_ends
 from sampan.runtime.launcher.supervisor import Supervisor
 from sampan.runtime.launcher.title import set_title
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
     from sampan.runtime.launcher.messages import AttachRequest, Document, ShimRequest
     from sampan.runtime.launcher.payload import Payload
+    from sampan.runtime.launcher.stdio import Stdio
+    from sampan.runtime.requests import Plank
 else:
     from _signal import SIGCHLD, set_wakeup_fd, signal  # the enumerations of `signal` cost 3 ms
 
@@ -79,15 +82,20 @@ def _become_shim(request: ShimRequest, title_area: tuple[int, int]) -> None:
 def _start(loop: Loop, request: ShimRequest, attaches: Sequence[AttachRequest]) -> Supervisor:
     """Create and start the container, and begin to serve its streams and requests."""
     with Undo() as undo:
-        rundir.prepare(request.run_dir)
-        undo.add(_remove_run_dir, request.run_dir)
+        rundir.forget_earlier_run(request.run_dir)
+        undo.add(rundir.forget_earlier_run, request.run_dir)
         log = LogFile(request.log) if request.log.enabled else None
         stdio = open_nothing() if request.terminal else open_pipes(stdin=request.open_stdin)
-        payload = open_payload(request, stdio)
+        report: list[Plank] | None = [] if request.report else None
+        payload = _create(request, stdio, report)
         undo.add(_abandon, payload)
-        stdio.close_child_ends()
+        rundir.claim(request.run_dir)
         supervisor = Supervisor(loop, request, payload, log)
         supervisor.control.listen(request.run_dir)
+        payload.start()
+        if report is not None:
+            rundir.write_report(request.run_dir, report)
+        stdio.close_child_ends()
         if payload.console_master >= 0:
             supervisor.serve(*terminal_ends(payload.console_master, stdin=request.open_stdin), attaches)
         else:
@@ -96,13 +104,16 @@ def _start(loop: Loop, request: ShimRequest, attaches: Sequence[AttachRequest]) 
     return supervisor
 
 
+def _create(request: ShimRequest, stdio: Stdio, report: list[Plank] | None) -> Payload:
+    """Create the container by the runtime that the request names."""
+    if request.runtime is not None:
+        return create_foreign(request, stdio)
+    return create_container(request, stdio, report)
+
+
 def _abandon(payload: Payload) -> None:
     payload.kill_all()
     payload.delete()
-
-
-def _remove_run_dir(run_dir: str) -> None:
-    rundir.remove(run_dir, with_record=True)
 
 
 def _watch_children(loop: Loop, supervisor: Supervisor) -> None:

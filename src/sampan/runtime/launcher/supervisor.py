@@ -47,7 +47,7 @@ class Supervisor:
         self._request = request
         self._payload = payload
         self._log = log
-        self._started_at_ns = time.time_ns()
+        self._started_at_ns = 0
         self._execs: dict[str, Exec] = {}
         self._ended: Ended | None = None
         self._cleaned = False
@@ -81,7 +81,8 @@ class Supervisor:
         }
 
     def serve(self, outputs: dict[int, int], stdin: int, attaches: Sequence[AttachRequest]) -> None:
-        """Begin to read, log and pass on the container's streams."""
+        """The container runs: begin to read, log and pass on its streams."""
+        self._started_at_ns = time.time_ns()
         self._streams = self._open_streams(
             outputs,
             stdin,
