@@ -1,0 +1,161 @@
+"""The child of a clone: runs its steps, reports, waits to be let go, becomes the program. Lean.
+
+Chart and reasons: docs/runtime-protocol.md. Nothing unwinds past `run_child`; it ends in execve or `_exit`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+
+from sampan.kernel import constants as k
+from sampan.kernel import namespaces, netlink, process
+from sampan.lean import replace
+from sampan.runtime import handshake, hooks, procfs_labels, program
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
+
+    from sampan.runtime.program import Program
+    from sampan.runtime.steps import Child, Step
+    from sampan.spec.runtime import Hook, OciState
+
+_SIGKILL = 9
+
+
+def run_child(
+    child: Child, steps: tuple[Step, ...], last: Callable[[Child], None], *, timed: bool
+) -> NoReturn:
+    """Run the steps, tell the parent, wait for `commit`, then run last, which must not return.
+
+    timed sends the parent the moment (ns of the monotonic clock) at which each step was done.
+    """
+    label = "begin"
+    try:
+        program.reset_signals()
+        process.set_pdeathsig(_SIGKILL)
+        os.setsid()
+        os.umask(0)
+        moments = []
+        for step in steps:
+            label = step.label
+            step.run(child, *step.arguments)
+            if timed:
+                moments.append(time.monotonic_ns())
+        label = "report"
+        child.channel.tell("ready", list(moments))
+        child.channel.wait()
+        label = "start"
+        last(child)
+    except BaseException as exc:  # whatever it is, the parent must hear of it
+        os.write(child.channel.fd, handshake.encode_error(exc, label))
+    finally:
+        os._exit(1)
+
+
+def start_init(child: Child, wanted: Program, start_hooks: tuple[Hook, ...], state: OciState) -> None:
+    """Wait on the fifo until somebody starts the container; errors go to start.error, read by the starter."""
+    os.close(child.channel.fd)
+    child.channel.fd = child.error_fd
+    os.read(child.fifo_fd, 1)
+    _run_inside("startContainer", start_hooks, state)
+    program.execute(child, wanted)
+
+
+# Steps that both init and exec, or neither rootfs nor program, have
+
+
+def enter_cgroups(child: Child, entry_fds: tuple[int, ...]) -> None:
+    """Move into the container's cgroups: a lone thread may move itself without the kernel's long lock."""
+    for fd in entry_fds:
+        os.write(fd, b"0")
+
+
+def set_affinity(child: Child, cpus: frozenset[int]) -> None:
+    """Run on these processors only."""
+    os.sched_setaffinity(0, cpus)
+
+
+def become_root_inside(child: Child, uid: int, gid: int) -> None:
+    """Wait until the maps are written, then take ids that exist in the new user namespace."""
+    child.channel.wait()
+    take_ids(child, uid, gid)
+
+
+def take_ids(child: Child, uid: int, gid: int) -> None:
+    """Take ids of the user namespace we are in. A change of ids ends the bond to the parent: tie it again."""
+    process.setresgid(gid, gid, gid)
+    process.setresuid(uid, uid, uid)
+    process.set_pdeathsig(_SIGKILL)
+    process.set_dumpable(False)
+
+
+def join_namespaces(child: Child, namespace_fds: tuple[tuple[int, int], ...]) -> None:
+    """Join namespaces given by path: (descriptor, `CLONE_NEW*`)."""
+    for fd, flag in namespace_fds:
+        namespaces.setns(fd, flag)
+
+
+def join_process(child: Child, pidfd: int, flags: int) -> None:
+    """Join the namespaces in flags of another process, all at once."""
+    namespaces.setns(pidfd, flags)
+
+
+def make_cgroup_namespace(child: Child) -> None:
+    """Make a cgroup namespace, whose root is where we are now."""
+    namespaces.unshare(k.CLONE_NEWCGROUP)
+
+
+def join_keyring(child: Child, name: str, user_namespace: bool) -> None:
+    """Leave the caller's session keyring for the container's own; a kernel without keys has none to leave."""
+    try:
+        process.join_session_keyring(name, user_namespace=user_namespace)
+    except OSError as exc:
+        if exc.errno != errno.ENOSYS:
+            raise
+
+
+def loopback_up(child: Child) -> None:
+    """Switch the loopback device of a new network namespace on."""
+    netlink.set_loopback_up()
+
+
+def set_names(child: Child, hostname: str, domainname: str) -> None:
+    """Set the names of a UTS namespace."""
+    if hostname:
+        namespaces.set_hostname(hostname)
+    if domainname:
+        namespaces.set_domainname(domainname)
+
+
+def parent_hooks(child: Child) -> None:
+    """Let the parent run the hooks of its side, and wait for them."""
+    child.channel.tell("hooks")
+    child.channel.wait()
+
+
+def container_hooks(child: Child, create_hooks: tuple[Hook, ...], state: OciState) -> None:
+    """Run the createContainer hooks: the host's programs, in the container's namespaces."""
+    _run_inside("createContainer", create_hooks, state)
+
+
+def _run_inside(name: str, wanted: tuple[Hook, ...], state: OciState) -> None:
+    """Run hooks of the container's side; they see init's pid as the container numbers it."""
+    if wanted:
+        hooks.run_hooks(name, wanted, hooks.encode_state(replace(state, pid=os.getpid())))
+
+
+def bind_to_parent(child: Child, for_life: bool) -> None:
+    """Keep, or end, the bond that kills this process when the thread that made it ends.
+
+    Until `commit` a parent that is gone is seen by the channel's end as well.
+    """
+    process.set_pdeathsig(_SIGKILL if for_life else 0)
+
+
+def set_label(child: Child, kind: str, label: str) -> None:
+    """Set the label that the next execve takes on."""
+    procfs_labels.set_exec_label(child.proc_fd, kind, label)

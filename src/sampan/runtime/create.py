@@ -1,0 +1,455 @@
+"""Create a container: everything up to execve. The parent's side of docs/runtime-protocol.md. Lean."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+
+from sampan import fastjson, log
+from sampan.errors import Conflict, InvalidArgument, SampanError
+from sampan.kernel import capabilities, files, namespaces, process
+from sampan.kernel import constants as k
+from sampan.kernel.cgroups import detect, open_manager
+from sampan.lean import Undo
+from sampan.runtime import console, handshake, hooks, listener, sources
+from sampan.runtime import seccomp as seccomp_profiles
+from sampan.runtime.child import run_child, start_init
+from sampan.runtime.container import Container
+from sampan.runtime.delete import remove_state_directory, run_stop_hooks
+from sampan.runtime.devices import plan_rules
+from sampan.runtime.handshake import ChildSide
+from sampan.runtime.mount_plan import plan_mounts
+from sampan.runtime.plan import CLONE_FLAGS, Prepared, Wishes, check_config, plan_init
+from sampan.runtime.program import Filter, plan_program
+from sampan.runtime.report import Reporter
+from sampan.runtime.spawn import Placement, spawn
+from sampan.runtime.state import FIFO, NEW_FIFO, SECCOMP, START_ERROR, check_id, save_state
+from sampan.runtime.steps import Child
+from sampan.settings import default_roots
+from sampan.spec.config import parse_config
+from sampan.spec.runtime import OCI_VERSION, LinuxResources, OciState
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from sampan.fastjson import JsonValue
+    from sampan.kernel.cgroups import CgroupManager
+    from sampan.runtime.handshake import ParentSide
+    from sampan.runtime.mount_plan import PlannedMount
+    from sampan.runtime.requests import CreateRequest
+    from sampan.spec.runtime import Spec
+
+_SIGKILL = 9
+_CONFIG_LIMIT = 16 << 20
+
+
+def load_bundle(bundle: str) -> tuple[Spec, dict[str, JsonValue]]:
+    """Read and check `config.json` of a bundle; return it checked and as it stands.
+
+    Raises:
+        InvalidArgument, Unsupported: the file is missing, no JSON, or a field is wrong or asks too much.
+    """
+    path = f"{bundle}/config.json"
+    try:
+        raw = fastjson.loads(files.read_file(path, limit_bytes=_CONFIG_LIMIT))
+    except FileNotFoundError as exc:
+        raise InvalidArgument(
+            f"JSON specification file {path} not found", hint="use --bundle DIRECTORY"
+        ) from exc
+    spec = parse_config(raw)
+    check_config(spec)
+    assert isinstance(raw, dict)  # parse_config refused anything else
+    return spec, raw
+
+
+def create_container(request: CreateRequest) -> Container:
+    """Make namespaces, cgroup, mounts: everything up to execve. The child waits for `start`.
+
+    Raises:
+        InvalidArgument, Unsupported: the bundle; the message names the field.
+        Conflict: the id is taken.
+        CommandNotFound, CommandNotExecutable: the program is not there, or not runnable.
+        SampanError: a step of the child failed; the message names it.
+    """
+    check_id(request.id)
+    bundle = os.path.abspath(request.bundle)
+    spec, raw = load_bundle(bundle)
+    with Undo() as undo:
+        creation = _Creation(request, bundle, spec, raw, undo)
+        container = creation.run()
+        undo.commit()
+    return container
+
+
+class _Creation:
+    """One run of create_container: the order of things is `run`, top to bottom."""
+
+    def __init__(
+        self, request: CreateRequest, bundle: str, spec: Spec, raw: dict[str, JsonValue], undo: Undo
+    ) -> None:
+        assert spec.process is not None  # check_config
+        self.request = request
+        self.bundle = bundle
+        self.spec = spec
+        self.process = spec.process
+        self.undo = undo
+        self.report = Reporter(request.report)
+        self.directory = f"{request.state_root}/{request.id}"
+        self.rootfs = os.path.join(bundle, spec.root.path)
+        self.new = {item.type for item in spec.linux.namespaces if not item.path}
+        self.filter = self._make_filter()
+        self.setgroups = "user" not in self.new or _may_set_groups()
+        self.program = plan_program(
+            self.process, self.filter, spec.linux.personality, setgroups=self.setgroups
+        )
+        self.manager: CgroupManager | None = open_manager(
+            detect(), self._cgroup_path(), request.cgroup_driver
+        )
+        self.document = self._make_document(raw)
+
+    def run(self) -> Container:
+        """Create it."""
+        self._make_state_directory()
+        self._make_cgroup()
+        with sources.Descriptors() as fds:
+            channel, channel_fd = handshake.pair()
+            fds.add(channel_fd)
+            self.undo.add(channel.close)
+            pid, pidfd = self._clone(fds, channel_fd)
+        self.undo.add(os.close, pidfd)
+        self.undo.add(end_child, pidfd)
+        ticks = self._after_clone(pid, channel)
+        master = self._converse(channel, pid, pidfd)
+        os.rename(f"{self.directory}/{NEW_FIFO}", f"{self.directory}/{FIFO}")
+        self._write_pid_file(pid)
+        channel.go()
+        channel.close()
+        if self.manager is not None:
+            self.manager.close()
+        return Container(self.request.id, self.request.state_root, pid, pidfd, ticks, master)
+
+    # Before the clone
+
+    def _make_filter(self) -> Filter | None:
+        profile = self.spec.linux.seccomp
+        if profile is None:
+            return None
+        cache = f"{default_roots().data}/cache/seccomp"
+        flags = seccomp_profiles.filter_flags(profile)
+        if flags & k.SECCOMP_FILTER_FLAG_NEW_LISTENER and not profile.listener_path:
+            raise InvalidArgument("linux.seccomp.listenerPath: is required by SCMP_ACT_NOTIFY")
+        return Filter(
+            program=seccomp_profiles.program_for(profile, cache_dir=cache),
+            flags=flags,
+            listener_path=profile.listener_path,
+            listener_metadata=profile.listener_metadata,
+        )
+
+    def _cgroup_path(self) -> str:
+        """Return an absolute path, so that whoever manages the container later finds the same cgroup."""
+        wanted = self.spec.linux.cgroups_path
+        if wanted.startswith("/") or self.request.cgroup_driver != "cgroupfs":
+            return wanted
+        return f"/sampan/{wanted or self.request.id}"
+
+    def _make_document(self, raw: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        own = os.getpid()
+        kinds: list[JsonValue] = [item.type for item in self.spec.linux.namespaces]
+        annotations: dict[str, JsonValue] = dict(self.spec.annotations)
+        filter = self.filter
+        return {
+            "id": self.request.id,
+            "bundle": self.bundle,
+            "rootfs": self.rootfs,
+            "created": _now(),
+            "owner": os.geteuid(),
+            "pid": 0,
+            "start_ticks": 0,
+            "creator_pid": own,
+            "creator_ticks": process.start_ticks("self"),
+            "cgroup_path": self._cgroup_path(),
+            "cgroup_driver": self.request.cgroup_driver,
+            "annotations": annotations,
+            "namespaces": kinds,
+            "setgroups": self.setgroups,
+            "keyring": self.request.keyring,
+            "process": raw.get("process"),
+            "hooks": raw.get("hooks"),
+            "seccomp": None
+            if filter is None
+            else {
+                "flags": filter.flags,
+                "listener_path": filter.listener_path,
+                "listener_metadata": filter.listener_metadata,
+            },
+        }
+
+    def _make_state_directory(self) -> None:
+        os.makedirs(self.request.state_root, mode=0o700, exist_ok=True)
+        try:
+            os.mkdir(self.directory, 0o700)
+        except FileExistsError as exc:
+            if not _is_abandoned(self.directory):
+                raise Conflict(f"container with id exists: {self.request.id}") from exc
+        self.undo.add(remove_state_directory, self.directory)
+        save_state(self.request.state_root, self.request.id, self.document)
+        os.mkfifo(f"{self.directory}/{NEW_FIFO}", 0o600)
+        if self.filter is not None:
+            _write_new(f"{self.directory}/{SECCOMP}", self.filter.program)
+
+    def _make_cgroup(self) -> None:
+        manager = self.manager
+        assert manager is not None  # from __init__
+        begun = time.monotonic_ns()
+        try:
+            manager.create()
+        except PermissionError:
+            if os.geteuid() == 0:
+                raise
+            log.warning("no cgroup", container=self.request.id, why="permission denied")
+            self.manager = None  # without root and without delegation there are no limits to set
+            return
+        self.undo.add(manager.close)
+        self.undo.add(manager.delete)
+        resources = self.spec.linux.resources or LinuxResources()
+        manager.apply(resources)
+        manager.apply_devices(plan_rules(resources.devices))
+        self.report.cgroup(manager, resources, begun)
+
+    def _clone(self, fds: sources.Descriptors, channel_fd: int) -> tuple[int, int]:
+        paths = self.manager.paths() if self.manager is not None else {}
+        planned = plan_mounts(self.spec, self.bundle, detect(), paths)
+        joined = sources.open_joined(self.spec, fds)
+        staged = "user" in joined or ("user" in self.new and bool(joined.keys() - {"pid"}))
+        prepared = self._prepare(planned, joined, fds, staged=staged)
+        wishes = Wishes(
+            id=self.request.id,
+            pivot=self.request.pivot,
+            keyring=self.request.keyring,
+            console_size=self.request.console_size,
+            die_with_parent=self.request.die_with_parent,
+        )
+        steps = plan_init(self.spec, self.program, planned, prepared, wishes)
+        child = Child(
+            ChildSide(channel_fd),
+            self.request.stdio,
+            self.request.keep_fds,
+            fifo_fd=fds.add(os.open(f"{self.directory}/{NEW_FIFO}", os.O_RDWR | os.O_CLOEXEC)),
+            error_fd=fds.add(_write_new(f"{self.directory}/{START_ERROR}", b"", keep=True)),
+        )
+        state = self._oci_state("created")
+
+        def last(child: Child) -> None:
+            start_init(child, self.program, self.spec.hooks.start_container, state)
+
+        def run() -> NoReturn:
+            run_child(child, steps, last, timed=self.report.wanted)
+
+        self.steps = steps
+        if os.geteuid() == 0:
+            process.set_dumpable(False)  # inherited: the child is never open to ptrace (CVE-2016-9962)
+        self.report.begin()
+        return spawn(self._placement(joined, staged=staged), run)
+
+    def _prepare(
+        self,
+        planned: tuple[PlannedMount, ...],
+        joined: dict[str, int],
+        fds: sources.Descriptors,
+        *,
+        staged: bool,
+    ) -> Prepared:
+        linux = self.spec.linux
+        cut = linux.rootfs_propagation.removeprefix("r")
+        propagation = {"shared": 0, "private": k.MS_PRIVATE, "unbindable": k.MS_PRIVATE}.get(cut, k.MS_SLAVE)
+        own_mounts = "mount" in self.new
+        source_fds = {
+            index: sources.open_bind(
+                mount,
+                propagation=propagation,
+                container_maps=(linux.uid_mappings, linux.gid_mappings),
+                fds=fds,
+            )
+            for index, mount in enumerate(planned)
+            if mount.kind == "bind"
+        }
+        order = ("ipc", "uts", "network", "cgroup", "time", "mount")
+        return Prepared(
+            root_fd=fds.add(sources.open_root(self.rootfs, self.request.root_mount, own_mounts=own_mounts)),
+            source_fds=source_fds,
+            null_fd=sources.open_null(fds) if linux.masked_paths else -1,
+            namespace_fds=tuple((joined[kind], CLONE_FLAGS[kind]) for kind in order if kind in joined),
+            entry_fds=self.manager.entry_fds() if self.manager is not None else (),
+            inside_ids=self._inside_ids(joined),
+            staged=staged,
+            has_kcore=os.path.exists("/proc/kcore"),
+            state=self._oci_state("creating"),
+        )
+
+    def _inside_ids(self, joined: dict[str, int]) -> tuple[int, int] | None:
+        """Return the ids to set a container up as in its user namespace: root, or the user's without one."""
+        if "user" in joined:
+            return 0, 0
+        if "user" not in self.new:
+            return None
+        linux, user = self.spec.linux, self.process.user
+        return (
+            0 if any(line.container == 0 for line in linux.uid_mappings) else user.uid,
+            0 if any(line.container == 0 for line in linux.gid_mappings) else user.gid,
+        )
+
+    def _placement(self, joined: dict[str, int], *, staged: bool) -> Placement:
+        new = 0
+        for kind in self.new - {"cgroup", "time"}:  # made later; made by the parent for the child
+            new |= CLONE_FLAGS[kind]
+        stage: tuple[tuple[int, int], ...] = ()
+        if staged:
+            order = ("ipc", "uts", "network", "cgroup", "time", "mount", "user")
+            stage = tuple((joined[kind], CLONE_FLAGS[kind]) for kind in order if kind in joined)
+        return Placement(
+            new=new,
+            join_pid=joined.get("pid", -1),
+            stage=stage,
+            time=self.spec.linux.time_offsets if "time" in self.new else None,
+            cgroup_fd=self.manager.clone_fd() if self.manager is not None else -1,
+        )
+
+    # After the clone
+
+    def _after_clone(self, pid: int, channel: ParentSide) -> int:
+        """Do the parent's part while the child does its own; return init's start time."""
+        self.report.cloned(self.new, pid)
+        if "user" in self.new:
+            linux = self.spec.linux
+            namespaces.write_id_maps(
+                pid,
+                sources.triples(linux.uid_mappings),
+                sources.triples(linux.gid_mappings),
+                deny_setgroups=not self.setgroups,
+            )
+            self._raise_rlimits(pid)
+            channel.go()
+        wanted = self.process.oom_score_adj
+        if wanted is not None:
+            actual = process.set_oom_score_adj(pid, wanted)
+            if actual != wanted:
+                log.warning("oom score clamped", container=self.request.id, wanted=wanted, actual=actual)
+        ticks = process.start_ticks(pid)
+        self.document["pid"] = pid
+        self.document["start_ticks"] = ticks
+        save_state(self.request.state_root, self.request.id, self.document)
+        return ticks
+
+    def _raise_rlimits(self, pid: int) -> None:
+        """Raise hard limits for a child that cannot from inside its user namespace; it lowers them itself."""
+        for number, _, hard in self.program.rlimits:
+            soft, ours = process.prlimit(pid, number)
+            if hard > ours:
+                process.prlimit(pid, number, (soft, hard))
+
+    def _converse(self, channel: ParentSide, pid: int, pidfd: int) -> int:
+        """Answer the child until it is ready; return the terminal's master, -1 if there is none to keep."""
+        master = -1
+        while True:
+            message, received = channel.receive()
+            if "hooks" in message:
+                self.undo.add(self._run_stop_hooks)
+                state = hooks.encode_state(self._oci_state("creating", pid))
+                hooks.run_hooks("prestart", self.spec.hooks.prestart, state)
+                hooks.run_hooks("createRuntime", self.spec.hooks.create_runtime, state)
+                channel.go()
+            elif "console" in message:
+                master = console.keep_or_send(received[0], self.request.console_socket)
+                if master >= 0:
+                    self.undo.add(os.close, master)
+            elif "listener" in message:
+                assert self.filter is not None
+                taken = handshake.take_listener(pidfd, message)
+                listener.hand_over(self.filter, taken, self._oci_state("creating", pid).document(), pid)
+                channel.go()
+            elif "ready" in message:
+                self.report.child_done(self.steps, message["ready"])
+                return master
+            else:
+                raise SampanError(explain_death(pidfd))
+
+    def _oci_state(self, status: str, pid: int = 0) -> OciState:
+        return OciState(
+            oci_version=OCI_VERSION,
+            id=self.request.id,
+            status=status,
+            pid=pid,
+            bundle=self.bundle,
+            annotations=self.spec.annotations,
+        )
+
+    def _run_stop_hooks(self) -> None:
+        run_stop_hooks(self.spec.hooks.poststop, hooks.encode_state(self._oci_state("stopped")))
+
+    def _write_pid_file(self, pid: int) -> None:
+        if self.request.pid_file:
+            write_pid_file(self.request.pid_file, pid)
+
+
+def write_pid_file(path: str, pid: int) -> None:
+    """Write a pid file whole: new file beside it, then rename."""
+    folder, _, name = path.rpartition("/")
+    temporary = f"{folder or '.'}/.{name}.{pid}"
+    os.close(_write_new(temporary, str(pid).encode(), keep=True))
+    os.rename(temporary, path)
+
+
+def end_child(pidfd: int) -> None:
+    """Kill and reap a half-made child."""
+    try:
+        process.pidfd_send_signal(pidfd, _SIGKILL)
+        process.wait_pidfd(pidfd)
+    except (ProcessLookupError, ChildProcessError):
+        pass  # ended and reaped already
+
+
+def explain_death(pidfd: int) -> str:
+    status = process.wait_pidfd(pidfd)
+    if status.signal == _SIGKILL:
+        return "the process was killed while it was set up: the memory limit may be too low"
+    how = f"signal {status.signal}" if status.signal else f"code {status.code}"
+    return f"the process ended with {how} while it was set up"
+
+
+def _may_set_groups() -> bool:
+    return capabilities.NUMBERS["CAP_SETGID"] in capabilities.get_caps().effective
+
+
+def _is_abandoned(directory: str) -> bool:
+    """Take over a directory that a killed creator left before it had written anything to it."""
+    try:
+        os.rmdir(directory)
+        os.mkdir(directory, 0o700)
+    except OSError as exc:
+        if exc.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
+            raise
+        return False
+    return True
+
+
+def _write_new(path: str, data: bytes, *, keep: bool = False) -> int:
+    """Write a new file of ours; return its descriptor when it is to be kept open, else -1."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(path, flags, 0o600)
+    try:
+        files.write_all(fd, data)
+    except BaseException:
+        os.close(fd)
+        raise
+    if keep:
+        return fd
+    os.close(fd)
+    return -1
+
+
+def _now() -> str:
+    """Return the time as RFC 3339 with nanoseconds."""
+    now = time.time_ns()
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now // 10**9)) + f".{now % 10**9:09d}Z"

@@ -1,0 +1,116 @@
+"""Remove what a container was made of. Lean."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from sampan import log
+from sampan.errors import Conflict, NotFound, SampanError
+from sampan.kernel import process
+from sampan.runtime import hooks
+from sampan.runtime.state import FIFO, NEW_FIFO, SECCOMP, START_ERROR, load_state
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sampan.runtime.state import State
+    from sampan.spec.runtime import Hook
+
+_SIGKILL = 9
+_FILES = (FIFO, NEW_FIFO, START_ERROR, SECCOMP, "state.json", "state.json.new")
+
+
+def delete_container(state_root: str, id: str, *, force: bool = False) -> None:
+    """Remove a stopped container's cgroup and state and run its poststop hooks; force kills it first.
+
+    Raises:
+        NotFound: there is no such container, and force is not set.
+        Conflict: it still runs, and force is not set.
+    """
+    try:
+        state = load_state(state_root, id)
+    except NotFound:
+        if force:
+            return
+        raise
+    status = state.status()
+    if status != "stopped":
+        if not force:
+            raise Conflict(
+                f"cannot delete container {id!r} that is not stopped: {status}",
+                hint="stop it, or use --force",
+            )
+        kill_everything(state)
+    _delete_cgroup(state)
+    run_stop_hooks(_stop_hooks(state), hooks.encode_state(state.oci("stopped")))
+    remove_state_directory(state.directory)
+
+
+def kill_everything(state: State) -> None:
+    """Kill init and every process in the cgroup; return once they are gone."""
+    try:
+        pidfd = state.open_init()
+    except OSError:
+        pidfd = -1
+    if pidfd >= 0:
+        try:
+            process.pidfd_send_signal(pidfd, _SIGKILL)
+            _wait_gone(pidfd)
+        finally:
+            os.close(pidfd)
+    if state.cgroup_path:
+        manager = state.cgroup()
+        try:
+            if manager.frozen():
+                manager.thaw()
+            manager.kill()
+        finally:
+            manager.close()
+
+
+def _wait_gone(pidfd: int) -> None:
+    """Wait until a process has ended, whoever its parent is."""
+    import select
+
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    poll.poll(10_000)
+
+
+def _delete_cgroup(state: State) -> None:
+    if not state.cgroup_path:
+        return
+    manager = state.cgroup()
+    try:
+        if manager.pids():
+            manager.kill()  # without a pid namespace of its own, init's end leaves the others alive
+        manager.delete()
+    finally:
+        manager.close()
+
+
+def _stop_hooks(state: State) -> tuple[Hook, ...]:
+    return state.hooks().poststop
+
+
+def run_stop_hooks(wanted: tuple[Hook, ...], state: bytes) -> None:
+    """Run poststop hooks; one that fails is logged and the others still run (runtime.md, "Lifecycle")."""
+    for hook in wanted:
+        try:
+            hooks.run_hooks("poststop", (hook,), state)
+        except SampanError as exc:
+            log.warning("hook failed", hook=hook.path, why=str(exc))
+
+
+def remove_state_directory(directory: str) -> None:
+    """Remove a container's state directory; a file in it that is not ours is left, with the directory."""
+    for name in _FILES:
+        try:
+            os.unlink(f"{directory}/{name}")
+        except FileNotFoundError:
+            continue
+    try:
+        os.rmdir(directory)
+    except OSError as exc:
+        if exc.errno not in (errno.ENOENT, errno.ENOTEMPTY):
+            raise

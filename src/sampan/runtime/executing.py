@@ -1,0 +1,244 @@
+"""Run one more program in a container. The parent's side; chart: docs/runtime-protocol.md, "Exec". Lean."""
+
+from __future__ import annotations
+
+import os
+
+from sampan.errors import Conflict, InvalidArgument, SampanError
+from sampan.kernel import files, namespaces, process
+from sampan.kernel.cgroups import detect, open_manager
+from sampan.lean import Undo
+from sampan.runtime import child as child_steps
+from sampan.runtime import console, handshake, listener, program, restrictions, sources
+from sampan.runtime.child import run_child
+from sampan.runtime.container import Process
+from sampan.runtime.create import end_child, explain_death, write_pid_file
+from sampan.runtime.handshake import ChildSide
+from sampan.runtime.plan import CLONE_FLAGS, plan_program_steps
+from sampan.runtime.program import Filter, plan_program
+from sampan.runtime.report import Reporter
+from sampan.runtime.spawn import Placement, spawn
+from sampan.runtime.state import SECCOMP, load_state, require_status
+from sampan.runtime.steps import Child, Step
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from sampan.kernel.cgroups import CgroupManager
+    from sampan.runtime.handshake import ParentSide
+    from sampan.runtime.program import Program
+    from sampan.runtime.requests import ExecRequest
+    from sampan.runtime.state import State
+
+
+def exec_process(request: ExecRequest) -> Process:
+    """Run one more program in a container; return once execve has worked.
+
+    Raises:
+        NotFound: there is no such container.
+        Conflict: it is not running (`created` counts), or it is paused.
+        CommandNotFound, CommandNotExecutable, SampanError: as for `create_container`.
+    """
+    state = load_state(request.state_root, request.id)
+    allowed = ("created", "running", "paused") if request.ignore_paused else ("created", "running")
+    require_status(state, allowed, "exec in")
+    filter = _load_filter(state)
+    setgroups = state.document.get("setgroups") is True
+    wanted = plan_program(request.process, filter, None, setgroups=setgroups)
+    reporter = Reporter(request.report)
+    with Undo() as undo:
+        running = _spawn(request, state, wanted, reporter, undo)
+        undo.commit()
+    return running
+
+
+def _load_filter(state: State) -> Filter | None:
+    """Return the container's own filter, as it was compiled for init."""
+    about = state.document.get("seccomp")
+    if not isinstance(about, dict):
+        return None
+    flags = about["flags"]
+    assert isinstance(flags, int)  # we wrote it
+    return Filter(
+        program=files.read_file(f"{state.directory}/{SECCOMP}"),
+        flags=flags,
+        listener_path=str(about["listener_path"]),
+        listener_metadata=str(about["listener_metadata"]),
+    )
+
+
+def _spawn(request: ExecRequest, state: State, wanted: Program, reporter: Reporter, undo: Undo) -> Process:
+    with sources.Descriptors() as fds:
+        try:
+            init = fds.add(state.open_init())
+        except OSError as exc:
+            raise Conflict(f"cannot exec in container {state.id!r}: it has stopped") from exc
+        manager = _open_cgroup(state, request.cgroup)
+        if manager is not None:
+            undo.add(manager.close)
+        channel, channel_fd = handshake.pair()
+        undo.add(channel.close)
+        child = Child(
+            ChildSide(fds.add(channel_fd)), request.stdio, request.keep_fds, fifo_fd=-1, error_fd=-1
+        )
+        kinds = _different_namespaces(state)
+        steps = _plan(request, state, wanted, manager, init, kinds)
+
+        def last(child: Child) -> None:
+            program.execute(child, wanted)
+
+        def run() -> NoReturn:
+            run_child(child, steps, last, timed=reporter.wanted)
+
+        if os.geteuid() == 0:
+            process.set_dumpable(False)
+        reporter.begin()
+        placement = Placement(
+            new=0,
+            join_pid=fds.add(namespaces.open_namespace(state.pid, "pid")) if "pid" in kinds else -1,
+            cgroup_fd=manager.clone_fd() if manager is not None else -1,
+        )
+        pid, pidfd = spawn(placement, run)
+    undo.add(os.close, pidfd)
+    undo.add(end_child, pidfd)
+    reporter.cloned((), pid)
+    if request.process.oom_score_adj is not None:
+        process.set_oom_score_adj(pid, request.process.oom_score_adj)
+    master = _converse(request, state, wanted, channel, (pid, pidfd), reporter, steps, undo)
+    if manager is not None:
+        manager.close()
+    return Process(pid, pidfd, master)
+
+
+def _open_cgroup(state: State, below: str) -> CgroupManager | None:
+    if not state.cgroup_path:
+        return None
+    if not below:
+        return state.cgroup()
+    manager = open_manager(detect(), f"{state.cgroup_path}/{below.strip('/')}", state.cgroup_driver)
+    if not any(os.path.isdir(path) for path in manager.paths().values()):
+        raise InvalidArgument(f"cgroup {below!r} does not exist below the container's")
+    return manager
+
+
+def _different_namespaces(state: State) -> list[str]:
+    """Return the types of namespaces that the container does not share with us: those are to be joined."""
+    kinds = state.document.get("namespaces")
+    assert isinstance(kinds, list)  # we wrote it
+    return [
+        str(kind)
+        for kind in kinds
+        if namespaces.namespace_id(state.pid, sources.SHORT_KINDS[str(kind)])
+        != namespaces.namespace_id("self", sources.SHORT_KINDS[str(kind)])
+    ]
+
+
+def _plan(
+    request: ExecRequest,
+    state: State,
+    wanted: Program,
+    manager: CgroupManager | None,
+    init: int,
+    kinds: list[str],
+) -> tuple[Step, ...]:
+    steps = []
+    affinity = request.process.exec_cpu_affinity
+    if affinity is not None and affinity.initial:
+        cpus = parse_cpus(affinity.initial, "process.execCPUAffinity.initial")
+        steps.append(Step(label="initial processors", run=child_steps.set_affinity, arguments=(cpus,)))
+    entry_fds = manager.entry_fds() if manager is not None else ()
+    if entry_fds:
+        steps.append(Step(label="join the cgroups", run=child_steps.enter_cgroups, arguments=(entry_fds,)))
+    if affinity is not None and affinity.final:
+        cpus = parse_cpus(affinity.final, "process.execCPUAffinity.final")
+        steps.append(Step(label="final processors", run=child_steps.set_affinity, arguments=(cpus,)))
+    flags = 0
+    for kind in kinds:
+        flags |= CLONE_FLAGS[kind] if kind != "pid" else 0
+    if request.process.apparmor_profile or request.process.selinux_label:
+        steps.append(Step(label="open a private procfs", run=restrictions.open_private_proc))
+    if flags:
+        label = f"join namespaces {' '.join(sorted(kinds))}"
+        steps.append(Step(label=label, run=child_steps.join_process, arguments=(init, flags), plank="sees"))
+    else:
+        steps.append(Step(label="enter the root", run=_enter_root, arguments=(state.pid,)))
+    if "user" in kinds:
+        steps.append(Step(label="become root inside", run=child_steps.take_ids, arguments=(0, 0)))
+    if state.document.get("keyring") is True:
+        arguments = (f"_ses.{state.id}", "user" in kinds)
+        steps.append(
+            Step(label="join the session keyring", run=child_steps.join_keyring, arguments=arguments)
+        )
+    if wanted.terminal:
+        size = request.process.console_size
+        rows_columns = (size.height, size.width) if size is not None else None
+        steps.append(
+            Step(
+                label="open a terminal", run=console.open_console, arguments=(rows_columns, wanted.uid, False)
+            )
+        )
+    steps += plan_program_steps(request.process, wanted, die_with_parent=request.die_with_parent)
+    return tuple(steps)
+
+
+def _enter_root(child: Child, pid: int) -> None:
+    """Without a mount namespace to join, only the root directory is different."""
+    os.chroot(f"/proc/{pid}/root")
+    os.chdir("/")
+
+
+def parse_cpus(text: str, where: str) -> frozenset[int]:
+    """Read a list of processors, `0-3,7`.
+
+    Raises:
+        InvalidArgument: it is none, or one of its numbers is above 8191.
+    """
+    cpus: set[int] = set()
+    for part in text.replace(" ", "").split(","):
+        first, dash, last = part.partition("-")
+        last = last if dash else first
+        if not (first.isascii() and first.isdigit() and last.isascii() and last.isdigit()) or len(last) > 4:
+            raise InvalidArgument(f"{where}: {text!r} is not a list of processors such as 0-3,7")
+        if int(last) > 8191 or int(first) > int(last):
+            raise InvalidArgument(f"{where}: {part!r} is not a range of processors")
+        cpus.update(range(int(first), int(last) + 1))
+    return frozenset(cpus)
+
+
+def _converse(
+    request: ExecRequest,
+    state: State,
+    wanted: Program,
+    channel: ParentSide,
+    child: tuple[int, int],
+    reporter: Reporter,
+    steps: tuple[Step, ...],
+    undo: Undo,
+) -> int:
+    """Answer the child until its execve has worked; return the terminal's master, -1 if none is kept."""
+    pid, pidfd = child
+    master = -1
+    ready = False
+    while True:
+        message, received = channel.receive()
+        if "console" in message:
+            master = console.keep_or_send(received[0], request.console_socket)
+            if master >= 0:
+                undo.add(os.close, master)
+        elif "listener" in message:
+            assert wanted.filter is not None
+            taken = handshake.take_listener(pidfd, message)
+            listener.hand_over(wanted.filter, taken, state.oci("running").document(), pid)
+            channel.go()
+        elif "ready" in message:
+            reporter.child_done(steps, message["ready"])
+            if request.pid_file:
+                write_pid_file(request.pid_file, pid)
+            ready = True
+            channel.go()
+        elif ready:
+            channel.close()  # end of file: execve closed the child's end
+            return master
+        else:
+            raise SampanError(explain_death(pidfd))

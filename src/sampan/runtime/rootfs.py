@@ -1,0 +1,230 @@
+"""The root file system, as the child builds it: root, mounts, pivot. Lean.
+
+Nothing is mounted by path. A mount is made detached, its target is opened inside the container's root
+(`RESOLVE_IN_ROOT`), and the one is attached to the other by descriptors, so a link that a running neighbour
+swaps in a shared volume cannot lead a mount out of the root (CVE-2021-30465, CVE-2024-45310).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from _stat import S_ISDIR
+
+from sampan.errors import InvalidArgument, SampanError
+from sampan.kernel import constants as k
+from sampan.kernel import files, mounts
+from sampan.runtime.copy_up import copy_tree
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sampan.runtime.mount_options import MountOptions
+    from sampan.runtime.steps import Child
+
+_ATTACH = k.MOVE_MOUNT_F_EMPTY_PATH | k.MOVE_MOUNT_T_EMPTY_PATH
+# Files of procfs that emulators such as lxcfs bind over; any other mount below /proc is refused, since it
+# could stand in for what the runtime writes labels and sysctls to. Source: runc, libcontainer/rootfs_linux.go
+_PROC_FILES = frozenset(
+    (
+        "/proc/cpuinfo",
+        "/proc/diskstats",
+        "/proc/meminfo",
+        "/proc/stat",
+        "/proc/swaps",
+        "/proc/uptime",
+        "/proc/loadavg",
+        "/proc/slabinfo",
+        "/proc/sys/kernel/ns_last_pid",
+        "/proc/sys/crypto/fips_enabled",
+    )
+)
+_FSCONFIG_VALUE = 255  # fs/fsopen.c: strndup_user(_value, 256)
+
+
+def attach_root(child: Child, root_mount_fd: int, propagation: int) -> None:
+    """Cut this mount namespace off the host's and lay the container's root over its "/".
+
+    Over "/" because a user namespace may be unable to reach the bundle's path; absolute paths of the host go
+    on working, since a process's own "/" is not crossed. The fd is that of the detached root mount.
+    """
+    mounts.mount_setattr(k.AT_FDCWD, "/", k.AT_RECURSIVE, propagation=propagation)
+    # pivot_root refuses a shared root; linux.rootfsPropagation is applied after it.
+    mounts.mount_setattr(root_mount_fd, "", k.AT_EMPTY_PATH, propagation=k.MS_PRIVATE)
+    mounts.move_mount(root_mount_fd, "", k.AT_FDCWD, "/", k.MOVE_MOUNT_F_EMPTY_PATH)
+    child.root_fd = root_mount_fd
+
+
+def mount_file_system(
+    child: Child, fstype: str, source: str, destination: str, options: MountOptions
+) -> None:
+    """Make a file system and attach it in the root; a missing mount point is made."""
+    target = _open_directory_target(child.root_fd, destination, ordinary=fstype in ("proc", "sysfs"))
+    try:
+        _check_target(target, destination, is_proc=fstype == "proc")
+        fd = make_file_system(fstype, source, options)
+        try:
+            if options.copy_up:
+                copy_tree(target, fd)
+            _finish_mount(fd, options)
+            mounts.move_mount(fd, "", target, "", _ATTACH)
+        finally:
+            os.close(fd)
+    finally:
+        os.close(target)
+
+
+def make_file_system(fstype: str, source: str, options: MountOptions) -> int:
+    """Return a new detached mount; read-only is left for later where its content is still to come."""
+    if fstype == "overlay":
+        return _overlay(options)
+    context = mounts.fsopen(fstype)
+    try:
+        mounts.fsconfig_set(context, "source", source or fstype)
+        for option in options.data:
+            key, equals, value = option.partition("=")
+            if len(value) > _FSCONFIG_VALUE:
+                raise InvalidArgument(
+                    f"mount option {key} of {fstype} is longer than {_FSCONFIG_VALUE} bytes"
+                )
+            mounts.fsconfig_set(context, key, value if equals else None)
+        attributes = options.attr_set
+        if options.copy_up:
+            attributes &= ~k.MOUNT_ATTR_RDONLY
+        elif attributes & k.MOUNT_ATTR_RDONLY:
+            mounts.fsconfig_set(context, "ro")
+        mounts.fsconfig_create(context)
+        return mounts.fsmount(context, attributes)
+    finally:
+        os.close(context)
+
+
+def _overlay(options: MountOptions) -> int:
+    values = dict(option.split("=", 1) for option in options.data if "=" in option)
+    lower = [path for path in reversed(values.pop("lowerdir", "").split(":")) if path]
+    rest = [
+        option
+        for option in options.data
+        if option.partition("=")[0] not in ("lowerdir", "upperdir", "workdir")
+    ]
+    return mounts.overlay_mount(
+        lower=lower,
+        upper=values.get("upperdir"),
+        work=values.get("workdir"),
+        options=rest,
+        attr_flags=options.attr_set,
+    )
+
+
+def attach_bind(child: Child, source_fd: int, destination: str, options: MountOptions) -> None:
+    """Attach the detached clone of a bind mount's source; the mount point is made as what the source is."""
+    if S_ISDIR(os.fstat(source_fd).st_mode):
+        target = _open_directory_target(child.root_fd, destination, ordinary=False)
+    else:
+        target = files.touch_in_root(child.root_fd, destination)
+    try:
+        _check_target(target, destination, is_proc=files.file_system_type(source_fd) == k.PROC_SUPER_MAGIC)
+        _finish_mount(source_fd, options)
+        mounts.move_mount(source_fd, "", target, "", _ATTACH)
+    finally:
+        os.close(target)
+
+
+def _finish_mount(fd: int, options: MountOptions) -> None:
+    """Set attributes and propagation of a detached mount."""
+    if options.tree_set or options.tree_clear:
+        mounts.mount_setattr(
+            fd, "", k.AT_EMPTY_PATH | k.AT_RECURSIVE, attr_set=options.tree_set, attr_clr=options.tree_clear
+        )
+    if options.attr_set or options.attr_clear:
+        mounts.mount_setattr(fd, "", k.AT_EMPTY_PATH, attr_set=options.attr_set, attr_clr=options.attr_clear)
+    for kind, recursive in options.propagation:
+        mounts.mount_setattr(fd, "", k.AT_EMPTY_PATH | (k.AT_RECURSIVE if recursive else 0), propagation=kind)
+
+
+def _open_directory_target(root_fd: int, destination: str, *, ordinary: bool) -> int:
+    """Open, or make, a directory to mount on; ordinary refuses links on the way (CVE-2019-19921)."""
+    target = files.mkdir_in_root(root_fd, destination)
+    if not ordinary:
+        return target
+    os.close(target)
+    try:
+        return files.open_in_root(
+            root_fd, destination, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, resolve=k.RESOLVE_NO_SYMLINKS
+        )
+    except OSError as exc:
+        if exc.errno not in (errno.ELOOP, errno.ENOTDIR):
+            raise
+        raise SampanError(
+            f"cannot mount on {destination}: it must be an ordinary directory, not a link"
+        ) from exc
+
+
+def _check_target(target: int, destination: str, *, is_proc: bool) -> None:
+    """Refuse to cover part of a procfs (CVE-2019-16884); another procfs may cover one as a whole."""
+    if files.file_system_type(target) != k.PROC_SUPER_MAGIC:
+        if destination == "/proc" and not is_proc:
+            raise SampanError("cannot mount on /proc: only a procfs may be mounted there")
+        return
+    is_root = os.fstat(target).st_ino == k.PROC_ROOT_INO
+    if not (is_root and is_proc) and destination not in _PROC_FILES:
+        raise SampanError(f"cannot mount on {destination}: it is inside a procfs")
+
+
+def make_link(child: Child, path: str, target: str) -> None:
+    """Make a symbolic link in the root; one that is there stays."""
+    folder, _, name = path.rpartition("/")
+    parent = files.mkdir_in_root(child.root_fd, folder or "/")
+    try:
+        os.symlink(target, name, dir_fd=parent)
+    except FileExistsError:
+        pass
+    finally:
+        os.close(parent)
+
+
+def make_mount_readonly(child: Child, path: str) -> None:
+    """Make the mount at path read-only, without what is mounted below it."""
+    fd = files.open_in_root(child.root_fd, path, os.O_PATH)
+    try:
+        mounts.mount_setattr(fd, "", k.AT_EMPTY_PATH, attr_set=k.MOUNT_ATTR_RDONLY)
+    finally:
+        os.close(fd)
+
+
+def make_directory(child: Child, path: str) -> None:
+    """Make a directory in the root, as for a working directory that the image lacks."""
+    os.close(files.mkdir_in_root(child.root_fd, path))
+
+
+def pivot(child: Child) -> None:
+    """Make the attached root this namespace's root and let go of all the host had (pivot_root(2), NOTES)."""
+    os.fchdir(child.root_fd)
+    mounts.pivot_root(".", ".")
+    # The old root now lies on the new one. Slave: its end must not reach the host.
+    mounts.mount(None, ".", None, k.MS_SLAVE | k.MS_REC)
+    mounts.umount(".", k.MNT_DETACH)
+    os.chdir("/")
+
+
+def change_root(child: Child) -> None:
+    """Enter the root by chroot, for `--no-pivot` and for a container without a mount namespace of its own."""
+    os.fchdir(child.root_fd)
+    os.chroot(".")
+    os.chdir("/")
+
+
+def hide_host_mounts(child: Child) -> None:
+    """Before a chroot: unmount the host's procfs and sysfs, which would show through a broken chroot."""
+    for info in reversed(mounts.read_mountinfo("self")):
+        if info.fstype in ("proc", "sysfs") and info.mount_point.startswith(("/proc", "/sys")):
+            mounts.umount(info.mount_point, k.MNT_DETACH | k.UMOUNT_NOFOLLOW)
+
+
+def set_root_propagation(child: Child, kind: int, recursive: bool) -> None:
+    """Apply linux.rootfsPropagation."""
+    mounts.mount_setattr(k.AT_FDCWD, "/", k.AT_RECURSIVE if recursive else 0, propagation=kind)
+
+
+def make_root_readonly(child: Child) -> None:
+    """Make the root mount read-only; what is mounted below stays as it is."""
+    mounts.mount_setattr(k.AT_FDCWD, "/", 0, attr_set=k.MOUNT_ATTR_RDONLY)

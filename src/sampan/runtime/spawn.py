@@ -1,0 +1,123 @@
+"""Clone a child into namespaces: new ones, joined ones, and the cases where the caller has to help. Lean.
+
+The caller never changes for good. It joins a pid namespace, or makes a time namespace, for its children only,
+and goes back. What cannot be taken back (a user namespace) is left to a stage (docs/runtime-protocol.md).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from sampan.errors import SampanError
+from sampan.kernel import constants as k
+from sampan.kernel import namespaces, process
+from sampan.lean import record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import NoReturn
+
+    from sampan.spec.runtime import TimeOffset
+
+
+@record
+class Placement:
+    """Where a child is to live.
+
+    new: `CLONE_NEW*` to make. join_pid: a pid namespace to be born in, -1 for none. stage: (descriptor, flag)
+    to join in a process between, in order, the user namespace last; empty for no stage. time: the offsets of
+    a new time namespace, None for none. cgroup_fd: of cgroup v2 to be born in, -1 for none.
+    """
+
+    new: int
+    join_pid: int = -1
+    stage: tuple[tuple[int, int], ...] = ()
+    time: Mapping[str, TimeOffset] | None = None
+    cgroup_fd: int = -1
+
+
+def spawn(placement: Placement, run: Callable[[], NoReturn]) -> tuple[int, int]:
+    """Clone a child that does run(), which never returns; return its (pid, pidfd). It is our direct child.
+
+    Raises:
+        OSError: errno is set. SampanError: a stage failed; the message says at what.
+    """
+    ours = -1
+    own_time = -1
+    try:
+        if placement.join_pid >= 0:
+            ours = namespaces.open_namespace("self", "pid")
+            namespaces.setns(placement.join_pid, k.CLONE_NEWPID)
+        if placement.time is not None:
+            own_time = namespaces.open_namespace("self", "time")
+            _make_time_namespace(placement.time)
+        if placement.stage:
+            return _spawn_by_stage(placement, run)
+        pid, pidfd = _clone(placement.new, placement.cgroup_fd)
+        if pid == 0:
+            run()
+        return pid, pidfd
+    finally:
+        # Reached by the caller alone: a child never returns from run().
+        if ours >= 0:
+            namespaces.setns(ours, k.CLONE_NEWPID)
+            os.close(ours)
+        if own_time >= 0:
+            namespaces.setns(own_time, k.CLONE_NEWTIME)
+            os.close(own_time)
+
+
+def _make_time_namespace(offsets: Mapping[str, TimeOffset]) -> None:
+    namespaces.unshare(k.CLONE_NEWTIME)
+    namespaces.write_time_offsets(
+        [(clock, offset.secs, offset.nanosecs) for clock, offset in offsets.items()]
+    )
+
+
+def _clone(flags: int, cgroup_fd: int, *, parent: int = 0) -> tuple[int, int]:
+    exit_signal = 0 if parent else 17  # with CLONE_PARENT it is the signal of the caller itself
+    try:
+        return namespaces.clone(flags | parent, cgroup_fd=cgroup_fd, exit_signal=exit_signal)
+    except OSError as exc:
+        if exc.errno != errno.ENOSYS or cgroup_fd < 0:
+            raise
+        return namespaces.clone(flags | parent, exit_signal=exit_signal)
+
+
+def _spawn_by_stage(placement: Placement, run: Callable[[], NoReturn]) -> tuple[int, int]:
+    """Let a process between join what is to be joined; its child becomes ours by CLONE_PARENT."""
+    told, tell = os.pipe()
+    stage, stage_pidfd = namespaces.clone(0)
+    if stage == 0:
+        os.close(told)
+        _run_stage(placement, run, tell)
+    os.close(tell)
+    try:
+        answer = os.read(told, 4096)
+        process.wait_pidfd(stage_pidfd)
+    finally:
+        os.close(told)
+        os.close(stage_pidfd)
+    if not answer.isdigit():
+        raise SampanError(f"cannot join the namespaces: {answer.decode() or 'the stage was killed'}")
+    pid = int(answer)
+    return pid, process.pidfd_open(pid)  # our child, not waited for: the number cannot be another's
+
+
+def _run_stage(placement: Placement, run: Callable[[], NoReturn], tell: int) -> NoReturn:
+    pid = -1
+    try:
+        for fd, flag in placement.stage:
+            namespaces.setns(fd, flag)
+        pid, _ = _clone(placement.new, placement.cgroup_fd, parent=k.CLONE_PARENT)
+        if pid == 0:
+            os.close(tell)
+            run()
+        os.write(tell, str(pid).encode())
+    except BaseException as exc:  # the parent must hear of it
+        if pid:
+            os.write(tell, str(exc).encode())
+    finally:
+        os._exit(0)
