@@ -12,18 +12,26 @@ import time
 
 from sampan import fastjson
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Sink = Callable[[str, str, dict[str, object]], None]  # level, event, fields
+
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _state = {"level": 20, "json": 0}
+_sinks: list[Sink] = []
 
 
-def configure(*, level: str = "info", as_json: bool = False) -> None:
-    """Set the lowest level that is written and the form of a line.
+def configure(*, level: str = "info", as_json: bool = False, sink: Sink | None = None) -> None:
+    """Set the lowest level written and the form of a line; a sink gets events in place of standard error.
 
     Raises:
         KeyError: level is none of debug, info, warning, error.
     """
     _state["level"] = _LEVELS[level]
     _state["json"] = int(as_json)
+    _sinks[:] = [sink] if sink is not None else []
 
 
 def debug(event: str, **fields: object) -> None:
@@ -48,6 +56,9 @@ def error(event: str, **fields: object) -> None:
 
 def _write(level: str, event: str, fields: dict[str, object]) -> None:
     if _LEVELS[level] < _state["level"]:
+        return
+    for sink in _sinks:
+        sink(level, event, fields)
         return
     now = time.time()
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now * 1000) % 1000:03d}Z"
