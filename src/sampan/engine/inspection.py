@@ -69,7 +69,8 @@ def _host_config(core: Core, record: Record) -> docker.HostConfig:
     """Return the host configuration as it took effect: defaults filled in, the rest as the client sent it."""
     host = record.host
     kind = host.LogConfig.Type or "json-file"
-    masked = list(posture.MASKED_PATHS) if host.MaskedPaths is None else host.MaskedPaths
+    defaults = [*posture.MASKED_PATHS, *core.machine.thermal_paths]
+    masked = defaults if host.MaskedPaths is None else host.MaskedPaths
     read_only = list(posture.READONLY_PATHS) if host.ReadonlyPaths is None else host.ReadonlyPaths
     return msgspec.structs.replace(
         host,

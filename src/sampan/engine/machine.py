@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import platform
 import resource
@@ -25,7 +26,11 @@ _MAX_CPU: Final = 8191  # CONFIG_NR_CPUS has no larger default (kernel/arch/x86/
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """What kernel, cgroups and our own rights allow. capabilities: names of the bounding set."""
+    """What kernel, cgroups and our own rights allow.
+
+    capabilities: names of the bounding set. thermal_paths: counters that tell of other programs' work
+    (a side channel), hidden from containers.
+    """
 
     arch: str
     kernel_release: str
@@ -43,6 +48,7 @@ class Machine:
     apparmor: bool
     selinux: bool
     rlimits: dict[str, tuple[int, int]]
+    thermal_paths: tuple[str, ...] = ()
 
 
 def read_machine() -> Machine:
@@ -74,6 +80,7 @@ def read_machine() -> Machine:
         apparmor=_read("/sys/module/apparmor/parameters/enabled").startswith("Y"),
         selinux=os.path.isdir("/sys/fs/selinux/booleans"),
         rlimits=_read_rlimits(),
+        thermal_paths=tuple(sorted(glob.glob("/sys/devices/system/cpu/cpu[0-9]*/thermal_throttle"))),
     )
 
 

@@ -208,7 +208,7 @@ def check_platform(platform: str, image: ImageConfig, *, arch: str, image_name: 
         parts = platform.lower().split("/")
         if not 1 <= len(parts) <= 3 or not all(parts):
             raise InvalidArgument(f'"{platform}": invalid platform, write os/architecture[/variant]')
-        wanted = _normalise_platform(parts)
+        wanted = _normalise_platform(parts, arch)
         if wanted != (image.os or "linux", image.architecture):
             raise NotFound(
                 f"image with reference {image_name} was found but does not match the specified platform: "
@@ -218,10 +218,11 @@ def check_platform(platform: str, image: ImageConfig, *, arch: str, image_name: 
         raise Unsupported(f"cannot run image {image_name} of platform {found} on linux/{arch}")
 
 
-def _normalise_platform(parts: list[str]) -> tuple[str, str]:
+def _normalise_platform(parts: list[str], arch: str) -> tuple[str, str]:
+    """Return system and architecture; one word is either."""
     names = {**GO_ARCH, "x86-64": "amd64"}
     if len(parts) == 1:
-        return ("linux", names.get(parts[0], parts[0])) if parts[0] != "linux" else ("linux", "")
+        return "linux", arch if parts[0] == "linux" else names.get(parts[0], parts[0])
     return parts[0], names.get(parts[1], parts[1])
 
 

@@ -46,8 +46,8 @@ class Waits:
         self._wake(result, removed=False)
 
     def removed(self, result: WaitResult) -> None:
-        """The container is gone: wake every wait."""
-        self._wake(result, removed=True)
+        """The container is gone: wake every wait, without an error, as the removal worked (moby SetRemoved)."""
+        self._wake(WaitResult(status_code=result.status_code), removed=True)
 
     def _wake(self, result: WaitResult, *, removed: bool) -> None:
         with self._lock:

@@ -89,7 +89,7 @@ def _process(
 
 
 def _linux(plan: BundlePlan, options: SecurityOptions, capabilities: tuple[str, ...], warn: Warn) -> Document:
-    masked, read_only = choose_paths(plan.host, options)
+    masked, read_only = choose_paths(plan.host, options, plan.machine)
     resources = make_resources(plan.host, plan.machine, pids_limit=plan.pids_limit, warn=warn)
     resources["devices"] = make_device_rules(plan)
     linux: Document = {

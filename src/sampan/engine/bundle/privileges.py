@@ -142,7 +142,7 @@ def _check_label(value: str, machine: Machine, warn: Warn) -> None:
 
 
 def choose_paths(
-    host: docker.HostConfig, options: SecurityOptions
+    host: docker.HostConfig, options: SecurityOptions, machine: Machine
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return masked and read-only paths: none when privileged, the client's lists, or the defaults.
 
@@ -151,7 +151,9 @@ def choose_paths(
     """
     if host.Privileged:
         return (), ()
-    masked = posture.MASKED_PATHS if host.MaskedPaths is None else tuple(host.MaskedPaths)
+    masked = (*posture.MASKED_PATHS, *machine.thermal_paths)
+    if host.MaskedPaths is not None:
+        masked = tuple(host.MaskedPaths)
     read_only = posture.READONLY_PATHS if host.ReadonlyPaths is None else tuple(host.ReadonlyPaths)
     if _ALL in (name.upper() for name in options.unmask):
         masked, read_only = (), ()
