@@ -132,9 +132,13 @@ class Running:
     def wait(self, timeout_s: float = DEADLINE_S) -> Exited:
         """Wait for the container's end and release its shim."""
         event: Exited = self.next_event(Exited, timeout_s)
+        self.wait_released()
+        return event
+
+    def wait_released(self) -> None:
+        """Release the shim of the ended container, and wait for its end."""
         self.handle.release()
         wait_until(lambda: not process_lives(self.handle.shim_pid), "the shim ends after release")
-        return event
 
     def finish_exec(self) -> ExecExited:
         event: ExecExited = self.next_event(ExecExited)

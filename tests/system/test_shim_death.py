@@ -1,0 +1,165 @@
+"""Whoever is killed with -9: what must live lives, what must die dies, and nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sampan.errors import NotFound, Unavailable
+from sampan.runtime import lifecycle
+from sampan.runtime.launcher.client import Exited, Launcher, Lost, connect_shim, read_exit_record
+from tests.system.shim_kit import CGROUPS, Box, Client, Running, open_box, process_lives, wait_until
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Iterator[Box]:
+    with open_box(tmp_path) as made:
+        yield made
+
+
+def census(box: Box) -> dict[str, object]:
+    """Count what a container could leave: cgroups, mounts, run directories, descriptors, processes."""
+    mounts = Path("/proc/self/mountinfo").read_text()
+    launcher = Path(f"/proc/{box.launcher.pid}")
+    return {
+        "cgroups": sorted(str(path) for path in CGROUPS.glob(f"*{box.cgroup}/*")),
+        "mounts": [line for line in mounts.splitlines() if str(box.folder) in line],
+        "run": sorted(os.listdir(box.run_root / "containers")),
+        "launcher descriptors": sorted(os.listdir(launcher / "fd")),
+        "children of the launcher": (launcher / f"task/{box.launcher.pid}/children").read_text().split(),
+        "own descriptors": len(os.listdir("/proc/self/fd")),
+    }
+
+
+def pss_kib(pids: list[int]) -> int:
+    return sum(
+        int(line.split()[1])
+        for pid in pids
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        if line.startswith("Pss:")
+    )
+
+
+def test_init(box: Box) -> None:
+    container = box.start(["sleep", "1000"])
+    os.kill(container.handle.pid, signal.SIGKILL)
+    event = container.next_event(Exited)
+    assert (event.code, event.signal, event.oom_killed) == (137, 9, False)
+    record = read_exit_record(container.request.run_dir)
+    assert record is not None
+    assert (record.code, record.signal, record.finished_at) == (137, 9, event.at_ns)
+    container.wait_released()
+
+
+def test_shim_takes_its_container_along(box: Box) -> None:
+    container = box.shell("sleep 1000 & sleep 2000")
+    os.kill(container.handle.shim_pid, signal.SIGKILL)
+    container.next_event(Lost)
+    wait_until(lambda: not process_lives(container.handle.pid), "init dies with its shim")
+    assert read_exit_record(container.request.run_dir) is None
+    with pytest.raises(NotFound):
+        connect_shim(container.request.run_dir)
+    state_root, _, name = container.request.run_dir.rpartition("/")
+    lifecycle.delete_container(state_root, name, force=True)
+    assert not list(CGROUPS.glob(f"*{box.cgroup}/{name}"))
+
+
+def test_launcher_does_not_take_containers_along(box: Box) -> None:
+    container = box.shell("read line; echo $line; exit 5", open_stdin=True)
+    os.kill(box.launcher.pid, signal.SIGKILL)
+    wait_until(lambda: not box.launcher.alive(), "the client notices")
+    with pytest.raises(Unavailable):
+        box.start(["true"])
+    box.launcher.close()
+    box.launcher = Launcher.spawn(run_root=str(box.run_root), data_root=str(box.folder))
+    assert box.start(["true"]).wait().code == 0
+    client = Client(framed=True, stdin=True)
+    container.handle.attach(client.request)
+    client.handed_over().send(b"still here\n")
+    assert client.outputs()[0] == b"still here\n"
+    assert container.wait().code == 5
+
+
+_SAMPAND = """
+import sys, time
+sys.path[:0] = {path!r}
+from pathlib import Path
+from sampan.runtime.launcher.client import Launcher
+from tests.system.shim_kit import Box
+box = Box(Path({folder!r}))
+running = box.shell("i=0; while [ $i -lt 10000 ]; do echo line $i; i=$((i+1)); done; exit 9")
+print(running.request.run_dir, running.log, flush=True)
+time.sleep(600)
+"""
+
+
+def test_sampand(tmp_path: Path) -> None:
+    """Its launcher ends, its containers run on and log on, and their end is on record."""
+    source = str(Path(__file__).parents[2] / "src")
+    program = _SAMPAND.format(path=[source, str(Path(__file__).parents[2])], folder=str(tmp_path))
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as sampand:
+        assert sampand.stdout is not None
+        run_dir, log = sampand.stdout.readline().split()
+        sampand.kill()
+    wait_until(lambda: read_exit_record(run_dir), "the container's end is recorded")
+    record = read_exit_record(run_dir)
+    assert record is not None
+    assert record.code == 9
+    texts = [line.split('"')[3] for line in Path(log).read_text().splitlines()]
+    assert texts == [f"line {number}\\n" for number in range(10000)]
+    wait_until(lambda: os.listdir(run_dir) == ["exit.json"], "the shim removes the rest and ends")
+
+
+def test_100_starts_leave_nothing(box: Box) -> None:
+    box.shell("echo warm").wait()
+    box.tidy()
+    before = census(box)
+    for number in range(100):
+        container = box.shell(f"echo {number}; exit {number % 5}")
+        assert container.wait().code == number % 5
+        container.handle.close()
+    box.running.clear()
+    assert census(box) == before
+
+
+def test_failed_starts_leave_nothing(box: Box) -> None:
+    box.shell("echo warm").wait()
+    box.tidy()
+    before = census(box)
+    for args in (["no-such-program"], ["/etc"], []):
+        client = Client(framed=True)
+        with pytest.raises(Exception, match="executable file not found|directory|denied|args"):
+            box.start(args, client)
+        client.close()
+    wait_until(lambda: census(box) == before, "failed starts leave nothing behind")
+    assert census(box) == before
+
+
+def test_memory_of_a_container(box: Box) -> None:
+    """The price of one more: all of our processes, before and after twenty containers."""
+    base = pss_kib([box.launcher.pid])
+    containers: list[Running] = []
+    for _ in range(20):
+        client = Client(framed=True)
+        containers.append(box.shell("echo x; read never", client, open_stdin=True))
+        client.read_until(b"x\n")
+    shims = [container.handle.shim_pid for container in containers]
+    each = (pss_kib([box.launcher.pid, *shims]) - base) / len(shims)
+    print(f"launcher alone {base} KiB; each container's shim {each:.0f} KiB PSS")
+    assert each < 1536
+
+
+def test_out_of_memory(box: Box) -> None:
+    def limit(config: dict) -> None:  # type: ignore[type-arg]
+        config["linux"]["resources"]["memory"] = {"limit": 16 << 20}
+
+    container = box.shell("tail -c 200000000 /dev/zero; exit 3", config=limit)
+    event = container.wait()
+    assert event.oom_killed
+    assert event.code in (3, 137)
