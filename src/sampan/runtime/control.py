@@ -34,7 +34,7 @@ def kill_container(state_root: str, id: str, signal: int, *, everyone: bool = Fa
     try:
         pidfd = state.open_init()
     except OSError as exc:
-        raise Conflict(f"cannot kill container {id!r}: it is not running") from exc
+        raise Conflict(f"cannot kill container {id!r}: container not running") from exc
     try:
         process.pidfd_send_signal(pidfd, signal)
     finally:

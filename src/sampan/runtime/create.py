@@ -11,7 +11,7 @@ from sampan.errors import Conflict, InvalidArgument, SampanError
 from sampan.kernel import capabilities, files, namespaces, process
 from sampan.kernel import constants as k
 from sampan.kernel.cgroups import detect, open_manager
-from sampan.lean import Undo
+from sampan.lean import Undo, replace
 from sampan.runtime import console, handshake, hooks, listener, sources
 from sampan.runtime import seccomp as seccomp_profiles
 from sampan.runtime.child import run_child, start_init
@@ -45,13 +45,12 @@ _SIGKILL = 9
 _CONFIG_LIMIT = 16 << 20
 
 
-def load_bundle(bundle: str) -> tuple[Spec, dict[str, JsonValue]]:
-    """Read and check `config.json` of a bundle; return it checked and as it stands.
+def load_config(path: str) -> tuple[Spec, dict[str, JsonValue]]:
+    """Read and check a `config.json`; return it checked and as it stands.
 
     Raises:
         InvalidArgument, Unsupported: the file is missing, no JSON, or a field is wrong or asks too much.
     """
-    path = f"{bundle}/config.json"
     try:
         raw = fastjson.loads(files.read_file(path, limit_bytes=_CONFIG_LIMIT))
     except FileNotFoundError as exc:
@@ -75,7 +74,7 @@ def create_container(request: CreateRequest) -> Container:
     """
     check_id(request.id)
     bundle = os.path.abspath(request.bundle)
-    spec, raw = load_bundle(bundle)
+    spec, raw = load_config(request.config_file or f"{bundle}/config.json")
     with Undo() as undo:
         creation = _Creation(request, bundle, spec, raw, undo)
         container = creation.run()
@@ -93,7 +92,7 @@ class _Creation:
         self.request = request
         self.bundle = bundle
         self.spec = spec
-        self.process = spec.process
+        self.process = replace(spec.process, env=(*spec.process.env, *request.extra_env))
         self.undo = undo
         self.report = Reporter(request.report)
         self.directory = f"{request.state_root}/{request.id}"
@@ -192,7 +191,9 @@ class _Creation:
             os.mkdir(self.directory, 0o700)
         except FileExistsError as exc:
             if not _is_abandoned(self.directory):
-                raise Conflict(f"container with id exists: {self.request.id}") from exc
+                raise Conflict(
+                    f"cannot create container {self.request.id!r}: container with given ID already exists"
+                ) from exc
         self.undo.add(remove_state_directory, self.directory)
         save_state(self.request.state_root, self.request.id, self.document)
         os.mkfifo(f"{self.directory}/{NEW_FIFO}", 0o600)

@@ -38,7 +38,8 @@ class CreateRequest:
     stdio: the three descriptors the program gets as 0, 1, 2 (not used for a program with a terminal).
     console_socket: a connected unix stream socket that is sent the terminal's master; -1: Container has it.
     console_size wins over process.consoleSize.
-    keep_fds: descriptors the program gets as 3, 4, … in this order.
+    keep_fds: descriptors the program gets as 3, 4, … in this order. extra_env: further NAME=value entries.
+    config_file: in place of config.json in the bundle, "" for that.
     pivot: False uses chroot where pivot_root cannot work (root on a ramdisk).
     keyring: False leaves the caller's session keyring.
     die_with_parent: init gets SIGKILL when the thread that created it ends, for as long as it lives.
@@ -53,6 +54,8 @@ class CreateRequest:
     console_socket: int = -1
     console_size: ConsoleSize | None = None
     keep_fds: tuple[int, ...] = ()
+    extra_env: tuple[str, ...] = ()
+    config_file: str = ""
     root_mount: RootMount | None = None
     pivot: bool = True
     keyring: bool = True

@@ -166,7 +166,7 @@ def load_state(state_root: str, id: str) -> State:
         with open(f"{state_root}/{id}/{_FILE}", "rb") as file:
             raw = file.read()
     except (FileNotFoundError, NotADirectoryError) as exc:
-        raise NotFound(f"container {id!r} does not exist") from exc
+        raise NotFound(f"cannot load container {id!r}: container does not exist") from exc
     try:
         document = fastjson.loads(raw)
         if not isinstance(document, dict):
@@ -202,7 +202,9 @@ def require_status(state: State, allowed: tuple[str, ...], action: str) -> Statu
     """
     status = state.status()
     if status not in allowed:
-        raise Conflict(f"cannot {action} container {state.id!r}: it is {status}")
+        # containerd's shim looks for runc's words for a stopped one (containerd/go-runc, checkKillError)
+        said = "container not running" if status == "stopped" else f"it is {status}"
+        raise Conflict(f"cannot {action} container {state.id!r}: {said}")
     return status
 
 
