@@ -11,6 +11,7 @@ from sampan.cli.outcome import Failed
 from sampan.cli.terminal import check_terminal, parse_detach_keys, window_size
 from sampan.client.http import Disconnected, quote
 from sampan.errors import NotFound, SampanError
+from sampan.lean import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -116,7 +117,9 @@ def _run_as_docker(context: Context, session: Session, container: str, body: Bod
         raise Failed(str(exc), hint=exc.hint, code=_LOST) from exc
     except SampanError as exc:
         raise could_not_run(exc) from exc
-    ended = follow(stream, Target(context, "exec", exec_id), wishes, framed=not wishes.tty)
+    # Below API 1.42 the size in the request is not heeded, so it is told again.
+    told_again = replace(wishes, size=None)
+    ended = follow(stream, Target(context, "exec", exec_id), told_again, framed=not wishes.tty)
     if ended.reason != "eof":
         return ended.code
     document = session.call("GET", f"/exec/{exec_id}/json")

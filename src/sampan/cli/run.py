@@ -25,6 +25,7 @@ from sampan.cli.outcome import Failed, UsageError
 from sampan.cli.terminal import check_terminal, parse_detach_keys, window_size
 from sampan.client.http import quote
 from sampan.errors import Conflict, NotFound, SampanError
+from sampan.lean import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -179,7 +180,8 @@ def _run_as_docker(
         if flags.truth("rm"):
             waiting.read_all()  # the daemon removes it: nothing is left when we say why
         raise
-    ended = follow(stream, target, wishes, framed=not wishes.tty)
+    # Below API 1.42 the size in the request is not heeded, so it is told again.
+    ended = follow(stream, target, replace(wishes, size=None), framed=not wishes.tty)
     if ended.reason == "eof":
         if ended.error:
             raise Failed(ended.error, code=125)

@@ -7,7 +7,7 @@ leaves fields out (`OPTIONAL`) or a mapping has free keys (`FREE`): those give n
 
 from __future__ import annotations
 
-from sampan.cli.template_functions import FUNCTIONS, Value, go_text, is_true
+from sampan.cli.template_functions import FUNCTIONS, go_text, is_true
 from sampan.cli.template_parse import (
     Action,
     Branch,
@@ -26,6 +26,7 @@ from sampan.cli.template_parse import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from sampan.cli.template_functions import Value
     from sampan.cli.template_parse import Node, Operand
 
 # Fields that the Engine API leaves out when they are empty (API 1.51, "omitempty").

@@ -1,7 +1,7 @@
 """One daemon and the API version spoken with it: calls, streams, hijacked connections. Lean (decision 0002).
 
 The version is not asked for beforehand: the first request is made as API 1.51, and only a daemon that finds
-this too new costs a second one (every answer of an Engine API carries `Api-Version`).
+this too new costs a second one (every answer of an Engine API carries `Api-Version`). Uploads do ask.
 """
 
 from __future__ import annotations
@@ -104,10 +104,14 @@ class Session:
             SampanError: the daemon refused.
         """
         pairs = list(query)
+        if chunks is not None:
+            self._ask_version()  # an upload cannot be sent twice
         data = None if body is None else fastjson.dumps(body).encode()
         sent = [*headers, ("Content-Type", "application/json")] if data is not None else list(headers)
         response = self._exchange(method, self._target(path, pairs), sent, data, chunks)
-        if response.status == 400 and chunks is None and self._lower_version(response):
+        if response.status == 400 and chunks is None and self._lower_version(response.headers):
+            response.read_all()
+            self.recycle(response)
             response = self._exchange(method, self._target(path, pairs), sent, data, chunks)
         if response.status >= 300:
             text = response.read_all()
@@ -182,14 +186,17 @@ class Session:
             idle.close()  # readable without a request: the daemon has closed it
         return Connection(self._connector(self.address), f"the daemon at {self.address.text}")
 
-    def _lower_version(self, response: Response) -> bool:
-        """Take over the version of an older daemon; False when the refusal has another reason."""
-        offered = response.headers.get("api-version", "")
+    def _ask_version(self) -> None:
+        response = self._exchange("HEAD", "/_ping", (), None, None)
+        self._lower_version(response.headers)
+        self.recycle(response)
+
+    def _lower_version(self, headers: dict[str, str]) -> bool:
+        """Take over the version of an older daemon; False when it is not older."""
+        offered = headers.get("api-version", "")
         if not offered or _version_key(offered) >= _version_key(self.version):
             return False
         self.version = offered
-        response.read_all()
-        self.recycle(response)
         return True
 
 
