@@ -13,6 +13,7 @@ from sampan.kernel import constants as k
 from sampan.kernel import namespaces, netlink, process
 from sampan.lean import replace
 from sampan.runtime import handshake, hooks, procfs_labels, program
+from sampan.runtime.launcher.builtin_init import become_init
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,12 +57,16 @@ def run_child(
         os._exit(1)
 
 
-def start_init(child: Child, wanted: Program, start_hooks: tuple[Hook, ...], state: OciState) -> None:
+def start_init(
+    child: Child, wanted: Program, start_hooks: tuple[Hook, ...], state: OciState, *, init: bool
+) -> None:
     """Wait on the fifo until somebody starts the container; errors go to start.error, read by the starter."""
     os.close(child.channel.fd)
     child.channel.fd = child.error_fd
     os.read(child.fifo_fd, 1)
     _run_inside("startContainer", start_hooks, state)
+    if init:
+        become_init(terminal=wanted.terminal)
     program.execute(child, wanted)
 
 

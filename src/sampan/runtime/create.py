@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import time
 
 from sampan import fastjson, log
@@ -243,7 +244,7 @@ class _Creation:
         state = self._oci_state("created")
 
         def last(child: Child) -> None:
-            start_init(child, self.program, self.spec.hooks.start_container, state)
+            start_init(child, self.program, self.spec.hooks.start_container, state, init=self.request.init)
 
         def run() -> NoReturn:
             run_child(child, steps, last, timed=self.report.wanted)
@@ -315,6 +316,7 @@ class _Creation:
             stage=stage,
             time=self.spec.linux.time_offsets if "time" in self.new else None,
             cgroup_fd=self.manager.clone_fd() if self.manager is not None else -1,
+            for_parent=self.request.for_parent,
         )
 
     # After the clone
@@ -403,16 +405,25 @@ def write_pid_file(path: str, pid: int) -> None:
 
 
 def end_child(pidfd: int) -> None:
-    """Kill and reap a half-made child."""
+    """Kill a half-made child, return once it has ended, and reap it unless its parent is another process."""
     try:
         process.pidfd_send_signal(pidfd, _SIGKILL)
+    except ProcessLookupError:
+        return  # ended and reaped already
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    poll.poll()
+    try:
         process.wait_pidfd(pidfd)
-    except (ProcessLookupError, ChildProcessError):
-        pass  # ended and reaped already
+    except ChildProcessError:
+        pass  # made for our parent
 
 
 def explain_death(pidfd: int) -> str:
-    status = process.wait_pidfd(pidfd)
+    try:
+        status = process.wait_pidfd(pidfd)
+    except ChildProcessError:  # made for our parent, who alone learns how it ended
+        return "the process was killed while it was set up: the memory limit may be too low"
     if status.signal == _SIGKILL:
         return "the process was killed while it was set up: the memory limit may be too low"
     how = f"signal {status.signal}" if status.signal else f"code {status.code}"

@@ -43,6 +43,8 @@ class CreateRequest:
     pivot: False uses chroot where pivot_root cannot work (root on a ramdisk).
     keyring: False leaves the caller's session keyring.
     die_with_parent: init gets SIGKILL when the thread that created it ends, for as long as it lives.
+    for_parent: init becomes a child of the caller's parent, which reaps it (and with which it dies).
+    init: the program runs as a child of a built-in PID 1 that reaps and passes signals on (decision 0011).
     report: a list that gets one Plank for each thing done, in order; None costs nothing.
     pid_file: a path to write the pid to, "" for none. cgroup_driver: of `kernel.cgroups.open_manager`.
     """
@@ -60,6 +62,8 @@ class CreateRequest:
     pivot: bool = True
     keyring: bool = True
     die_with_parent: bool = False
+    for_parent: bool = False
+    init: bool = False
     report: list[Plank] | None = None
     pid_file: str = ""
     cgroup_driver: str = "cgroupfs"
@@ -82,5 +86,6 @@ class ExecRequest:
     cgroup: str = ""
     ignore_paused: bool = False
     die_with_parent: bool = False
+    for_parent: bool = False
     report: list[Plank] | None = None
     pid_file: str = ""

@@ -28,7 +28,8 @@ class Placement:
 
     new: `CLONE_NEW*` to make. join_pid: a pid namespace to be born in, -1 for none. stage: (descriptor, flag)
     to join in a process between, in order, the user namespace last; empty for no stage. time: the offsets of
-    a new time namespace, None for none. cgroup_fd: of cgroup v2 to be born in, -1 for none.
+    a new time namespace, None for none. cgroup_fd: of cgroup v2 to be born in, -1 for none. for_parent: as a
+    child of the caller's parent.
     """
 
     new: int
@@ -36,10 +37,13 @@ class Placement:
     stage: tuple[tuple[int, int], ...] = ()
     time: Mapping[str, TimeOffset] | None = None
     cgroup_fd: int = -1
+    for_parent: bool = False
 
 
 def spawn(placement: Placement, run: Callable[[], NoReturn]) -> tuple[int, int]:
-    """Clone a child that does run(), which never returns; return its (pid, pidfd). It is our direct child.
+    """Clone a child that does run(), which never returns; return its (pid, pidfd).
+
+    It is our direct child, or with for_parent our sibling.
 
     Raises:
         OSError: errno is set. SampanError: a stage failed; the message says at what.
@@ -55,7 +59,7 @@ def spawn(placement: Placement, run: Callable[[], NoReturn]) -> tuple[int, int]:
             _make_time_namespace(placement.time)
         if placement.stage:
             return _spawn_by_stage(placement, run)
-        pid, pidfd = _clone(placement.new, placement.cgroup_fd)
+        pid, pidfd = _clone(placement.new, placement.cgroup_fd, parent=_parent_flag(placement))
         if pid == 0:
             run()
         return pid, pidfd
@@ -67,6 +71,10 @@ def spawn(placement: Placement, run: Callable[[], NoReturn]) -> tuple[int, int]:
         if own_time >= 0:
             namespaces.setns(own_time, k.CLONE_NEWTIME)
             os.close(own_time)
+
+
+def _parent_flag(placement: Placement) -> int:
+    return k.CLONE_PARENT if placement.for_parent else 0
 
 
 def _make_time_namespace(offsets: Mapping[str, TimeOffset]) -> None:
@@ -89,14 +97,15 @@ def _clone(flags: int, cgroup_fd: int, *, parent: int = 0) -> tuple[int, int]:
 def _spawn_by_stage(placement: Placement, run: Callable[[], NoReturn]) -> tuple[int, int]:
     """Let a process between join what is to be joined; its child becomes ours by CLONE_PARENT."""
     told, tell = os.pipe()
-    stage, stage_pidfd = namespaces.clone(0)
+    stage, stage_pidfd = _clone(0, -1, parent=_parent_flag(placement))
     if stage == 0:
         os.close(told)
         _run_stage(placement, run, tell)
     os.close(tell)
     try:
         answer = os.read(told, 4096)
-        process.wait_pidfd(stage_pidfd)
+        if not placement.for_parent:
+            process.wait_pidfd(stage_pidfd)
     finally:
         os.close(told)
         os.close(stage_pidfd)

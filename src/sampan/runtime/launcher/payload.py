@@ -119,7 +119,7 @@ def create_container(request: ShimRequest, stdio: Stdio, report: list[Plank] | N
             root_mount=request.root_mount,
             console_size=console_size(request.console_size),
             die_with_parent=True,
-            **({"init": True} if request.init else {}),
+            init=request.init,
             report=report,
         )
     )

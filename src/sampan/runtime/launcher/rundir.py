@@ -23,7 +23,7 @@ _FILE = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 def forget_earlier_run(run_dir: str) -> None:
-    """Remove our files of an earlier run of the same container; the runtime wants the folder empty or not there.
+    """Remove our files of an earlier run of the same container; the runtime wants the folder empty or gone.
 
     The caller of `Launcher.start` knows that no shim runs there any more.
     """
