@@ -75,29 +75,38 @@ class Plan(Protocol):
 async def run_session(call: Call, plan: Plan) -> web.StreamResponse:
     """Carry out plan over the connection of call; returns when the session is over."""
     takeover = Takeover(call.request)
-    ended: Landing[WaitResult | Exception] = Landing()
+    ended: Landing[WaitResult] = Landing()
     takeover.settle(keep_open=True)
     try:
-        subscription = await asyncio.shield(call.workers.slow(_begin, plan, takeover, ended))
+        begun = await asyncio.shield(call.workers.slow(_begin, plan, takeover, ended))
     except Exception:
         takeover.refuse()
         raise
     try:
         hangup = call.hangups.watch(takeover.sock.fileno())
         try:
-            await asyncio.wait((ended.future, hangup), return_when=asyncio.FIRST_COMPLETED)
-            if ended.future.done() and not hangup.done():
+            if begun.failure is None:
+                await asyncio.wait((ended.future, hangup), return_when=asyncio.FIRST_COMPLETED)
+            if not hangup.done():
                 await takeover.drained()
-                await _send_end(takeover, ended.future.result(), hangup)
+                await _send_end(takeover, begun.failure or ended.future.result(), hangup)
         finally:
             call.hangups.forget(takeover.sock.fileno())
     finally:
-        subscription.cancel()
+        begun.subscription.cancel()
         takeover.close()
     return web.Response()  # nobody gets it: the connection is closed
 
 
-def _begin(plan: Plan, takeover: Takeover, ended: Landing[WaitResult | Exception]) -> Subscription:
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A session whose head is sent. failure: the program does not run, whatever the exit says."""
+
+    subscription: Subscription
+    failure: Exception | None
+
+
+def _begin(plan: Plan, takeover: Takeover, ended: Landing[WaitResult]) -> _Begun:
     """Do everything up to the running program; runs in a worker thread."""
     created = plan.prepare()
     takeover.send_head(SESSION_TYPE, headers=head_lines())
@@ -106,8 +115,8 @@ def _begin(plan: Plan, takeover: Takeover, ended: Landing[WaitResult | Exception
     try:
         plan.go(takeover.fd)
     except Exception as exc:
-        ended.give(exc)
-    return subscription
+        return _Begun(subscription, exc)
+    return _Begun(subscription, None)
 
 
 async def _send_end(takeover: Takeover, result: WaitResult | Exception, hangup: asyncio.Future[None]) -> None:
