@@ -99,11 +99,16 @@ def _child(function: Callable[[], Any], namespaces: int, write_end: int) -> NoRe
 
 
 def _end_descendants() -> None:
-    """Kill what a failed test left running: it would hold the test run's own output open."""
-    while left := descendants(os.getpid()):
+    """Kill what a failed test left running: it would hold the test run's own output open.
+
+    A process frozen by its cgroup does not die before it is thawed; it is left after five seconds.
+    """
+    deadline = time.monotonic() + 5
+    while (left := descendants(os.getpid())) and time.monotonic() < deadline:
         for pid in left:
             os.kill(pid, signal.SIGKILL)
-        os.wait()
+        if os.waitpid(-1, os.WNOHANG)[0] == 0:
+            time.sleep(0.005)
 
 
 def wait_until(condition: Callable[[], bool], what: str, *, deadline_s: float = 10.0) -> None:

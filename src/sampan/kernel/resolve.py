@@ -235,8 +235,10 @@ class _Walk:
     def _follow(self, link: str) -> None:
         self._count_link()
         if link.startswith("/"):
-            if self._resolve & RESOLVE_BENEATH:
-                raise self._error(errno.EXDEV)
+            if self._resolve & RESOLVE_BENEATH or (self._mount >= 0 and not self._confined):
+                raise self._error(
+                    errno.EXDEV
+                )  # with RESOLVE_NO_XDEV the kernel follows no absolute link at all
             self._back_to_root()
         self._pending += link.split("/")[::-1]
 
