@@ -105,8 +105,9 @@ def parse_capability(text: str) -> int:
 def _suggestion(name: str) -> str:
     import difflib  # only on the way to an error: it costs 10 ms
 
-    near = difflib.get_close_matches(name, NAMES, n=1)
-    return f"did you mean {near[0]}?" if near else "capabilities(7) lists the names"
+    bare = [known[4:] for known in NAMES]  # the common prefix would make all of them alike
+    near = difflib.get_close_matches(name[4:].removeprefix("CAP_").strip(), bare, n=1, cutoff=0.7)
+    return f"did you mean CAP_{near[0]}?" if near else "capabilities(7) lists the names"
 
 
 def last_cap() -> int:
