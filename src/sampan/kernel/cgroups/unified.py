@@ -150,19 +150,27 @@ class UnifiedPart:
         def is_empty() -> bool:
             if _events(directory).get("populated", "0") == "0":
                 return True
-            self._kill_once(directory)
+            if not self.kill_once():
+                processes.kill_listed(self.pids)
             return False
 
         processes.wait_until(is_empty, timeout_s=KILL_TIMEOUT_S, what="kill", path=directory.path)
 
-    def _kill_once(self, directory: Directory) -> None:
+    def kill_once(self) -> bool:
+        """Send SIGKILL to everything inside, forks included; answer False where the kernel cannot.
+
+        That is before Linux 5.14, and for threaded cgroups.
+        """
+        directory = self._place.find_directory()
+        if directory is None:
+            return True
         try:
             directory.write("cgroup.kill", "1")
         except OSError as exc:
-            # Linux before 5.14 has no such file; a threaded cgroup cannot be killed by it.
             if exc.errno not in (errno.ENOENT, errno.EOPNOTSUPP):
                 raise
-            processes.kill_listed(self.pids)
+            return False
+        return True
 
     def pids(self, *, recursive: bool = True) -> list[int]:
         """Return the processes inside."""

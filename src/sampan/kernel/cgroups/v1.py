@@ -136,9 +136,6 @@ class V1Manager:
         return None if place is None else place.find_directory()
 
     def kill(self) -> None:
-        if self._unified is not None:
-            self._unified.kill()
-
         def is_empty() -> bool:
             if not self.pids():
                 return True
@@ -151,14 +148,15 @@ class V1Manager:
     def _kill_once(self) -> None:
         """Signal everything inside while it is frozen, so that it cannot fork away; it dies when thawed."""
         directory = self._find_freezer()
-        if directory is None:
-            processes.kill_listed(self.pids)
-            return
-        directory.write("freezer.state", "FROZEN")
+        if directory is not None:
+            directory.write("freezer.state", "FROZEN")
         try:
+            if self._unified is not None:
+                self._unified.kill_once()
             processes.kill_listed(self.pids)
         finally:
-            directory.write("freezer.state", "THAWED")
+            if directory is not None:
+                directory.write("freezer.state", "THAWED")
 
     def pids(self, recursive: bool = True) -> list[int]:
         directory = self._listing().find_directory()
