@@ -161,10 +161,15 @@ def _parse_device(raw: bytes) -> int:
 
 def _check_sum(block: bytes, field: bytes) -> None:
     """The sum of all bytes with the field itself as spaces; some old writers took bytes as signed."""
-    want = parse_number(field, "checksum")
+    try:
+        want = parse_number(field, "checksum")
+    except InvalidArgument:
+        want = -1
     unsigned = sum(block) - sum(field) + 8 * 32
     if want == unsigned:
         return
     high = sum(1 for byte in block if byte > 127) - sum(1 for byte in field if byte > 127)
     if want != unsigned - 256 * high:
-        raise InvalidArgument("archive: not a tar archive, or damaged (a header's checksum is wrong)")
+        raise InvalidArgument(
+            "archive: not a tar archive, or damaged (a header's checksum is wrong)"
+        ) from None
