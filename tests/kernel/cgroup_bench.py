@@ -55,6 +55,8 @@ def process_inside(manager: CgroupManager, function: Callable[[], object]) -> It
     try:
         yield pid
     finally:
+        if manager.frozen():
+            manager.thaw()  # what is frozen does not die
         end(pid)
         os.close(handle)
 

@@ -271,11 +271,12 @@ def test_nothing_is_made_below_a_foreign_mount(hierarchy: Hierarchy) -> None:
     """A file system mounted over a cgroup must not receive what is meant for the kernel."""
     with private_cgroup(hierarchy, "covered") as manager:
         covered = next(iter(manager.paths().values()))
+        below = open_manager(hierarchy, f"{parent_path()}/covered/x")
 
         def try_it() -> str:
             mount("tmpfs", covered, "tmpfs")
             try:
-                open_manager(hierarchy, f"{parent_path()}/covered/x").create()
+                below.create()
             except OSError as exc:
                 return errno.errorcode[exc.errno or 0]
             return "made"

@@ -109,8 +109,8 @@ class Directory:
             os.close(fd)
 
     def child(self, name: str) -> Directory:
-        """Open a child cgroup by its name."""
-        return Directory(self.open(name, _DIRECTORY), f"{self.path}/{name}")
+        """Open a child cgroup by its name; what is mounted over it is refused."""
+        return open_below(self, name)
 
     def children(self) -> list[str]:
         """Return the names of the child cgroups; of a cgroup that is gone there are none."""

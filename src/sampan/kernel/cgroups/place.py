@@ -58,15 +58,17 @@ class Place:
         except FileNotFoundError:
             return None
 
-    def create(self, prepare: Prepare) -> bool:
-        """Make the cgroup and its missing parents; tell whether the cgroup itself is new.
+    def create(self, prepare: Prepare) -> Place | None:
+        """Make the cgroup and its missing parents; return the outermost one made, None when it was there.
 
         The usual case, a parent that is there and ready, is tried first; else the path is walked from the
         root and every cgroup on it prepared.
         """
         root = open_root(self.tree)
         try:
-            return self._create_in_ready_parent(root, prepare) or self._create_by_walk(root, prepare)
+            if self._create_in_ready_parent(root, prepare):
+                return self
+            return self._create_by_walk(root, prepare)
         finally:
             root.close()
 
@@ -91,16 +93,17 @@ class Place:
         finally:
             parent.close()
 
-    def _create_by_walk(self, root: Directory, prepare: Prepare) -> bool:
-        path, made = "", False
+    def _create_by_walk(self, root: Directory, prepare: Prepare) -> Place | None:
+        path = ""
+        outermost: Place | None = None
         here = Directory(os.dup(root.fd), root.path)
         with Undo() as undo:
             for name in self.path.split("/"):
                 path = f"{path}/{name}" if path else name
                 try:
-                    made = here.make_child(name)
-                    if made:
-                        undo.add(Place(self.tree, path).delete)
+                    if here.make_child(name) and outermost is None:
+                        outermost = Place(self.tree, path)
+                        undo.add(outermost.delete)
                     child = here.child(name)
                     undo.add(child.close)
                     prepare(here, child)
@@ -109,7 +112,7 @@ class Place:
                 here = child
             self._keep(here)
             undo.commit()
-        return made
+        return outermost
 
     def _keep(self, directory: Directory) -> None:
         self.close()

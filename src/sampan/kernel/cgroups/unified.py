@@ -32,8 +32,8 @@ class UnifiedPart:
         """Return the path of the cgroup as seen by this process."""
         return self._place.full_path
 
-    def create(self, *, controllers: Sequence[str]) -> bool:
-        """Make the cgroup with controllers, as far as its parents give them; tell whether it is new.
+    def create(self, *, controllers: Sequence[str]) -> None:
+        """Make the cgroup with controllers, as far as its parents give them.
 
         A controller that cannot be had is no error here: one is raised when a limit of it is asked for.
 
@@ -51,13 +51,13 @@ class UnifiedPart:
         made = self._place.create(prepare)
         kind = self._place.directory().read("cgroup.type").strip()
         if kind not in ("domain", "domain threaded"):
-            if made:
-                self._place.delete()
+            if made is not None:
+                self._place.close()
+                made.delete()
             raise Unsupported(
                 f"cgroup {self.full_path} would be {kind!r}: its parent is a threaded cgroup",
                 hint="choose a cgroup path whose parents are not threaded (cgroups(7), thread mode)",
             )
-        return made
 
     def enable(self, controller: str) -> None:
         """Turn on one more controller on the way down to the cgroup, as far as possible."""

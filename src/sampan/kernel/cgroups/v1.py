@@ -43,8 +43,9 @@ class V1Manager:
         with Undo() as undo:
             for place in self._places:
                 prepare = _inherit_cpuset if "cpuset" in place.tree.controllers else _nothing_to_prepare
-                if place.create(prepare):
-                    undo.add(place.delete)
+                made = place.create(prepare)
+                if made is not None:
+                    undo.add(made.delete)
             if self._unified is not None:
                 self._unified.create(controllers=())
             undo.commit()
