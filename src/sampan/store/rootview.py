@@ -92,7 +92,7 @@ class RootView:
                     walked = [self._root]
             elif names:
                 return None  # a file in the place of a directory
-        return found
+        return found or _Found(walked[-1][0], os.fstat(walked[-1][0]))
 
     def _look_up(self, directory: Merged, name: str) -> tuple[Merged, _Found | None]:
         """Return the merged directory of a name (empty for another kind), and what is highest."""

@@ -132,8 +132,8 @@ def _change(directory_fd: int, name: bytes, change: Change) -> None:
 
 def _make_changeable(directory_fd: int, name: bytes) -> None:
     """Clear chattr's flags of a file or directory, and of the open directory it lies in."""
-    os.fchmod(directory_fd, 0o700)
     _allow_changes(directory_fd)
+    os.fchmod(directory_fd, 0o700)
     status = os.stat(name, dir_fd=directory_fd, follow_symlinks=False)
     if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
         return  # only these carry the flags, and opening another kind may act
