@@ -164,7 +164,7 @@ class Box:
 
     def __init__(self, folder: Path, runtime: tuple[str, ...] | None = None) -> None:
         self.folder = folder
-        self.runtime = runtime or (('/usr/sbin/runc',) if os.environ.get('SHIM_RUNC') else None)
+        self.runtime = runtime or (("/usr/sbin/runc",) if os.environ.get("SHIM_RUNC") else None)
         self.cgroup = f"/sampan-test-{uuid.uuid4().hex[:8]}"
         self.run_root = folder / "run"
         (self.run_root / "containers").mkdir(parents=True)
@@ -174,7 +174,7 @@ class Box:
         self.running: list[Running] = []
 
     def request(self, args: Sequence[str], **options: Any) -> ShimRequest:
-        """Make a bundle and return the request for it; options are of ShimRequest, `config` changes config.json."""
+        """Make a bundle and the request for it; options are of ShimRequest, `config` changes config.json."""
         id = uuid.uuid4().hex * 2
         bundle = self.folder / "containers" / id
         for name in ("rootfs", "upper", "work"):
@@ -236,9 +236,36 @@ def make_busybox_root(root: Path) -> None:
     for name in ("bin", "dev", "etc", "proc", "sys", "tmp", "root"):
         (root / name).mkdir(parents=True)
     shutil.copy("/bin/busybox", root / "bin" / "busybox")
-    for name in ("sh", "cat", "echo", "sleep", "true", "false", "head", "tail", "dd", "seq", "stty", "kill", "ps"):
+    for name in (
+        "sh",
+        "cat",
+        "echo",
+        "sleep",
+        "true",
+        "false",
+        "head",
+        "tail",
+        "dd",
+        "seq",
+        "stty",
+        "kill",
+        "ps",
+    ):
         (root / "bin" / name).symlink_to("busybox")
-    for name in ("yes", "wc", "tr", "id", "ls", "env", "usleep", "md5sum", "mkdir", "touch", "readlink", "grep"):
+    for name in (
+        "yes",
+        "wc",
+        "tr",
+        "id",
+        "ls",
+        "env",
+        "usleep",
+        "md5sum",
+        "mkdir",
+        "touch",
+        "readlink",
+        "grep",
+    ):
         (root / "bin" / name).symlink_to("busybox")
 
 

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.system.shim_kit import CGROUPS, Box, Client, Running, open_box, process_lives, wait_until
 
 from sampan.errors import NotFound, Unavailable
 from sampan.runtime import lifecycle
 from sampan.runtime.launcher.client import Exited, Launcher, Lost, connect_shim, read_exit_record
-from tests.system.shim_kit import CGROUPS, Box, Client, Running, open_box, process_lives, wait_until
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.system.shim_kit import Box, Client, Running, exec_process, open_box, process_lives, wait_until
 
 from sampan.errors import CommandNotExecutable, CommandNotFound, Conflict, InvalidArgument, NotFound
 from sampan.runtime.launcher.client import ExecExited, ExecStart, Exited
-from tests.system.shim_kit import Box, Client, Running, exec_process, open_box, process_lives, wait_until
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.system.shim_kit import Box, Client, open_box, wait_until
 
 from sampan.errors import Conflict
 from sampan.runtime.launcher.client import Detached, Exited
-from tests.system.shim_kit import Box, Client, open_box, wait_until
 
 MIB = 1 << 20
 
@@ -114,7 +114,11 @@ def test_everybody_attached_gets_everything(box: Box) -> None:
 def test_terminal_and_resize(box: Box) -> None:
     client = Client(framed=False, stdin=True)
     container = box.shell(
-        "stty size; head -n 1 >/dev/null; stty size", client, terminal=True, open_stdin=True, console_size=(11, 22)
+        "stty size; head -n 1 >/dev/null; stty size",
+        client,
+        terminal=True,
+        open_stdin=True,
+        console_size=(11, 22),
     )
     assert client.read_until(b"11 22\r\n")
     container.handle.resize(33, 44)

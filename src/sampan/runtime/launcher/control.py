@@ -24,11 +24,23 @@ if TYPE_CHECKING:
     from sampan.runtime.launcher.loop import Loop
     from sampan.runtime.launcher.messages import Document, Event
 
-    # A request's handler: gets the body and its descriptors (closed afterwards), returns the answer,
-    # or None to answer by `settle`.
-    Handler = Callable[[Document, list[int]], Document | None]
+    # A request's handler: returns the answer, or None to call `Request.answer` later.
+    Handler = Callable[["Request"], Document | None]
 
 _MAX_QUEUE = 256  # events for one subscriber, and events that nobody has read yet
+
+
+class Request:
+    """One request: its body, and its descriptors, which are closed when its handler returns."""
+
+    def __init__(self, document: Document, fds: list[int], connection: Connection) -> None:
+        self.document = document
+        self.fds = fds
+        self._connection = connection
+
+    def answer(self, document: Document) -> None:
+        """Answer; a client that did not wait is no error."""
+        self._connection.post(document)
 
 
 class ControlServer:
@@ -44,7 +56,6 @@ class ControlServer:
         self._listener: socket | None = None
         self._connections: set[Connection] = set()
         self._unread: list[Event] = []
-        self._deferred: list[Connection] = []
 
     @property
     def has_subscribers(self) -> bool:
@@ -76,12 +87,6 @@ class ControlServer:
         if not subscribers and len(self._unread) < _MAX_QUEUE:
             self._unread.append(event)
 
-    def settle(self) -> None:
-        """Answer the requests whose handlers put their answer off."""
-        deferred, self._deferred = self._deferred, []
-        for connection in deferred:
-            connection.post({})
-
     def forget(self, connection: Connection) -> None:
         """A connection has ended."""
         self._connections.discard(connection)
@@ -95,13 +100,12 @@ class ControlServer:
             handler = self._handlers.get(str(operation))
             if handler is None:
                 raise InvalidArgument(f"the shim knows no request {operation!r}")
-            answer = handler(document, fds)
+            answer = handler(Request(document, fds, connection))
         except (SampanError, OSError) as exc:
             answer = error_document(exc)
         finally:
             close_all(fds)
         if answer is None:
-            self._deferred.append(connection)
             return
         connection.post(answer)
         if operation == "events" and "error" not in answer:

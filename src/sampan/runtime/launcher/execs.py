@@ -1,19 +1,49 @@
-"""One further process in a running container, from its start to the end of its stream. Lean."""
+"""Further processes in a running container, each from its order to the end of its stream. Lean.
+
+The runtime starts them in workers, so neither the container's output nor another exec waits for one that
+takes long (a frozen container, a slow disk).
+"""
 
 from __future__ import annotations
 
 import os
 
-from sampan.lean import record
+from sampan.errors import Conflict, NotFound, SampanError
+from sampan.lean import record, replace
+from sampan.runtime.launcher.loop import READABLE
+from sampan.runtime.launcher.messages import ExecExited, error_document, unpack_exec
 from sampan.runtime.launcher.stdio import open_nothing, open_pipes, terminal_ends
+from sampan.runtime.launcher.worker import Worker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from sampan.runtime.launcher.loop import Timer
-    from sampan.runtime.launcher.messages import ExecStart
+    from collections.abc import Callable
+    from typing import Protocol
+
+    from sampan.runtime.launcher.control import Request
+    from sampan.runtime.launcher.loop import Loop, Timer
+    from sampan.runtime.launcher.messages import Document, Event, ExecStart
     from sampan.runtime.launcher.payload import Payload
     from sampan.runtime.launcher.stdio import Stdio
     from sampan.runtime.launcher.streams import Streams
+    from sampan.runtime.launcher.worker import Tell
+
+    class Keeper(Protocol):
+        """What the table of execs asks of the shim's supervisor."""
+
+        def open_streams(
+            self, outputs: dict[int, int], stdin: int, *, stdin_once: bool, on_drained: Callable[[], None]
+        ) -> Streams:
+            """Serve the streams of a process."""
+
+        def publish(self, event: Event) -> bool:
+            """Tell sampand; False if it is not connected."""
+
+        def exec_gone(self) -> None:
+            """An exec's stream is closed, or its start failed."""
+
+
+_ACK_S = 1.0  # how long a stream stays open for sampand to note the exit code
 
 
 @record
@@ -25,22 +55,151 @@ class Ended:
     at_ns: int
 
 
-@record
-class StartedExec:
-    """An exec that runs: our ends of its streams, as `Streams` takes them over."""
+class ExecTable:
+    """The execs of one container, by exec id."""
 
-    pid: int
-    console_master: int
-    outputs: dict[int, int]
-    stdin: int
+    def __init__(self, loop: Loop, payload: Payload, keeper: Keeper) -> None:
+        self._loop = loop
+        self._payload = payload
+        self._keeper = keeper
+        self._starting: dict[str, StartingExec] = {}
+        self._running: dict[str, Exec] = {}
+        self._early: dict[int, Ended] = {}  # children that ended before their worker named them
+
+    @property
+    def idle(self) -> bool:
+        """Whether no exec is being started, runs, or has an open stream."""
+        return not self._starting and not self._running
+
+    def get(self, exec_id: object) -> Exec:
+        """Return a running exec.
+
+        Raises:
+            NotFound: there is none of that id.
+        """
+        process = self._running.get(str(exec_id))
+        if process is None:
+            raise NotFound(f"no such exec runs: {exec_id}")
+        return process
+
+    def start(self, request: Request) -> None:
+        """Begin to start an exec; the request is answered when its program runs, or cannot.
+
+        Raises:
+            Conflict: its id is in use.
+        """
+        order = unpack_exec(request.document.get("exec"), request.fds)
+        if order.exec_id in self._starting or order.exec_id in self._running:
+            raise Conflict(f"exec command {order.exec_id} is already running")
+        if order.attach is not None:
+            order = replace(order, attach=replace(order.attach, fd=os.dup(order.attach.fd)))
+        starting = StartingExec(order, request)
+        try:
+            worker = Worker(lambda tell: starting.work(self._payload, tell), keep=starting.stdio.child)
+        except BaseException:
+            starting.abandon()
+            raise
+        finally:
+            starting.stdio.close_child_ends()
+        self._starting[order.exec_id] = starting
+        self._loop.watch(worker.fd, READABLE, lambda _events: self._worker_answered(starting, worker))
+
+    def child_ended(self, pid: int, ended: Ended) -> None:
+        """Note the end of a child, which may be an exec or an orphan that came to us."""
+        for process in self._running.values():
+            if process.pid == pid:
+                process.ended = ended
+                process.streams.process_ended()
+                return
+        if self._starting:
+            self._early[pid] = ended
+
+    def close(self, exec_id: str) -> None:
+        """Let an ended exec's client go: sampand knows its exit code, or had its time."""
+        process = self._running.get(exec_id)
+        if process is not None and process.ended is not None:
+            del self._running[exec_id]
+            process.close()
+            self._keeper.exec_gone()
+
+    def _worker_answered(self, starting: StartingExec, worker: Worker) -> None:
+        self._loop.forget(worker.fd)
+        del self._starting[starting.order.exec_id]
+        try:
+            answer, fds = worker.receive()
+            self._run(starting, int(str(answer["pid"])), fds[0] if fds else -1)
+        except SampanError as exc:
+            starting.abandon()
+            starting.request.answer(error_document(exc))
+            self._keeper.exec_gone()
+        finally:
+            worker.close()
+            if not self._starting:
+                self._early.clear()
+
+    def _run(self, starting: StartingExec, pid: int, master: int) -> None:
+        order = starting.order
+        outputs, stdin = starting.stdio.outputs, starting.stdio.stdin
+        if master >= 0:
+            outputs, stdin = terminal_ends(master, stdin=starting.typing)
+        streams = self._keeper.open_streams(
+            outputs,
+            stdin,
+            stdin_once=not order.terminal,
+            on_drained=lambda: self._drained(order.exec_id),
+        )
+        self._running[order.exec_id] = Exec(pid, master, streams)
+        starting.request.answer({"pid": pid})
+        if order.attach is not None:
+            streams.attach(order.attach)
+        early = self._early.pop(pid, None)
+        if early is not None:
+            self.child_ended(pid, early)
+
+    def _drained(self, exec_id: str) -> None:
+        process = self._running[exec_id]
+        assert process.ended is not None  # streams drain after process_ended only
+        event = ExecExited(exec_id=exec_id, code=process.ended.code, at_ns=process.ended.at_ns)
+        if self._keeper.publish(event):
+            process.timer = self._loop.call_later(_ACK_S, lambda: self.close(exec_id))
+        else:
+            self.close(exec_id)
+
+
+class StartingExec:
+    """An exec whose worker has not answered yet; owns our ends of its pipes and the client's descriptor."""
+
+    def __init__(self, order: ExecStart, request: Request) -> None:
+        """order.attach.fd, if there is one, is taken over."""
+        self.order = order
+        self.request = request
+        self.typing = order.attach is not None and order.attach.stdin
+        self.stdio = self._open_stdio()
+
+    def work(self, payload: Payload, tell: Tell) -> None:
+        """Start the process; runs in the worker."""
+        process = payload.start_exec(self.order, self.stdio)
+        document: Document = {"pid": process.pid}
+        tell(document, (process.console_master,) if process.console_master >= 0 else ())
+
+    def abandon(self) -> None:
+        """Close everything: it was not started. The client is sampand's to tell."""
+        self.stdio.close_our_ends()
+        if self.order.attach is not None:
+            os.close(self.order.attach.fd)
+
+    def _open_stdio(self) -> Stdio:
+        if self.order.terminal or self.order.attach is None:
+            return open_nothing()
+        return open_pipes(stdin=self.typing)
 
 
 class Exec:
     """What the shim remembers of an exec while it runs or its stream is open."""
 
-    def __init__(self, started: StartedExec, streams: Streams) -> None:
-        self.pid = started.pid
-        self.console_master = started.console_master
+    def __init__(self, pid: int, console_master: int, streams: Streams) -> None:
+        self.pid = pid
+        self.console_master = console_master
         self.streams = streams
         self.ended: Ended | None = None
         self.timer: Timer | None = None
@@ -53,29 +212,3 @@ class Exec:
             os.close(self.console_master)
             self.console_master = -1
         self.streams.finish_clients()
-
-
-def start_exec(payload: Payload, request: ExecStart) -> StartedExec:
-    """Run a further process in the container.
-
-    Raises:
-        SampanError: what the runtime said; nothing is left open.
-    """
-    typing = request.attach is not None and request.attach.stdin
-    stdio = _open_stdio(request, typing=typing)
-    try:
-        pid, master = payload.start_exec(request, stdio)
-    except BaseException:
-        stdio.close()
-        raise
-    stdio.close_child_ends()
-    if master < 0:
-        return StartedExec(pid=pid, console_master=-1, outputs=stdio.outputs, stdin=stdio.stdin)
-    outputs, stdin = terminal_ends(master, stdin=typing)
-    return StartedExec(pid=pid, console_master=master, outputs=outputs, stdin=stdin)
-
-
-def _open_stdio(request: ExecStart, *, typing: bool) -> Stdio:
-    if request.terminal or request.attach is None:
-        return open_nothing()
-    return open_pipes(stdin=typing)

@@ -18,11 +18,10 @@ from sampan.kernel.files import read_file
 from sampan.kernel.mountcalls import mount, move_mount
 from sampan.kernel.namespaces import unshare
 from sampan.kernel.overlay import overlay_mount
-from sampan.kernel.process import pidfd_open, start_ticks
 from sampan.kernel.sockets import accept, listen_at, receive_message
 from sampan.lean import Undo
-from sampan.runtime.launcher.payload import count_oom_kills, exec_document, kill_cgroup, send_signal
-from sampan.runtime.launcher.rundir import make_directory
+from sampan.runtime.launcher.payload import NewProcess, count_oom_kills, exec_document, kill_cgroup
+from sampan.runtime.launcher.rundir import make_directory, write_new
 from sampan.runtime.launcher.stdio import open_nothing
 
 TYPE_CHECKING = False
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from sampan.kernel.cgroups import CgroupManager
     from sampan.runtime.launcher.messages import ExecStart, ShimRequest
     from sampan.runtime.launcher.stdio import Stdio
-    from sampan.runtime.requests import RootMount
+    from sampan.runtime.requests import Plank, RootMount
 else:
     from _signal import SIGPIPE, SIGXFSZ  # the enumerations of `signal` cost 3 ms
 
@@ -42,20 +41,32 @@ _STATE = "runtime"  # the other runtime's --root, in the run directory
 _LOG = "runtime.log"
 _CONSOLE = "console.sock"
 _PID = "runtime.pid"
+_CGROUP = "runtime.cgroup"  # the path of the container's cgroup
 _CONSOLE_S = 10.0
 _ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 
 
 class ForeignPayload:
-    """A container that another runtime made; that runtime is asked for what only it can do."""
+    """A container of another runtime, which is asked for what only it can do."""
 
-    def __init__(self, program: _Program, *, pid: int, console_master: int) -> None:
-        self._program = program
-        self.pid = pid
-        self.start_ticks = start_ticks(pid)
-        self.console_master = console_master
-        self._pidfd = pidfd_open(pid)
-        self._cgroup_path = _memory_cgroup(pid)
+    def __init__(self, request: ShimRequest) -> None:
+        self._request = request
+        self._program = _Program(request)
+
+    def create(self, stdio: Stdio, report: list[Plank] | None) -> NewProcess:
+        """Let the runtime create the container; report stays empty."""
+        request = self._request
+        make_directory(request.run_dir)
+        _own_mounts()
+        if request.root_mount is not None:
+            _mount_root(request.root_mount, f"{request.bundle}/rootfs")
+        with Undo() as undo:
+            undo.add(self._program.delete)
+            create = ("create", "--bundle", request.bundle)
+            process = self._program.run_with_pid(create, stdio, terminal=request.terminal)
+            _save_cgroup(request.run_dir, process.pid)
+            undo.commit()
+        return process
 
     def start(self) -> None:
         """Let the program run."""
@@ -63,27 +74,21 @@ class ForeignPayload:
         try:
             self._program.run(("start",), nothing)
         finally:
-            nothing.close()
+            nothing.close_child_ends()
 
-    def signal(self, number: int) -> None:
-        """Send a signal to init by its pidfd."""
-        send_signal(self._pidfd, number)
+    def start_exec(self, request: ExecStart, stdio: Stdio) -> NewProcess:
+        """Let the runtime run one more process, detached."""
+        path = f"{self._request.run_dir}/exec.{os.urandom(6).hex()}.json"
+        write_new(path, fastjson.dumps(exec_document(request)).encode())
+        try:
+            arguments = ("exec", "--detach", "--process", path)
+            return self._program.run_with_pid(arguments, stdio, terminal=request.terminal)
+        finally:
+            os.unlink(path)
 
     def kill_all(self) -> None:
         """Send SIGKILL to every process in the cgroup."""
         kill_cgroup(self._cgroup())
-
-    def start_exec(self, request: ExecStart, stdio: Stdio) -> tuple[int, int]:
-        """Let the runtime run one more process, detached."""
-        name = f"{self._program.run_dir}/exec.{os.urandom(6).hex()}.json"
-        fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            with open(fd, "wb") as file:
-                file.write(fastjson.dumps(exec_document(request)).encode())
-            arguments = ("exec", "--detach", "--process", name)
-            return self._program.run_with_pid(arguments, stdio, terminal=request.terminal)
-        finally:
-            os.unlink(name)
 
     def oom_kills(self) -> int:
         """Read the cgroup's counter."""
@@ -92,30 +97,11 @@ class ForeignPayload:
     def delete(self) -> None:
         """Let the runtime remove its state and the cgroup."""
         self._program.delete()
+        _remove((f"{self._request.run_dir}/{_CGROUP}",))
 
     def _cgroup(self) -> CgroupManager:
-        return open_manager(detect(), self._cgroup_path)
-
-
-def create_foreign(request: ShimRequest, stdio: Stdio) -> ForeignPayload:
-    """Create the container of a request by the runtime it names.
-
-    Raises:
-        CommandNotFound, CommandNotExecutable, SampanError: what the runtime said; nothing is left behind.
-    """
-    assert request.runtime is not None
-    make_directory(request.run_dir)
-    _own_mounts()
-    if request.root_mount is not None:
-        _mount_root(request.root_mount, f"{request.bundle}/rootfs")
-    program = _Program(request)
-    with Undo() as undo:
-        undo.add(program.delete)
-        create = ("create", "--bundle", request.bundle)
-        pid, master = program.run_with_pid(create, stdio, terminal=request.terminal)
-        payload = ForeignPayload(program, pid=pid, console_master=master)
-        undo.commit()
-    return payload
+        path = read_file(f"{self._request.run_dir}/{_CGROUP}").decode("utf-8", "surrogateescape")
+        return open_manager(detect(), path)
 
 
 class _Program:
@@ -130,8 +116,8 @@ class _Program:
         self._command = [path, *options, "--root", f"{request.run_dir}/{_STATE}"]
         self._command += ["--log", self._log, "--log-format", "json"]
 
-    def run_with_pid(self, arguments: Sequence[str], stdio: Stdio, *, terminal: bool) -> tuple[int, int]:
-        """Run a command that starts a process; return its pid and its terminal's master, or -1."""
+    def run_with_pid(self, arguments: Sequence[str], stdio: Stdio, *, terminal: bool) -> NewProcess:
+        """Run a command that makes a process, and return that."""
         pid_file = f"{self.run_dir}/{_PID}"
         more = ["--pid-file", pid_file]
         directory = os.open(self.run_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -141,7 +127,7 @@ class _Program:
         try:
             self.run((*arguments, *more), stdio)
             master = -1 if console is None else _receive_console(console)
-            return int(read_file(pid_file)), master
+            return NewProcess(pid=int(read_file(pid_file)), console_master=master)
         finally:
             if console is not None:
                 console.close()
@@ -165,7 +151,7 @@ class _Program:
         try:
             self.run(("delete", "--force"), nothing)
         finally:
-            nothing.close()
+            nothing.close_child_ends()
         _remove((self._log,))
         try:
             os.rmdir(f"{self.run_dir}/{_STATE}")
@@ -237,16 +223,17 @@ def _mount_root(root: RootMount, target: str) -> None:
         os.close(fd)
 
 
-def _memory_cgroup(pid: int) -> str:
-    """Return a process's cgroup in the tree that limits memory: `4:memory:/path`, on v2 `0::/path`."""
-    unified = "/"
-    for line in read_file(f"/proc/{pid}/cgroup").decode("utf-8", "surrogateescape").splitlines():
-        _, controllers, path = line.split(":", 2)
-        if "memory" in controllers.split(","):
-            return path
+def _save_cgroup(run_dir: str, pid: int) -> None:
+    """Keep a process's cgroup path in the tree that limits memory: `4:memory:/path`, on v2 `0::/path`."""
+    found = b"/"
+    for line in read_file(f"/proc/{pid}/cgroup").splitlines():
+        _, controllers, path = line.split(b":", 2)
+        if b"memory" in controllers.split(b","):
+            found = path
+            break
         if not controllers:
-            unified = path
-    return unified
+            found = path
+    write_new(f"{run_dir}/{_CGROUP}", found)
 
 
 def _remove(paths: Sequence[str]) -> None:

@@ -1,13 +1,15 @@
 """What a shim needs of a container, whichever OCI runtime made it. Lean.
 
-`create_container` is sampan's own runtime, in this process; `foreign.py` is another one, as a program.
+`OwnPayload` is sampan's own runtime; `foreign.py` is another one, as a program. What makes processes runs in
+a worker (worker.py), the rest in the shim when the container has ended.
 """
 
 from __future__ import annotations
 
 import os
 
-from sampan.errors import Conflict, InvalidArgument, NotFound
+from sampan.errors import NotFound
+from sampan.lean import record
 from sampan.runtime import lifecycle
 from sampan.runtime.requests import CreateRequest, ExecRequest
 from sampan.spec.config import parse_process
@@ -15,7 +17,6 @@ from sampan.spec.runtime import ConsoleSize
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from signal import pidfd_send_signal
     from typing import Protocol
 
     from sampan.kernel.cgroups import CgroupManager
@@ -24,69 +25,83 @@ if TYPE_CHECKING:
     from sampan.runtime.requests import Plank
 
     class Payload(Protocol):
-        """A created container, whose init is our child."""
+        """A container by its request; every method may be called in a fork of the shim."""
 
-        pid: int
-        start_ticks: int
-        console_master: int  # -1 without a terminal
+        def create(self, stdio: Stdio, report: list[Plank] | None) -> NewProcess:
+            """Create the container; its init becomes the shim's child. SampanError: nothing is left."""
 
         def start(self) -> None:
-            """Let the program run; return once execve has worked. SampanError as of the runtime."""
+            """Let the program run; return once execve has worked. SampanError: as of the runtime."""
 
-        def signal(self, number: int) -> None:
-            """Send a signal to init. Raises Conflict when it has ended."""
+        def start_exec(self, request: ExecStart, stdio: Stdio) -> NewProcess:
+            """Run a further process; it becomes the shim's child."""
 
         def kill_all(self) -> None:
             """Send SIGKILL to every process of the container; none is fine."""
-
-        def start_exec(self, request: ExecStart, stdio: Stdio) -> tuple[int, int]:
-            """Run a further process; return its pid and its terminal's master or -1. It is our child."""
 
         def oom_kills(self) -> int:
             """Return how many processes of the container the kernel killed for memory."""
 
         def delete(self) -> None:
-            """Remove cgroup and runtime state of the ended container; OSError or Conflict: try again."""
+            """Kill what still runs, remove cgroup and runtime state; OSError or SampanError: try again."""
 
-else:
-    from _signal import pidfd_send_signal
+
+@record
+class NewProcess:
+    """A process that the runtime made: console_master is its terminal's descriptor, -1 without one."""
+
+    pid: int
+    console_master: int
 
 
 class OwnPayload:
-    """A container of sampan's own runtime."""
+    """A container of sampan's own runtime, called from a worker."""
 
-    def __init__(self, container: lifecycle.Container) -> None:
-        self._container = container
-        self.pid = container.pid
-        self.start_ticks = container.start_ticks
-        self.console_master = container.console_master
+    def __init__(self, request: ShimRequest) -> None:
+        self._request = request
+        self._state_root, _, self._name = request.run_dir.rpartition("/")
+
+    def create(self, stdio: Stdio, report: list[Plank] | None) -> NewProcess:
+        """Create the container."""
+        request = self._request
+        container = lifecycle.create_container(
+            CreateRequest(
+                id=self._name,
+                bundle=request.bundle,
+                state_root=self._state_root,
+                stdio=stdio.child,
+                root_mount=request.root_mount,
+                console_size=_console_size(request.console_size),
+                die_with_parent=True,
+                for_parent=True,
+                init=request.init,
+                report=report,
+            )
+        )
+        os.close(container.pidfd)  # the shim is the parent: until it reaps init, the pid is init's own
+        return NewProcess(pid=container.pid, console_master=container.console_master)
 
     def start(self) -> None:
         """Let the program run."""
-        self._container.start()
+        lifecycle.start_container(self._state_root, self._name)
 
-    def signal(self, number: int) -> None:
-        """Send a signal to init by its pidfd."""
-        send_signal(self._container.pidfd, number)
+    def start_exec(self, request: ExecStart, stdio: Stdio) -> NewProcess:
+        """Join the container with one more process."""
+        started = lifecycle.exec_process(
+            ExecRequest(
+                id=self._name,
+                state_root=self._state_root,
+                process=parse_process(exec_document(request)),
+                stdio=stdio.child,
+                die_with_parent=True,
+                for_parent=True,
+            )
+        )
+        return NewProcess(pid=started.pid, console_master=started.console_master)
 
     def kill_all(self) -> None:
         """Send SIGKILL to every process in the cgroup."""
         kill_cgroup(self._cgroup())
-
-    def start_exec(self, request: ExecStart, stdio: Stdio) -> tuple[int, int]:
-        """Join the container with one more process."""
-        process = parse_process(exec_document(request))
-        started = lifecycle.exec_process(
-            ExecRequest(
-                id=self._container.id,
-                state_root=self._container.state_root,
-                process=process,
-                stdio=stdio.child,
-                die_with_parent=True,
-            )
-        )
-        os.close(started.pidfd)  # we are the parent: until we reap it, its pid is its own
-        return started.pid, started.console_master
 
     def oom_kills(self) -> int:
         """Read the cgroup's counter."""
@@ -95,40 +110,12 @@ class OwnPayload:
     def delete(self) -> None:
         """Remove what the runtime made."""
         try:
-            lifecycle.delete_container(self._container.state_root, self._container.id, force=True)
+            lifecycle.delete_container(self._state_root, self._name, force=True)
         except NotFound:
             pass
 
     def _cgroup(self) -> CgroupManager:
-        return lifecycle.load_state(self._container.state_root, self._container.id).cgroup()
-
-
-def create_container(request: ShimRequest, stdio: Stdio, report: list[Plank] | None) -> OwnPayload:
-    """Create a container: everything but its program's start.
-
-    Raises:
-        SampanError: as `lifecycle.create_container`; nothing is left behind.
-    """
-    state_root, _, name = request.run_dir.rpartition("/")
-    container = lifecycle.create_container(
-        CreateRequest(
-            id=name,
-            bundle=request.bundle,
-            state_root=state_root,
-            stdio=stdio.child,
-            root_mount=request.root_mount,
-            console_size=console_size(request.console_size),
-            die_with_parent=True,
-            init=request.init,
-            report=report,
-        )
-    )
-    return OwnPayload(container)
-
-
-def console_size(size: tuple[int, int] | None) -> ConsoleSize | None:
-    """Return (rows, columns) as the runtime takes it."""
-    return None if size is None else ConsoleSize(height=size[0], width=size[1])
+        return lifecycle.load_state(self._state_root, self._name).cgroup()
 
 
 def exec_document(request: ExecStart) -> dict[str, object]:
@@ -156,16 +143,5 @@ def count_oom_kills(cgroup: CgroupManager) -> int:
         cgroup.close()
 
 
-def send_signal(pidfd: int, number: int) -> None:
-    """Send a signal through a pidfd.
-
-    Raises:
-        Conflict: the process has ended.
-        InvalidArgument: there is no such signal.
-    """
-    try:
-        pidfd_send_signal(pidfd, number)
-    except ProcessLookupError as exc:
-        raise Conflict("the container has ended") from exc
-    except OSError as exc:
-        raise InvalidArgument(f"cannot send signal {number}: {exc.strerror}") from exc
+def _console_size(size: tuple[int, int] | None) -> ConsoleSize | None:
+    return None if size is None else ConsoleSize(height=size[0], width=size[1])

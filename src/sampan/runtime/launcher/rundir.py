@@ -37,7 +37,7 @@ def claim(run_dir: str) -> None:
         OSError: errno and filename are set.
     """
     make_directory(run_dir)
-    _write(f"{run_dir}/{PID}", f"{os.getpid()} {start_ticks('self')}\n".encode())
+    write_new(f"{run_dir}/{PID}", f"{os.getpid()} {start_ticks('self')}\n".encode())
 
 
 def make_directory(run_dir: str) -> None:
@@ -51,13 +51,13 @@ def make_directory(run_dir: str) -> None:
 def write_report(run_dir: str, planks: Sequence[Plank]) -> None:
     """Keep the runtime's notes of the start for `ShimHandle.report`."""
     lines = [plank.__dict__ for plank in planks]
-    _write(f"{run_dir}/{REPORT}", fastjson.dumps(lines).encode())
+    write_new(f"{run_dir}/{REPORT}", fastjson.dumps(lines).encode())
 
 
 def note(run_dir: str, text: str) -> None:
     """Append a line for whoever looks into the folder; best effort."""
     try:
-        fd = os.open(f"{run_dir}/{NOTES}", _FILE | os.O_APPEND, 0o600)
+        fd = open_notes(run_dir)
     except OSError:
         return
     try:
@@ -66,6 +66,11 @@ def note(run_dir: str, text: str) -> None:
         pass
     finally:
         os.close(fd)
+
+
+def open_notes(run_dir: str) -> int:
+    """Open the notes to append to them."""
+    return os.open(f"{run_dir}/{NOTES}", _FILE | os.O_APPEND, 0o600)
 
 
 def remove(run_dir: str, *, with_record: bool) -> None:
@@ -79,7 +84,8 @@ def remove(run_dir: str, *, with_record: bool) -> None:
         pass  # the runtime's state, the record or someone else's file is in it: recovery looks there
 
 
-def _write(path: str, data: bytes) -> None:
+def write_new(path: str, data: bytes) -> None:
+    """Write a file of ours, for this user only."""
     fd = os.open(path, _FILE | os.O_TRUNC, 0o600)
     try:
         os.write(fd, data)

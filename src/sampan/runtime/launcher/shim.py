@@ -5,19 +5,20 @@ from __future__ import annotations
 import os
 import sys
 
-from sampan.kernel.process import set_child_subreaper, set_name, set_oom_score_adj
+from sampan.kernel.process import read_status, set_child_subreaper, set_name, set_oom_score_adj, start_ticks
 from sampan.kernel.sockets import from_fd
 from sampan.lean import Undo
 from sampan.runtime.launcher import rundir
-from sampan.runtime.launcher.foreign import create_foreign
+from sampan.runtime.launcher.foreign import ForeignPayload
 from sampan.runtime.launcher.log_file import LogFile
 from sampan.runtime.launcher.loop import READABLE, Loop
 from sampan.runtime.launcher.messages import error_document, unpack_attach, unpack_request
-from sampan.runtime.launcher.payload import create_container
+from sampan.runtime.launcher.payload import OwnPayload
 from sampan.runtime.launcher.stdio import open_nothing, open_pipes, terminal_ends
-from sampan.runtime.launcher.supervisor import Supervisor
+from sampan.runtime.launcher.supervisor import Init, Supervisor
 from sampan.runtime.launcher.title import set_title
 from sampan.runtime.launcher.transport import send
+from sampan.runtime.launcher.worker import Worker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,13 +30,12 @@ if TYPE_CHECKING:
     from sampan.runtime.launcher.messages import AttachRequest, Document, ShimRequest
     from sampan.runtime.launcher.payload import Payload
     from sampan.runtime.launcher.stdio import Stdio
+    from sampan.runtime.launcher.worker import Tell
     from sampan.runtime.requests import Plank
 else:
     from _signal import SIGCHLD, set_wakeup_fd, signal  # the enumerations of `signal` cost 3 ms
 
-_OOM_SCORE = (
-    -998
-)  # as other engines' shims: killed for memory last, after the containers and before the daemon
+_OOM_SCORE = -998  # as other engines' shims: killed for memory last, just before the daemon
 
 
 def run_shim(document: Document, fds: Sequence[int], *, title_area: tuple[int, int]) -> None:
@@ -80,40 +80,48 @@ def _become_shim(request: ShimRequest, title_area: tuple[int, int]) -> None:
 
 
 def _start(loop: Loop, request: ShimRequest, attaches: Sequence[AttachRequest]) -> Supervisor:
-    """Create and start the container, and begin to serve its streams and requests."""
+    """Create and start the container, and begin to serve its streams and requests.
+
+    The worker creates and starts; as soon as it has created, we open the run directory beside it.
+    """
+    payload = OwnPayload(request) if request.runtime is None else ForeignPayload(request)
     with Undo() as undo:
         rundir.forget_earlier_run(request.run_dir)
         undo.add(rundir.forget_earlier_run, request.run_dir)
-        log = LogFile(request.log) if request.log.enabled else None
         stdio = open_nothing() if request.terminal else open_pipes(stdin=request.open_stdin)
-        report: list[Plank] | None = [] if request.report else None
-        payload = _create(request, stdio, report)
-        undo.add(_abandon, payload)
-        rundir.claim(request.run_dir)
-        supervisor = Supervisor(loop, request, payload, log)
-        supervisor.control.listen(request.run_dir)
-        payload.start()
-        if report is not None:
-            rundir.write_report(request.run_dir, report)
+        worker = Worker(lambda tell: _create_and_start(request, payload, stdio, tell), keep=stdio.child)
         stdio.close_child_ends()
-        if payload.console_master >= 0:
-            supervisor.serve(*terminal_ends(payload.console_master, stdin=request.open_stdin), attaches)
+        log = LogFile(request.log) if request.log.enabled else None
+        created, fds = worker.receive()
+        undo.add(payload.delete)
+        init = _adopt(int(str(created["pid"])), fds)
+        rundir.claim(request.run_dir)
+        supervisor = Supervisor(loop, request, payload, init, log)
+        supervisor.control.listen(request.run_dir)
+        worker.receive()
+        worker.close()
+        if init.console_master >= 0:
+            supervisor.serve(*terminal_ends(init.console_master, stdin=request.open_stdin), attaches)
         else:
             supervisor.serve(stdio.outputs, stdio.stdin, attaches)
         undo.commit()
     return supervisor
 
 
-def _create(request: ShimRequest, stdio: Stdio, report: list[Plank] | None) -> Payload:
-    """Create the container by the runtime that the request names."""
-    if request.runtime is not None:
-        return create_foreign(request, stdio)
-    return create_container(request, stdio, report)
+def _create_and_start(request: ShimRequest, payload: Payload, stdio: Stdio, tell: Tell) -> None:
+    """Do the runtime's part, in the worker."""
+    report: list[Plank] | None = [] if request.report else None
+    process = payload.create(stdio, report)
+    tell({"pid": process.pid}, (process.console_master,) if process.console_master >= 0 else ())
+    payload.start()
+    if report is not None:
+        rundir.write_report(request.run_dir, report)
+    tell({"started": True}, ())
 
 
-def _abandon(payload: Payload) -> None:
-    payload.kill_all()
-    payload.delete()
+def _adopt(pid: int, fds: Sequence[int]) -> Init:
+    alone = read_status(pid)["NSpid"].split()[-1] == "1"
+    return Init(pid=pid, start_ticks=start_ticks(pid), console_master=fds[0] if fds else -1, alone=alone)
 
 
 def _watch_children(loop: Loop, supervisor: Supervisor) -> None:
@@ -146,10 +154,7 @@ def _try_send(connection: socket, document: Document) -> None:
 def _note_crash(run_dir: str) -> None:
     """Leave the traceback in the run directory: there is nobody else to tell."""
     try:
-        fd = os.open(
-            f"{run_dir}/{rundir.NOTES}", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
-        )
-        os.dup2(fd, 2)
+        os.dup2(rundir.open_notes(run_dir), 2)
     except OSError:
         return
     sys.__excepthook__(*sys.exc_info())

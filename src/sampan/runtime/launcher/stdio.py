@@ -25,9 +25,8 @@ class Stdio:
         for fd in set(self.child):
             os.close(fd)
 
-    def close(self) -> None:
-        """Close every end; for a process that was not started."""
-        self.close_child_ends()
+    def close_our_ends(self) -> None:
+        """Close our ends; for a process that was not started."""
         for fd in (*self.outputs.values(), self.stdin):
             if fd >= 0:
                 os.close(fd)

@@ -1,6 +1,6 @@
 """A running container, looked after: its streams, its execs, its requests, its end. Lean.
 
-One thread and one loop; nothing here waits for anybody but the runtime itself (docs/shim.md).
+One thread and one loop; nothing here waits for anybody (docs/shim.md).
 """
 
 from __future__ import annotations
@@ -8,53 +8,63 @@ from __future__ import annotations
 import os
 import time
 
-from sampan.errors import Conflict, InvalidArgument, NotFound, SampanError
+from sampan.errors import Conflict, InvalidArgument, SampanError
 from sampan.kernel.tty import set_size
-from sampan.lean import replace
+from sampan.lean import record
 from sampan.runtime.launcher import rundir
 from sampan.runtime.launcher.control import ControlServer
-from sampan.runtime.launcher.execs import Ended, Exec, start_exec
+from sampan.runtime.launcher.execs import Ended, ExecTable
 from sampan.runtime.launcher.exit_record import write_exit_record
-from sampan.runtime.launcher.messages import (
-    Detached,
-    ExecExited,
-    Exited,
-    ExitRecord,
-    unpack_attach,
-    unpack_exec,
-)
+from sampan.runtime.launcher.messages import Detached, Exited, ExitRecord, unpack_attach
 from sampan.runtime.launcher.streams import Streams
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from sampan.runtime.launcher.control import Request
     from sampan.runtime.launcher.log_file import LogFile
     from sampan.runtime.launcher.loop import Loop
-    from sampan.runtime.launcher.messages import AttachRequest, DetachReason, Document, ShimRequest
+    from sampan.runtime.launcher.messages import AttachRequest, DetachReason, Document, Event, ShimRequest
     from sampan.runtime.launcher.payload import Payload
 
-_ACK_S = 1.0  # how long an exec's stream stays open for sampand to note its exit code
 _DELETE_RETRY_S = 0.02
 _DELETE_TRIES = 100  # cgroups of a killed shared pid namespace empty within milliseconds
+
+
+@record
+class Init:
+    """The container's first process, our child. console_master: its terminal's descriptor, -1 without one.
+
+    alone: it is PID 1 of a pid namespace of its own, so the kernel ends the container's others with it.
+    """
+
+    pid: int
+    start_ticks: int
+    console_master: int
+    alone: bool
 
 
 class Supervisor:
     """Owns a started container until its shim may end."""
 
-    def __init__(self, loop: Loop, request: ShimRequest, payload: Payload, log: LogFile | None) -> None:
+    def __init__(
+        self, loop: Loop, request: ShimRequest, payload: Payload, init: Init, log: LogFile | None
+    ) -> None:
         self._loop = loop
         self._request = request
         self._payload = payload
+        self._init = init
         self._log = log
         self._started_at_ns = 0
-        self._execs: dict[str, Exec] = {}
         self._ended: Ended | None = None
         self._cleaned = False
         self._released = False
         self._files_removed = False
+        self._waiting_for_release: list[Request] = []
         self._streams: Streams | None = None
         self._all_streams: list[Streams] = []
+        self._execs = ExecTable(loop, payload, self)
         self.control = ControlServer(
             loop,
             {
@@ -74,8 +84,8 @@ class Supervisor:
     def started(self) -> Document:
         """Return what a client is told first."""
         return {
-            "pid": self._payload.pid,
-            "start_ticks": self._payload.start_ticks,
+            "pid": self._init.pid,
+            "start_ticks": self._init.start_ticks,
             "shim_pid": os.getpid(),
             "started_at_ns": self._started_at_ns,
         }
@@ -83,7 +93,7 @@ class Supervisor:
     def serve(self, outputs: dict[int, int], stdin: int, attaches: Sequence[AttachRequest]) -> None:
         """The container runs: begin to read, log and pass on its streams."""
         self._started_at_ns = time.time_ns()
-        self._streams = self._open_streams(
+        self._streams = self._serve_streams(
             outputs,
             stdin,
             stdin_once=self._request.stdin_once and not self._request.terminal,
@@ -94,7 +104,7 @@ class Supervisor:
             self._streams.attach(attach)
 
     def reap(self) -> None:
-        """Collect every child that has ended: init, execs, and orphans that came to us."""
+        """Collect every child that has ended: init, execs, workers, and orphans that came to us."""
         while True:
             try:
                 result = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG)
@@ -105,38 +115,43 @@ class Supervisor:
             killed = result.si_code != os.CLD_EXITED
             code = 128 + result.si_status if killed else result.si_status
             ended = Ended(code=code, signal=result.si_status if killed else 0, at_ns=time.time_ns())
-            self._child_ended(result.si_pid, ended)
+            if result.si_pid == self._init.pid:
+                self._init_ended(ended)
+            else:
+                self._execs.child_ended(result.si_pid, ended)
 
-    # The end of a child.
+    # What the table of execs asks (execs.Keeper).
 
-    def _child_ended(self, pid: int, ended: Ended) -> None:
-        if pid == self._payload.pid:
-            self._ended = ended
-            self._payload.kill_all()  # init of a shared pid namespace leaves others behind
-            if self._streams is not None:
-                self._streams.process_ended()
-            return
-        for process in self._execs.values():
-            if process.pid == pid:
-                process.ended = ended
-                process.streams.process_ended()
-                return
+    def open_streams(
+        self, outputs: dict[int, int], stdin: int, *, stdin_once: bool, on_drained: Callable[[], None]
+    ) -> Streams:
+        """Serve the streams of a process; they are not logged."""
+        return self._serve_streams(outputs, stdin, stdin_once=stdin_once, on_drained=on_drained, log=None)
 
-    def _exec_drained(self, exec_id: str) -> None:
-        process = self._execs[exec_id]
-        assert process.ended is not None  # streams drain after process_ended only
-        self.control.publish(ExecExited(exec_id=exec_id, code=process.ended.code, at_ns=process.ended.at_ns))
-        if self.control.has_subscribers:
-            process.timer = self._loop.call_later(_ACK_S, lambda: self._close_exec(exec_id))
-        else:
-            self._close_exec(exec_id)
+    def publish(self, event: Event) -> bool:
+        """Tell sampand, now or when it comes back; False if it is not connected."""
+        self.control.publish(event)
+        return self.control.has_subscribers
 
-    def _close_exec(self, exec_id: str) -> None:
-        process = self._execs.pop(exec_id, None)
-        if process is not None:
-            process.close()
-            self._forget_idle_streams()
-            self._end_if_done()
+    def exec_gone(self) -> None:
+        """An exec's stream is closed, or its start failed."""
+        self._forget_idle_streams()
+        self._end_if_done()
+
+    # The container's end.
+
+    def _init_ended(self, ended: Ended) -> None:
+        self._ended = ended
+        if not self._init.alone:
+            self._kill_others()
+        if self._streams is not None:
+            self._streams.process_ended()
+
+    def _kill_others(self) -> None:
+        try:
+            self._payload.kill_all()
+        except (OSError, SampanError) as exc:
+            rundir.note(self._request.run_dir, f"cannot kill the container's other processes: {exc}")
 
     def _finish(self) -> None:
         """Record the container's end, tell it, and only then clean up: nobody waits for that."""
@@ -145,22 +160,10 @@ class Supervisor:
             self._log.close()
         if self._streams is not None:
             self._streams.finish_clients()
-        oom_killed = self._oom_killed()
         ended = self._ended
-        write_exit_record(
-            self._request.run_dir,
-            ExitRecord(
-                id=self._request.id,
-                code=ended.code,
-                signal=ended.signal,
-                oom_killed=oom_killed,
-                started_at=self._started_at_ns,
-                finished_at=ended.at_ns,
-            ),
-        )
-        self.control.publish(
-            Exited(code=ended.code, signal=ended.signal, oom_killed=oom_killed, at_ns=ended.at_ns)
-        )
+        oom_killed = self._oom_killed()
+        self._write_record(ended, oom_killed=oom_killed)
+        self.publish(Exited(code=ended.code, signal=ended.signal, oom_killed=oom_killed, at_ns=ended.at_ns))
         self._clean(_DELETE_TRIES)
 
     def _oom_killed(self) -> bool:
@@ -168,6 +171,21 @@ class Supervisor:
             return self._payload.oom_kills() > 0
         except (OSError, SampanError):
             return False  # someone removed the cgroup under us
+
+    def _write_record(self, ended: Ended, *, oom_killed: bool) -> None:
+        record = ExitRecord(
+            id=self._request.id,
+            code=ended.code,
+            signal=ended.signal,
+            oom_killed=oom_killed,
+            started_at=self._started_at_ns,
+            finished_at=ended.at_ns,
+        )
+        try:
+            write_exit_record(self._request.run_dir, record)
+        except OSError as exc:
+            # A full or vanished run directory must not keep sampand from learning of the end.
+            rundir.note(self._request.run_dir, f"cannot write the exit record: {exc}")
 
     def _clean(self, tries: int) -> None:
         try:
@@ -179,11 +197,10 @@ class Supervisor:
             rundir.note(self._request.run_dir, f"cannot remove the container's cgroup or state: {exc}")
         self._cleaned = True
         self._end_if_done()
-        self.control.settle()
 
     def _end_if_done(self) -> None:
         """End the shim once nobody can want it any more."""
-        if not self._cleaned or self._execs:
+        if not self._cleaned or not self._execs.idle:
             return
         if self._released or not self.control.has_subscribers:
             self._remove_files()
@@ -192,46 +209,34 @@ class Supervisor:
 
     def _remove_files(self) -> None:
         """Remove our files; the exit record stays unless sampand has released us, having read it."""
-        if not self._files_removed:
-            self._files_removed = True
-            self.control.stop_listening()
-            rundir.remove(self._request.run_dir, with_record=self._released)
+        if self._files_removed:
+            return
+        self._files_removed = True
+        self.control.stop_listening()
+        rundir.remove(self._request.run_dir, with_record=self._released)
+        for request in self._waiting_for_release:
+            request.answer({})
 
-    # Requests. Each returns its answer or raises what the client will raise.
+    # Requests. Each returns its answer, raises what the client will raise, or returns None to answer later.
 
-    def _on_events(self, _document: Document, _fds: list[int]) -> Document:
+    def _on_events(self, _request: Request) -> Document:
         return self.started()
 
-    def _on_attach(self, document: Document, fds: list[int]) -> Document:
-        if len(fds) != 1:
+    def _on_attach(self, request: Request) -> Document:
+        if len(request.fds) != 1:
             raise InvalidArgument("attach needs one descriptor")
-        if self._ended is not None or self._streams is None:
-            raise Conflict("the container has ended")
-        self._streams.attach(unpack_attach(document.get("attach"), os.dup(fds[0])))
+        streams = self._get_running()
+        streams.attach(unpack_attach(request.document.get("attach"), os.dup(request.fds[0])))
         return {}
 
-    def _on_exec(self, document: Document, fds: list[int]) -> Document:
-        if self._ended is not None:
-            raise Conflict("the container has ended")
-        request = unpack_exec(document.get("exec"), fds)
-        if request.exec_id in self._execs:
-            raise Conflict(f"exec command {request.exec_id} is already running")
-        started = start_exec(self._payload, request)
-        streams = self._open_streams(
-            started.outputs,
-            started.stdin,
-            stdin_once=not request.terminal,
-            on_drained=lambda: self._exec_drained(request.exec_id),
-            log=None,
-        )
-        self._execs[request.exec_id] = Exec(started, streams)
-        if request.attach is not None:
-            streams.attach(replace(request.attach, fd=os.dup(request.attach.fd)))
-        return {"pid": started.pid}
+    def _on_exec(self, request: Request) -> None:
+        self._get_running()
+        self._execs.start(request)
 
-    def _on_resize(self, document: Document, _fds: list[int]) -> Document:
+    def _on_resize(self, request: Request) -> Document:
+        document = request.document
         exec_id = document.get("exec_id")
-        master = self._payload.console_master if exec_id is None else self._get_exec(exec_id).console_master
+        master = self._init.console_master if exec_id is None else self._execs.get(exec_id).console_master
         if master < 0:
             raise Conflict("it has no terminal to resize")
         try:
@@ -240,37 +245,45 @@ class Supervisor:
             raise Conflict(f"cannot resize the terminal: {exc.strerror}") from exc
         return {}
 
-    def _on_signal(self, document: Document, _fds: list[int]) -> Document:
-        if self._ended is not None:
-            raise Conflict("the container has ended")
-        self._payload.signal(_number(document, "number"))
+    def _on_signal(self, request: Request) -> Document:
+        self._get_running()
+        number = _number(request.document, "number")
+        try:
+            os.kill(self._init.pid, number)  # our child, not reaped yet: the pid can be nobody else's
+        except OSError as exc:
+            raise InvalidArgument(f"cannot send signal {number}: {exc.strerror}") from exc
         return {}
 
-    def _on_kill_all(self, _document: Document, _fds: list[int]) -> Document:
+    def _on_kill_all(self, _request: Request) -> Document:
         self._payload.kill_all()
         return {}
 
-    def _on_close_stdin(self, document: Document, _fds: list[int]) -> Document:
-        exec_id = document.get("exec_id")
-        streams = self._streams if exec_id is None else self._get_exec(exec_id).streams
+    def _on_close_stdin(self, request: Request) -> Document:
+        exec_id = request.document.get("exec_id")
+        streams = self._streams if exec_id is None else self._execs.get(exec_id).streams
         if streams is not None:
             streams.close_stdin()
         return {}
 
-    def _on_ack(self, document: Document, _fds: list[int]) -> Document:
-        self._close_exec(str(document.get("exec_id")))
+    def _on_ack(self, request: Request) -> Document:
+        self._execs.close(str(request.document.get("exec_id")))
         return {}
 
-    def _on_release(self, _document: Document, _fds: list[int]) -> Document | None:
+    def _on_release(self, request: Request) -> None:
         if self._ended is None:
             raise Conflict("the container still runs")
         self._released = True
+        self._waiting_for_release.append(request)
         self._end_if_done()
-        return {} if self._cleaned else None
+
+    def _get_running(self) -> Streams:
+        if self._ended is not None or self._streams is None:
+            raise Conflict("the container has ended")
+        return self._streams
 
     # Streams.
 
-    def _open_streams(
+    def _serve_streams(
         self,
         outputs: dict[int, int],
         stdin: int,
@@ -292,7 +305,7 @@ class Supervisor:
         return streams
 
     def _client_detached(self, attach_id: str, reason: DetachReason) -> None:
-        self.control.publish(Detached(attach_id=attach_id, reason=reason))
+        self.publish(Detached(attach_id=attach_id, reason=reason))
         self._forget_idle_streams()
         self._end_if_done()
 
@@ -300,12 +313,6 @@ class Supervisor:
         self._all_streams = [
             streams for streams in self._all_streams if streams.has_clients or not streams.drained
         ]
-
-    def _get_exec(self, exec_id: object) -> Exec:
-        process = self._execs.get(str(exec_id))
-        if process is None:
-            raise NotFound(f"no such exec runs: {exec_id}")
-        return process
 
 
 def _number(document: Document, name: str) -> int:

@@ -1,0 +1,97 @@
+"""A short-lived fork in which the runtime runs, so that a shim stays small and never waits. Lean.
+
+What runs in a forked Python writes to the pages it touches, if only to count references, and so copies them.
+Creating a container touches nearly everything: it made a shim 1.3 MiB larger for as long as it lived. Done in
+a fork, it costs the shim nothing; init is made for the worker's parent (CLONE_PARENT), the shim.
+"""
+
+from __future__ import annotations
+
+import os
+
+from sampan.errors import SampanError
+from sampan.kernel.process import close_range
+from sampan.kernel.sockets import seqpacket_pair
+from sampan.runtime.launcher.messages import error_document, raise_error
+from sampan.runtime.launcher.transport import receive, send
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+    from collections.abc import Callable, Sequence
+    from signal import set_wakeup_fd
+
+    from sampan.runtime.launcher.messages import Document
+
+    # Tells the parent something, with descriptors.
+    Tell = Callable[[Document, Sequence[int]], None]
+else:
+    from _signal import set_wakeup_fd
+
+
+class Worker:
+    """A fork that does one piece of work and tells its parent by packets; whoever reaps, reaps it."""
+
+    def __init__(self, work: Callable[[Tell], None], *, keep: Sequence[int]) -> None:
+        """Fork, and in the child run work(tell), with no descriptors but 0, 1, 2 and keep.
+
+        Raises:
+            OSError: fork is refused.
+        """
+        self._sock, theirs = seqpacket_pair()
+        self.fd = self._sock.fileno()
+        try:
+            pid = os.fork()
+        except OSError:
+            self._sock.close()
+            theirs.close()
+            raise
+        if pid == 0:
+            _run(work, theirs, keep)
+        theirs.close()
+
+    def receive(self) -> tuple[Document, list[int]]:
+        """Wait for the worker's next packet.
+
+        Raises:
+            SampanError: what the work raised, or that the worker was killed.
+        """
+        try:
+            packet = receive(self._sock)
+        except ConnectionResetError:
+            packet = None
+        if packet is None:
+            raise SampanError("the runtime's process was killed")
+        raise_error(packet[0])
+        return packet
+
+    def close(self) -> None:
+        """Give the channel up."""
+        self._sock.close()
+
+
+def _run(work: Callable[[Tell], None], sock: socket, keep: Sequence[int]) -> None:
+    """Run the child's side; it ends here, whatever happens."""
+    try:
+        set_wakeup_fd(-1)  # its pipe is the parent's, and closed below
+        _keep_only((*keep, sock.fileno()))
+
+        def tell(document: Document, fds: Sequence[int]) -> None:
+            send(sock, document, fds)
+
+        try:
+            work(tell)
+        except Exception as exc:  # whatever it is, the parent waits for an answer
+            tell(error_document(exc), ())
+    finally:
+        os._exit(0)
+
+
+def _keep_only(fds: Sequence[int]) -> None:
+    """Close every descriptor above 2 but these: a worker that hangs must hold nobody's connection open."""
+    first = 3
+    for fd in sorted(set(fds)):
+        if fd > first:
+            close_range(first, fd - 1)
+        first = max(first, fd + 1)
+    close_range(first)
