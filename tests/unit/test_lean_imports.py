@@ -23,11 +23,10 @@ LEAN = [
     "spec/runtime.py",
     "runtime/**/*.py",
     "client/__init__.py",
+    "client/address.py",
     "client/http.py",
-    "cli/__init__.py",
-    "cli/main.py",
-    "cli/flags.py",
-    "cli/fast_*.py",
+    "client/session.py",
+    "cli/*.py",
 ]
 # Parts of lean packages that only sampand loads, which may import what it likes.
 NOT_LEAN = ["runtime/launcher/spawn.py"]

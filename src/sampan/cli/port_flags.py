@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import _socket
+
 from sampan.cli.mount_flags import split_fields
 from sampan.cli.outcome import UsageError
 
@@ -65,6 +67,16 @@ def _split_publish(rest: str, text: str) -> tuple[str, str, str]:
     return address, parts[-2] if len(parts) > 1 else "", parts[-1]
 
 
+def _check_address(flag: str, address: str, text: str) -> None:
+    for family in (_socket.AF_INET, _socket.AF_INET6):
+        try:
+            _socket.inet_pton(family, address)
+        except OSError:
+            continue
+        return
+    raise UsageError(f"{flag}: {address!r} in {text!r} is not an address", hint=_FORM)
+
+
 def _parse_long_publish(text: str) -> list[tuple[str, Body]]:
     fields = dict(
         (part.partition("=")[0], part.partition("=")[2]) for part in split_fields("-p, --publish", text)
@@ -85,6 +97,8 @@ def _bind(
     flag: str, address: str, outside: str, inside: str, protocol: str, text: str
 ) -> list[tuple[str, Body]]:
     first, last = _parse_range(flag, inside, text)
+    if address:
+        _check_address(flag, address, text)
     if not outside:
         return [
             (f"{port}/{protocol}", {"HostIp": address, "HostPort": ""}) for port in range(first, last + 1)

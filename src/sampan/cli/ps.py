@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from _json import encode_basestring
 
 from sampan.cli.listing import encode_filters, show_rows
 from sampan.cli.table import ago, human_size, local_time, short_id, shorten
@@ -70,7 +71,7 @@ def _row(item: Summary, *, now: float, full: bool) -> Row:
     return {
         "ID": container if full else short_id(container),
         "Image": image if full or not image.startswith("sha256:") else short_id(image),
-        "Command": '"' + (command if full else shorten(command, _COMMAND_WIDTH)).replace('"', '\\"') + '"',
+        "Command": encode_basestring(command if full else shorten(command, _COMMAND_WIDTH)),
         "CreatedAt": local_time(moment),
         "RunningFor": ago(moment, now),
         "Status": str(item.get("Status")),

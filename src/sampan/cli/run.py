@@ -29,36 +29,60 @@ from sampan.lean import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sampan.cli.context import Context
     from sampan.cli.create_body import Body
     from sampan.cli.flags import Flags
-    from sampan.cli.relay import Ended
     from sampan.client.session import Session
 
 
 def run(context: Context, flags: Flags, arguments: list[str]) -> int:
     """Run a container; return its exit code, or 0 when it is left running."""
     body = create_body(flags, arguments)
+    id_file = IdFile(flags.text("cidfile"))
+    if not flags.truth("detach"):
+        return run_attached(context, flags, arguments, body, id_file)
+    _console_size(body, tty=flags.truth("tty"))
+    try:
+        return _run_detached(context.session(), flags, body, id_file)
+    except Failed:
+        raise
+    except SampanError as exc:
+        raise could_not_run(_with_image_hint(exc, arguments[0])) from exc
+
+
+def run_attached(
+    context: Context,
+    flags: Flags,
+    arguments: list[str],
+    body: Body,
+    id_file: IdFile,
+    on_created: Callable[[str], None] | None = None,
+) -> int:
+    """Run the container of body with our terminal attached, and return its exit code.
+
+    on_created is given the id as soon as there is one.
+
+    Raises:
+        Failed: it could not be run; the code says why (125, 126, 127).
+    """
     stdin, stdout, stderr = attached(flags)
-    tty, detached = flags.truth("tty"), flags.truth("detach")
-    if not detached:
-        check_terminal(tty=tty, stdin=stdin)
+    check_terminal(tty=flags.truth("tty"), stdin=stdin)
     wishes = Wishes(
-        tty=tty,
+        tty=flags.truth("tty"),
         stdin=stdin,
         stdout=stdout,
         stderr=stderr,
         keys=parse_detach_keys(flags.text("detach-keys")),
         keys_text=flags.text("detach-keys"),
         sig_proxy=flags.truth("sig-proxy", True),
-        size=_console_size(body, tty=tty),
+        size=_console_size(body, tty=flags.truth("tty")),
     )
-    id_file = IdFile(flags.text("cidfile"))
-    session = context.session()
+    removed = isinstance(host := body["HostConfig"], dict) and bool(host.get("AutoRemove"))
+    plan = _Plan(flags, body, wishes, id_file, removed, on_created)
     try:
-        if detached:
-            return _run_detached(session, flags, body, id_file)
-        return _run_attached(context, session, flags, body, wishes, id_file)
+        return _run(context, context.session(), plan)
     except Failed:
         raise
     except SampanError as exc:
@@ -71,9 +95,11 @@ def create(context: Context, flags: Flags, arguments: list[str]) -> int:
     _console_size(body, tty=flags.truth("tty"))
     id_file = IdFile(flags.text("cidfile"))
     try:
-        print(create_container(context.session(), flags, body, id_file))
+        container = create_container(context.session(), flags, body)
     except (NotFound, Conflict) as exc:
         raise _with_image_hint(exc, arguments[0]) from exc
+    id_file.write(container)
+    print(container)
     return 0
 
 
@@ -99,89 +125,105 @@ class IdFile:
             file.write(container)
 
 
-def create_container(session: Session, flags: Flags, body: Body, id_file: IdFile) -> str:
+def create_container(session: Session, flags: Flags, body: Body) -> str:
     """Make the container by Docker's call, pulling its image if it is missing; return its id."""
     policy = _pull_policy(flags)
     query = _create_query(flags)
     if policy == "always":
         _pull(session, flags, body)
     try:
-        document = session.call("POST", "/containers/create", query, body=body)  # type: ignore[arg-type]  # plain JSON values
+        document = session.call("POST", "/containers/create", query, body=body)  # type: ignore[arg-type]  # JSON values
     except NotFound as exc:
         if policy != "missing" or "No such image" not in str(exc):
             raise
         _pull(session, flags, body, missing=exc)
-        document = session.call("POST", "/containers/create", query, body=body)  # type: ignore[arg-type]  # plain JSON values
+        document = session.call("POST", "/containers/create", query, body=body)  # type: ignore[arg-type]  # JSON values
     assert isinstance(document, dict)
     show_warnings(document)
-    container = str(document["Id"])
-    id_file.write(container)
-    return container
+    return str(document["Id"])
 
 
-def _run_attached(
-    context: Context, session: Session, flags: Flags, body: Body, wishes: Wishes, id_file: IdFile
-) -> int:
+class _Plan:
+    """One attached run: what is asked for, and who wants to know the id."""
+
+    def __init__(
+        self,
+        flags: Flags,
+        body: Body,
+        wishes: Wishes,
+        id_file: IdFile,
+        removed: bool,  # noqa: FBT001, RUF100 -- one caller, which names it
+        on_created: Callable[[str], None] | None,
+    ) -> None:
+        self.flags = flags
+        self.body = body
+        self.wishes = wishes
+        self.removed = removed
+        self._id_file = id_file
+        self._on_created = on_created
+
+    def created(self, container: str) -> None:
+        """Tell of the new container."""
+        self._id_file.write(container)
+        if self._on_created is not None:
+            self._on_created(container)
+
+
+def _run(context: Context, session: Session, plan: _Plan) -> int:
     target = Target(context, "containers")
-    try:
-        if _pull_policy(flags) == "always":
-            _pull(session, flags, body)
-        ended = _run_session(session, flags, body, wishes, target, id_file)
-    except NotFound as exc:
-        if not is_missing_endpoint(exc) and "No such image" not in str(exc):
-            raise
-        return _run_as_docker(context, session, flags, body, wishes, id_file)
-    if ended.reason == "eof":
-        return _code_after_loss(context, flags, target)
-    return exit_code(ended)
-
-
-def _run_session(
-    session: Session, flags: Flags, body: Body, wishes: Wishes, target: Target, id_file: IdFile
-) -> Ended:
-    stream = session.hijack("POST", "/sampan/v1/run", [*_create_query(flags), *wishes.query()], body=body)  # type: ignore[arg-type]  # plain JSON values
 
     def created(document: dict[str, fastjson.JsonValue]) -> None:
         target.created(document)
-        id_file.write(target.id)
+        plan.created(target.id)
 
-    return follow(stream, target, wishes, framed=True, on_created=created)
+    try:
+        if _pull_policy(plan.flags) == "always":
+            _pull(session, plan.flags, plan.body)
+        query = [*_create_query(plan.flags), *plan.wishes.query()]
+        stream = session.hijack("POST", "/sampan/v1/run", query, body=plan.body)  # type: ignore[arg-type]  # JSON values
+    except NotFound as exc:
+        if not is_missing_endpoint(exc) and "No such image" not in str(exc):
+            raise
+        return _run_as_docker(context, session, plan)
+    ended = follow(stream, target, plan.wishes, framed=True, on_created=created)
+    if ended.reason == "eof":
+        return _code_after_loss(context, plan, target)
+    return exit_code(ended)
 
 
-def _code_after_loss(context: Context, flags: Flags, target: Target) -> int:
+def _code_after_loss(context: Context, plan: _Plan, target: Target) -> int:
     """Return the exit code although sampand died meanwhile: the container outlives it."""
-    condition = "removed" if flags.truth("rm") else "not-running"
     if not target.id:
         raise Failed("the daemon went away before the container was made", code=125)
     try:
-        return wait_for(context.session(), target.id, condition)
+        return wait_for(context.session(), target.id, "removed" if plan.removed else "not-running")
     except SampanError as exc:
-        raise Failed(
-            f"the daemon went away; how container {target.id[:12]} ended is not known: {exc}", code=125
-        ) from exc
+        lost = f"the daemon went away; how container {target.id[:12]} ended is not known: {exc}"
+        raise Failed(lost, code=125) from exc
 
 
-def _run_as_docker(
-    context: Context, session: Session, flags: Flags, body: Body, wishes: Wishes, id_file: IdFile
-) -> int:
-    container = create_container(session, flags, body, id_file)
+def _run_as_docker(context: Context, session: Session, plan: _Plan) -> int:
+    container = create_container(session, plan.flags, plan.body)
+    plan.created(container)
+    wishes = plan.wishes
     path = f"/containers/{quote(container)}"
-    target = Target(context, "containers", container)
     chosen = (("stdin", wishes.stdin), ("stdout", wishes.stdout), ("stderr", wishes.stderr))
     query = [("stream", "1"), *((name, "1") for name, wanted in chosen if wanted)]
     stream = session.hijack("POST", f"{path}/attach", query)
     # The wait is opened before the start, so that no exit is missed; its head comes at once (API since 1.30).
-    condition = "removed" if flags.truth("rm") else "next-exit"
-    waiting = session.open("POST", f"{path}/wait", [("condition", condition)])
+    waiting = session.open(
+        "POST", f"{path}/wait", [("condition", "removed" if plan.removed else "next-exit")]
+    )
     try:
         session.call("POST", f"{path}/start")
     except SampanError:
         stream.sock.close()
-        if flags.truth("rm"):
+        if plan.removed:
             waiting.read_all()  # the daemon removes it: nothing is left when we say why
         raise
     # Below API 1.42 the size in the request is not heeded, so it is told again.
-    ended = follow(stream, target, replace(wishes, size=None), framed=not wishes.tty)
+    told_again = replace(wishes, size=None)
+    ended = follow(stream, Target(context, "containers", container), told_again, framed=not wishes.tty)
     if ended.reason == "eof":
         if ended.error:
             raise Failed(ended.error, code=125)
@@ -198,7 +240,8 @@ def _run_detached(session: Session, flags: Flags, body: Body, id_file: IdFile) -
     except NotFound as exc:
         if not is_missing_endpoint(exc) and "No such image" not in str(exc):
             raise
-        container = create_container(session, flags, body, id_file)
+        container = create_container(session, flags, body)
+        id_file.write(container)
         session.call("POST", f"/containers/{quote(container)}/start")
     else:
         assert isinstance(document, dict)

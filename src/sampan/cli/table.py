@@ -101,8 +101,12 @@ def parse_time(text: str) -> float:
             hours, _, minutes = zone.partition(":")
             offset = (int(hours) * 3600 + int(minutes or "0") * 60) * (1 if sign == "+" else -1)
     year, month, date = (int(part) for part in day.split("-"))
-    hour, minute, second = clock.split(":") if clock else ("0", "0", "0")
-    return _days(year, month, date) * 86400 + int(hour) * 3600 + int(minute) * 60 + float(second) - offset
+    hour, minute, second = (*clock.split(":"), "0", "0", "0")[:3] if clock else ("0", "0", "0")
+    days = _days(year, month, date)
+    of_day = int(hour) * 3600 + int(minute) * 60 + float(second)
+    if time.gmtime(days * 86400)[:3] != (year, month, date) or not 0 <= of_day < 86401:
+        raise ValueError(f"{text!r} is no time")
+    return days * 86400 + of_day - offset
 
 
 def _days(year: int, month: int, day: int) -> int:

@@ -208,7 +208,8 @@ def _field(value: Value, name: str, shown: str, at: int, *, free: bool) -> Value
         kind = "a list" if isinstance(value, list) else go_text(value)[:40]
         raise fault(at, f"{shown or '.'} is {kind}: it has no field {name}")
     if name in value:
-        return value[name]
+        found: Value = value[name]
+        return found
     if free or name in OPTIONAL:
         return None
     from sampan.cli.suggest import nearest

@@ -72,19 +72,19 @@ def parse_duration(flag: str, text: str) -> int:
         UsageError: text has another form, or is negative.
     Source: Go, time.ParseDuration.
     """
-    total, rest = 0.0, text.removeprefix("+")
-    while rest and rest != "0":
+    total, rest = 0.0, "0s" if text == "0" else text.removeprefix("+")
+    is_right = bool(rest)
+    while rest and is_right:
         number = rest[: len(rest) - len(rest.lstrip("0123456789."))]
         rest = rest[len(number) :]
-        unit = next((name for name, _ in _DURATIONS_NS if rest.startswith(name)), "")
-        if not unit or not _is_number(number):
-            break
-        total += float(number) * dict(_DURATIONS_NS)[unit]
-        rest = rest[len(unit) :]
-    if not text or rest not in ("", "0") or (rest == "0" and text not in ("0", "+0")):
-        raise UsageError(
-            f"{flag}: {text!r} is not a duration", hint="numbers and units, such as 30s or 1h30m"
-        )
+        unit, factor = next((pair for pair in _DURATIONS_NS if rest.startswith(pair[0])), ("", 0))
+        is_right = bool(unit) and _is_number(number)
+        if is_right:
+            total += float(number) * factor
+            rest = rest[len(unit) :]
+    if not is_right:
+        hint = "numbers and units, such as 30s or 1h30m"
+        raise UsageError(f"{flag}: {text!r} is not a duration", hint=hint)
     return int(total)
 
 
