@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from sampan.errors import Conflict, Forbidden, InvalidArgument, Unavailable
 
 _BACKLOG: Final = 1024  # connections that arrive while sampand starts, or a hundred containers at once
+_SUN_PATH: Final = 108  # bytes with the final NUL (unix(7))
 _FIRST_PASSED_FD: Final = 3  # sd_listen_fds(3)
 _LOOPBACK: Final = frozenset(("127.0.0.1", "localhost", "::1"))
 
@@ -74,22 +75,25 @@ def _open(address: str, *, group: str, insecure_tcp: bool) -> list[Listener]:
 
 
 def _open_unix(path: str, *, group: str) -> Listener:
-    """Listen at path: under another name first, so that it is there with its owner and mode or not at all."""
+    """Listen at path. Until `listen` nobody can connect, so owner and mode are set before anybody does."""
     folder, name = os.path.split(path)
     os.makedirs(folder, mode=0o711, exist_ok=True)
     _check_replaceable(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    draft = f".{name}.{os.getpid()}"
     folder_fd = os.open(folder, os.O_PATH | os.O_DIRECTORY)
     try:
-        # A path through the folder's descriptor: sun_path holds 108 bytes, a data root may be deeper.
-        sock.bind(f"/proc/self/fd/{folder_fd}/{draft}")
         try:
-            _set_access(draft, folder_fd, group=group)
+            os.unlink(name, dir_fd=folder_fd)
+        except FileNotFoundError:
+            pass
+        # A long path goes through the folder's descriptor: sun_path holds 108 bytes. A short one does not,
+        # because clients show the name that was bound in their messages.
+        sock.bind(path if len(os.fsencode(path)) < _SUN_PATH else f"/proc/self/fd/{folder_fd}/{name}")
+        try:
+            _set_access(name, folder_fd, group=group)
             sock.listen(_BACKLOG)
-            os.rename(draft, name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
         except BaseException:
-            os.unlink(draft, dir_fd=folder_fd)
+            os.unlink(name, dir_fd=folder_fd)
             raise
     except OSError as exc:
         sock.close()

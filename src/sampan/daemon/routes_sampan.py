@@ -140,6 +140,7 @@ class _ExecPlan:
             detach=False,
             tty=self.body.Tty,
             console_size=console_size(self.body.ConsoleSize),
+            keep_open=True,
         )
 
 
@@ -153,6 +154,7 @@ def _attach(engine: Engine, container_id: str, fd: int, streams: Streams, *, log
         stderr=streams.stderr,
         logs=logs,
         detach_keys=streams.detach_keys,
+        keep_open=True,
     )
 
 

@@ -98,4 +98,5 @@ async def send_all(sock: socket.socket, data: bytes) -> None:
     Raises:
         ConnectionError: the client has gone.
     """
+    sock.setblocking(False)  # the flag is shared by all duplicates; a replay of logs clears it
     await asyncio.get_running_loop().sock_sendall(sock, data)

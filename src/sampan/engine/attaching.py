@@ -59,9 +59,18 @@ def attach(
 
 
 def make_attach_request(
-    *, fd: int, framed: bool, stdin: bool, stdout: bool, stderr: bool, detach_keys: str
+    *,
+    fd: int,
+    framed: bool,
+    stdin: bool,
+    stdout: bool,
+    stderr: bool,
+    detach_keys: str,
+    tty: bool,
+    keep_open: bool = False,
 ) -> AttachRequest:
-    """Name an attach; raises InvalidArgument for unknown keys."""
+    """Name an attach; raises InvalidArgument for unknown keys. Without a terminal data is no keys."""
+    keys = parse_detach_keys(detach_keys)
     return AttachRequest(
         fd=fd,
         attach_id=os.urandom(8).hex(),
@@ -69,7 +78,8 @@ def make_attach_request(
         stdin=stdin,
         stdout=stdout,
         stderr=stderr,
-        detach_keys=parse_detach_keys(detach_keys),
+        detach_keys=keys if tty else b"",
+        keep_open=keep_open,
     )
 
 

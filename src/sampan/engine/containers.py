@@ -135,16 +135,25 @@ class Containers:
         stream: bool = True,
         logs: bool = False,
         detach_keys: str = "",
+        keep_open: bool = False,
     ) -> None:
         """Hand a connected socket over: the engine duplicates fd, the caller may close its own at once.
 
-        On a created container the socket waits for the start. framed: Docker's 8-byte frames (no
-        terminal). logs: replay the log first. detach_keys: `ctrl-p,ctrl-q` form, "" for the default.
+        On a created container the socket waits for the start. framed: Docker's 8-byte frames. logs: replay
+        the log first. detach_keys: `ctrl-p,ctrl-q` form, "" for the default; heeded on a terminal only.
+        keep_open: the caller, who keeps a duplicate, says more after the last byte and ends the connection.
         """
         container = self._core.index.get(ref)
         prepare_attach(container, ref)
         request = make_attach_request(
-            fd=fd, framed=framed, stdin=stdin, stdout=stdout, stderr=stderr, detach_keys=detach_keys
+            fd=fd,
+            framed=framed,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            detach_keys=detach_keys,
+            tty=container.record.config.Tty,
+            keep_open=keep_open,
         )
         attach(self._core, container, request, stream=stream, logs=logs)
 

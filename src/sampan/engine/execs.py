@@ -166,8 +166,11 @@ class Execs:
         detach: bool,
         tty: bool,
         console_size: tuple[int, int] | None = None,
+        keep_open: bool = False,
     ) -> None:
         """Run the program; fd (the caller's to close) is its connection, None when detached. Size is (h, w).
+
+        keep_open: the caller, who keeps a duplicate, says more after the last byte and ends the connection.
 
         Raises:
             Conflict: as prepare_start.
@@ -179,7 +182,9 @@ class Execs:
             _check_unused(entry)
             entry.claimed = True
         request = entry.request
-        attach = None if detach or fd is None else _attach_request(entry, fd, framed=framed)
+        attach = None
+        if not detach and fd is not None:
+            attach = _attach_request(entry, fd, framed=framed, tty=tty or request.Tty, keep_open=keep_open)
         size = console_size or _size(request)
         try:
             process = make_exec_process(
@@ -279,8 +284,9 @@ def _size(request: docker.ExecCreate) -> tuple[int, int] | None:
     return (size[0], size[1]) if request.Tty and size and len(size) == 2 and all(size) else None
 
 
-def _attach_request(entry: Exec, fd: int, *, framed: bool) -> AttachRequest:
+def _attach_request(entry: Exec, fd: int, *, framed: bool, tty: bool, keep_open: bool) -> AttachRequest:
     request = entry.request
+    keys = parse_detach_keys(request.DetachKeys)
     return AttachRequest(
         fd=fd,
         attach_id=os.urandom(8).hex(),
@@ -288,5 +294,6 @@ def _attach_request(entry: Exec, fd: int, *, framed: bool) -> AttachRequest:
         stdin=request.AttachStdin,
         stdout=request.AttachStdout,
         stderr=request.AttachStderr,
-        detach_keys=parse_detach_keys(request.DetachKeys),
+        detach_keys=keys if tty else b"",
+        keep_open=keep_open,
     )

@@ -57,6 +57,7 @@ class AttachedClient:
         self._framed = request.framed
         self._wanted = (request.stdout and STDOUT) | (request.stderr and STDERR)
         self._keys = DetachKeys(request.detach_keys)
+        self._keep_open = request.keep_open
         self._pending = bytearray()
         self._full = False
         self._typing = request.stdin  # its input has not ended
@@ -173,13 +174,17 @@ class AttachedClient:
         self._full = False
         self._pending.clear()
         self._loop.forget(self._fd)
+        if not (self._keep_open and reason == "eof"):
+            self._shut_down(reason)
+        self._sock.close()
+        self._owner.client_left(self, reason)
+
+    def _shut_down(self, reason: DetachReason) -> None:
+        """Let the client see the end: sampand may hold a duplicate, so that closing ours does not show."""
         try:
-            # sampand may hold a duplicate: only a shutdown lets the client see the end.
             self._sock.shutdown(_socket.SHUT_RDWR if reason == "keys" else _socket.SHUT_WR)
         except OSError:
             pass  # it is closed at the other end
-        self._sock.close()
-        self._owner.client_left(self, reason)
 
     def _mask(self) -> int:
         reading = READABLE if self._typing and self._accepting else 0

@@ -65,7 +65,8 @@ class AttachRequest:
     """A client's connection to join to a container's streams.
 
     fd is a stream socket; it is duplicated for the shim, the caller still closes its own. framed puts an
-    8-byte header before each piece (Docker's multiplexed stream); detach_keys empty means none.
+    8-byte header before each piece (Docker's multiplexed stream); detach_keys empty means none. keep_open:
+    somebody else has more to say to the client after the last byte of output, and ends the connection.
     """
 
     fd: int
@@ -75,6 +76,7 @@ class AttachRequest:
     stdout: bool = True
     stderr: bool = True
     detach_keys: bytes = b""
+    keep_open: bool = False
 
 
 @record
