@@ -44,14 +44,19 @@ def remove_parent(hierarchy: Hierarchy) -> None:
 
 @contextmanager
 def process_inside(manager: CgroupManager, function: Callable[[], object]) -> Iterator[int]:
-    """Run function in a child that is born or moves itself into the cgroup; yield its pid.
+    """Run function in a child that is born or moves itself into the cgroup; yield its pid once it is inside.
 
     The child ends with 0 when function returns, with 1 when it raises. What still runs is killed.
     """
     entries, clone_fd = manager.entry_fds(), manager.clone_fd()
+    ready_read, ready_write = os.pipe()
     pid, handle = clone(0, cgroup_fd=clone_fd)
     if pid == 0:
-        _child(entries, function)
+        os.close(ready_read)
+        _child(entries, ready_write, function)
+    os.close(ready_write)
+    os.read(ready_read, 1)
+    os.close(ready_read)
     try:
         yield pid
     finally:
@@ -61,11 +66,12 @@ def process_inside(manager: CgroupManager, function: Callable[[], object]) -> It
         os.close(handle)
 
 
-def _child(entries: tuple[int, ...], function: Callable[[], object]) -> NoReturn:
+def _child(entries: tuple[int, ...], ready: int, function: Callable[[], object]) -> NoReturn:
     code = 1
     try:
         for fd in entries:
             os.write(fd, b"0")
+        os.close(ready)
         function()
         code = 0
     finally:

@@ -64,7 +64,14 @@ class UnifiedPart:
         self.create(controllers=(controller,))
 
     def _enable(self, parent: Directory, controllers: frozenset[str]) -> None:
-        """Hand controllers of parent on to its children: all in one write, else one by one."""
+        """Hand controllers of parent on to its children: all in one write, else one by one.
+
+        A parent with processes would refuse some of them and be made a threaded cgroup by the others, for
+        good: it is left alone. The root, which has no cgroup.type, may have both.
+        """
+        if parent.find("cgroup.type") is not None and (parent.find("cgroup.procs") or "").strip():
+            self._refused = f"{parent.path} has processes of its own, and then it cannot hand controllers on"
+            return
         have = sorted(controllers.intersection(parent.read("cgroup.controllers").split()))
         try:
             if have:
@@ -198,8 +205,6 @@ def _events(directory: Directory) -> dict[str, str]:
 
 
 def _why_refused(parent: Directory, exc: OSError) -> str:
-    if exc.errno == errno.EBUSY:
-        return f"{parent.path} has processes of its own, and then its children may have no controllers"
     if exc.errno == errno.EOPNOTSUPP:
         return f"{parent.path} is a threaded cgroup"
     return f"{parent.path} refuses it: {exc.strerror}"
