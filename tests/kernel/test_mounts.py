@@ -69,6 +69,12 @@ def test_error_names_call_and_target(tmp_path: Path) -> None:
     assert caught.value.filename == str(tmp_path) or caught.value.filename == tmp_path
 
 
+def test_a_missing_source_is_named_too(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="mount '/no/such': No such file") as caught:
+        mount("/no/such", tmp_path, None, c.MS_BIND)
+    assert caught.value.filename in (tmp_path, str(tmp_path))
+
+
 def test_nul_in_a_path_is_refused_before_the_kernel_sees_half_of_it(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="NUL byte") as caught:
         umount(f"{tmp_path}\0/elsewhere")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from sampan.kernel.namespaces import (
     write_id_maps,
     write_time_offsets,
 )
-from sampan.kernel.process import pidfd_open, thread_count, wait_pidfd
+from sampan.kernel.process import pidfd_open, read_status, thread_count, wait_pidfd
 from sampan.kernel.syscall import switched_off
 
 both_clones = pytest.mark.parametrize("off", [(), ("clone3",)], ids=["clone3", "clone"])
@@ -160,6 +161,22 @@ def test_a_wrong_flag_is_an_error_in_the_parent_only() -> None:
     run_isolated(inside)
 
 
+def test_handlers_are_reset_on_demand() -> None:
+    def inside() -> None:
+        signal.signal(signal.SIGUSR1, lambda *_: None)
+
+        def caught() -> str:
+            return read_status()["SigCgt"]
+
+        mask = 1 << signal.SIGUSR1 - 1
+        assert int(child_says(0, caught), 16) & mask
+        assert not int(child_says(c.CLONE_CLEAR_SIGHAND, caught), 16) & mask
+        with pytest.raises(OSError, match="clone3"):
+            child_says(c.CLONE_CLEAR_SIGHAND, caught, off=("clone3",))
+
+    run_isolated(inside)
+
+
 def test_time_namespace_at_once() -> None:
     def inside() -> None:
         ours = namespace_id("self", "time")
@@ -195,7 +212,7 @@ def test_joins_by_namespace_and_by_pidfd() -> None:
             set_hostname("of-the-child")
             os.write(write_end, b"x")
             os.close(write_end)
-            os.pause() if hasattr(os, "pause") else time.sleep(60)
+            signal.pause()
         os.read(read_end, 1)
         fd = open_namespace(pid, "uts")
         assert namespace_kind(fd) == "uts"
@@ -254,6 +271,18 @@ def test_id_maps() -> None:
         assert Path(f"/proc/{pid}/setgroups").read_text() == "deny\n"
         with pytest.raises(PermissionError, match="write '0 1 1"):
             write_id_maps(pid, [(0, 1, 1)], [(0, 1, 1)])
+        os.close(end)
+        wait_pidfd(pidfd)
+
+    run_isolated(inside)
+
+
+def test_a_map_may_be_left_out() -> None:
+    def inside() -> None:
+        pid, pidfd, end = waiting_child(c.CLONE_NEWUSER)
+        write_id_maps(pid, [(0, 0, 1)], [])
+        assert Path(f"/proc/{pid}/uid_map").read_text().split() == ["0", "0", "1"]
+        assert Path(f"/proc/{pid}/gid_map").read_text() == ""
         os.close(end)
         wait_pidfd(pidfd)
 

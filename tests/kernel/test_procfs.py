@@ -10,6 +10,7 @@ from tests.kernel.harness import run_isolated
 from sampan.kernel import constants as c
 from sampan.kernel import procfs
 from sampan.kernel.mounts import mount, read_mountinfo, umount
+from sampan.kernel.namespaces import unshare, write_id_maps
 from sampan.kernel.process import list_fds
 from sampan.kernel.syscall import switched_off
 
@@ -31,6 +32,22 @@ def test_sysctls_are_written(off: tuple[str, ...]) -> None:
         assert Path("/proc/sys/net/ipv4/ip_default_ttl").read_text() == "77\n"
 
     run_isolated(inside, namespaces=NEW)
+
+
+def test_in_a_user_namespace_whose_proc_is_partly_covered() -> None:
+    """There no new procfs may be made, since it would show what was covered."""
+
+    def inside() -> str:
+        mount("t", "/proc/bus", "tmpfs")
+        unshare(NEW | c.CLONE_NEWUSER)
+        write_id_maps("self", [(0, 0, 1)], [(0, 0, 1)], deny_setgroups=True)
+        with pytest.raises(PermissionError):
+            procfs._new_proc()
+        fd = procfs.open_private_proc()
+        procfs.write_sysctl(fd, "net.ipv4.ip_default_ttl", "78")
+        return Path("/proc/sys/net/ipv4/ip_default_ttl").read_text()
+
+    assert run_isolated(inside) == "78\n"
 
 
 def test_nothing_leads_to_it() -> None:

@@ -4,9 +4,14 @@ import errno
 import os
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.kernel.harness import run_isolated
 
 from sampan.kernel import constants as c
@@ -137,6 +142,42 @@ def test_the_walk_answers_as_the_kernel_does(root: int, path: str, flags: int, r
         assert by_walk == ("error", errno.EXDEV)
     else:
         assert by_walk == by_kernel
+
+
+names = st.sampled_from(["a", "b", "c", "..", ".", ""])
+paths = st.lists(names, min_size=1, max_size=6).map("/".join)
+entries = st.one_of(st.just("dir"), st.just("file"), paths.filter(bool))
+trees = st.dictionaries(st.lists(st.sampled_from("abc"), min_size=1, max_size=3).map("/".join), entries)
+
+
+@settings(max_examples=400, deadline=None)
+@given(tree=trees, path=paths)
+def test_the_walk_answers_as_the_kernel_does_in_any_tree(tree: dict[str, str], path: str) -> None:
+    with TemporaryDirectory() as folder:
+        root = make_tree(f"{folder}/deep/root", tree)
+        try:
+            for flags in (os.O_PATH, os.O_PATH | os.O_NOFOLLOW, os.O_RDONLY | os.O_DIRECTORY):
+                for resolve in (c.RESOLVE_IN_ROOT, c.RESOLVE_BENEATH):
+                    call = partial(openat2, root, path, flags, resolve=resolve)
+                    by_kernel = outcome(call)
+                    with switched_off("openat2"):
+                        assert outcome(call) == by_kernel
+        finally:
+            os.close(root)
+
+
+def make_tree(top: str, tree: dict[str, str]) -> int:
+    """Make directories ("dir"), files ("file") and links (to any other text) where they fit."""
+    os.makedirs(top)
+    for name, kind in sorted(tree.items(), key=lambda item: len(item[0])):
+        with suppress(OSError):
+            if kind == "dir":
+                os.mkdir(f"{top}/{name}")
+            elif kind == "file":
+                os.close(os.open(f"{top}/{name}", os.O_CREAT | os.O_EXCL))
+            else:
+                os.symlink(kind, f"{top}/{name}")
+    return os.open(top, os.O_PATH)
 
 
 @both

@@ -5,6 +5,7 @@ Every descriptor returned is close-on-exec. `sampan.kernel.mounts` is the door t
 
 from __future__ import annotations
 
+import errno
 import os
 
 from sampan.kernel.constants import (
@@ -32,6 +33,7 @@ _move_mount = Call("move_mount", WORD, POINTER, WORD, POINTER, WORD)
 _fsopen = Call("fsopen", POINTER, WORD)
 _fsconfig = Call("fsconfig", WORD, WORD, POINTER, POINTER, WORD)
 _fsmount = Call("fsmount", WORD, WORD, WORD)
+_MAX_DATA = os.sysconf("SC_PAGE_SIZE") - 1  # fs/namespace.c, copy_mount_options: one page with its NUL
 
 
 def mount(
@@ -44,15 +46,21 @@ def mount(
     """Mount, remount, bind, move or change propagation, as mount(2) does; flags are `MS_*`.
 
     Raises:
-        OSError: errno is set, filename is target. E2BIG is never reported: data past one page is cut by
-            the kernel without a word, so more than 4,095 bytes are refused here with EINVAL.
+        OSError: errno is set, filename is target, the text names source. The kernel cuts data past one page
+            without a word, so longer data is refused here with EINVAL.
     """
     raw_data = encode(data)
-    if raw_data is not None and len(raw_data) > 4095:
-        raise OSError(
-            22, f"mount: {len(raw_data)} bytes of options, the kernel takes 4095", os.fspath(target)
-        )
-    _mount(encode(source), encode(target), encode(fstype), flags, raw_data, path=target)
+    if raw_data is not None and len(raw_data) > _MAX_DATA:
+        what = f"mount: {len(raw_data)} bytes of options, the kernel takes {_MAX_DATA}"
+        raise OSError(errno.EINVAL, what, os.fspath(target))
+    try:
+        _mount(encode(source), encode(target), encode(fstype), flags, raw_data, path=target)
+    except OSError as exc:
+        if source is None:
+            raise
+        # Either of the two may be what is missing.
+        what = f"mount {os.fsdecode(source)!r}: {os.strerror(exc.errno or 0)}"
+        raise OSError(exc.errno, what, os.fspath(target)) from exc
 
 
 def umount(target: StrPath, flags: int = 0) -> None:

@@ -8,6 +8,7 @@ import os
 import struct
 
 from sampan.kernel.constants import (
+    CLONE_CLEAR_SIGHAND,
     CLONE_INTO_CGROUP,
     CLONE_NEWCGROUP,
     CLONE_NEWIPC,
@@ -53,7 +54,8 @@ _setdomainname = Call("setdomainname", POINTER, WORD)
 
 # struct clone_args: flags pidfd child_tid parent_tid exit_signal stack stack_size tls set_tid(+size) cgroup
 _CLONE_ARGS = struct.Struct("=11Q")
-_ONLY_CLONE3 = CLONE_INTO_CGROUP | CLONE_NEWTIME  # clone(2) has no field, or reads the bit as a signal number
+# clone(2) has no field for the first, reads the second as part of a signal number, and cuts off the third.
+_ONLY_CLONE3 = CLONE_INTO_CGROUP | CLONE_NEWTIME | CLONE_CLEAR_SIGHAND
 
 
 def unshare(flags: int) -> None:
@@ -91,8 +93,8 @@ def clone(flags: int, *, cgroup_fd: int = -1, exit_signal: int = SIGCHLD) -> tup
     CLONE_VM is not allowed.
 
     Raises:
-        OSError: errno is set. ENOSYS: the kernel (or a filter) has no clone3, and cgroup_fd or CLONE_NEWTIME
-            need it; without these two clone(2) takes its place.
+        OSError: errno is set. ENOSYS: the kernel (or a filter) has no clone3, and cgroup_fd, CLONE_NEWTIME or
+            CLONE_CLEAR_SIGHAND need it; without these clone(2) takes its place.
     """
     assert not flags & CLONE_VM, "the child would run on the parent's stack"
     assert cgroup_fd < 0 or not flags & CLONE_INTO_CGROUP, "cgroup_fd sets the flag itself"
@@ -147,8 +149,9 @@ def write_id_maps(
     """
     if deny_setgroups:
         _write_map(f"/proc/{pid}/setgroups", b"deny")
-    _write_map(f"/proc/{pid}/gid_map", _format_maps(gid_maps))
-    _write_map(f"/proc/{pid}/uid_map", _format_maps(uid_maps))
+    for name, maps in (("gid_map", gid_maps), ("uid_map", uid_maps)):
+        if maps:  # an empty write is EINVAL; without a map every id shows as the overflow id
+            _write_map(f"/proc/{pid}/{name}", _format_maps(maps))
 
 
 def _format_maps(maps: Sequence[IdMap]) -> bytes:

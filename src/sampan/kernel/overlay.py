@@ -72,10 +72,16 @@ def overlay_mount(
             # Kernels before 6.7 answer EINVAL, some to the key, some only at the end, as to a wrong option.
             _known["append"] &= attempt is _by_appending or attempts[0] is not _by_appending
             return descriptor
-    name = upper or lower[-1]
-    raise OSError(
-        errors[-1].errno, f"overlay of {len(lower)} layers: {errors[-1].strerror}", name
-    ) from errors[-1]
+    error = _most_telling(errors)
+    what = f"overlay of {len(lower)} layers: {error.strerror}"
+    raise OSError(error.errno, what, upper or lower[-1]) from error
+
+
+def _most_telling(errors: list[OSError]) -> OSError:
+    """Return the error to show: the last, but the first with the kernel's own words about something else
+    than `lowerdir+`, which only an old kernel minds."""
+    told = [error for error in errors if "overlay: " in str(error) and "lowerdir+" not in str(error)]
+    return told[0] if told and told[0].errno == errors[-1].errno else errors[-1]
 
 
 def _writable_keys(upper: str | None, work: str | None) -> tuple[tuple[str, str], ...]:
