@@ -41,8 +41,8 @@ class TarReader:
         Raises:
             InvalidArgument: the archive is damaged, or asks for more than the limits.
         """
-        self._skip(self._data_left + self._padding)
-        self._data_left = self._padding = 0
+        self._skip(self._data_left)
+        self._skip_padding()
         records: pax.Records = []
         long_name = long_link = None
         for _ in range(self._limits.special_headers):
@@ -133,6 +133,12 @@ class TarReader:
     def _skip(self, size: int) -> None:
         while size:
             size -= len(self._take(size))
+
+    def _skip_padding(self) -> None:
+        """Go behind the data's last block, which may be missing at the end (umoci); Go's reader allows it."""
+        while self._padding and self._fill():
+            self._padding -= len(self._take(self._padding))
+        self._data_left = self._padding = 0
 
     def _take(self, size: int) -> memoryview:
         """Return the next bytes, at least one and at most size."""
