@@ -47,26 +47,29 @@ class ControlServer:
     """Accepts connections, hands requests to their handlers, sends events."""
 
     def __init__(
-        self, loop: Loop, handlers: Mapping[str, Handler], on_disconnect: Callable[[], None]
+        self,
+        loop: Loop,
+        handlers: Mapping[str, Handler],
+        *,
+        listener: socket,
+        on_disconnect: Callable[[], None],
     ) -> None:
-        """handlers is keyed by the request's `op`; on_disconnect is called when a subscriber has gone."""
+        """handlers is keyed by the request's `op`; on_disconnect is called when a subscriber has gone.
+
+        listener is taken over.
+        """
         self._loop = loop
         self._handlers = handlers
         self._on_disconnect = on_disconnect
-        self._listener: socket | None = None
+        self._listener: socket | None = listener
         self._connections: set[Connection] = set()
         self._unread: list[Event] = []
+        loop.watch(listener.fileno(), READABLE, self._on_connection)
 
     @property
     def has_subscribers(self) -> bool:
         """Whether anybody gets events."""
         return any(connection.subscribed for connection in self._connections)
-
-    def listen(self, run_dir: str) -> None:
-        """Open `<run_dir>/shim.sock`, for this user only."""
-        self._listener = listen_at(run_dir, SOCKET, SOCK_SEQPACKET, mode=0o600)
-        self._listener.setblocking(False)
-        self._loop.watch(self._listener.fileno(), READABLE, self._on_connection)
 
     def stop_listening(self) -> None:
         """Take no new connection; the file is the caller's to remove."""
@@ -129,6 +132,17 @@ class ControlServer:
         connection = Connection(self._loop, sock, self)
         self._connections.add(connection)
         return connection
+
+
+def open_listener(run_dir: str) -> socket:
+    """Open `<run_dir>/shim.sock`, for this user only; connections wait until a ControlServer has it.
+
+    Raises:
+        OSError: errno and filename are set.
+    """
+    listener = listen_at(run_dir, SOCKET, SOCK_SEQPACKET, mode=0o600)
+    listener.setblocking(False)
+    return listener
 
 
 class Connection:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import sys
 
+from sampan.errors import Unavailable
 from sampan.kernel.process import read_status, set_child_subreaper, set_name, set_oom_score_adj, start_ticks
 from sampan.kernel.sockets import from_fd
 from sampan.lean import Undo
 from sampan.runtime.launcher import rundir
+from sampan.runtime.launcher.control import open_listener
 from sampan.runtime.launcher.foreign import ForeignPayload
 from sampan.runtime.launcher.log_file import LogFile
 from sampan.runtime.launcher.loop import READABLE, Loop
@@ -17,7 +19,7 @@ from sampan.runtime.launcher.payload import OwnPayload
 from sampan.runtime.launcher.stdio import open_nothing, open_pipes, terminal_ends
 from sampan.runtime.launcher.supervisor import Init, Supervisor
 from sampan.runtime.launcher.title import set_title
-from sampan.runtime.launcher.transport import send
+from sampan.runtime.launcher.transport import number, parse, send
 from sampan.runtime.launcher.worker import Worker
 
 TYPE_CHECKING = False
@@ -38,19 +40,19 @@ else:
 _OOM_SCORE = -998  # as other engines' shims: killed for memory last, just before the daemon
 
 
-def run_shim(document: Document, fds: Sequence[int], *, title_area: tuple[int, int]) -> None:
+def run_shim(body: bytes, fds: list[int], *, title_area: tuple[int, int]) -> None:
     """Start the container of a packet and look after it; return when the shim may end.
 
     fds: the connection to sampand, then one for each attached client. On an error sampand is told, and
     nothing is left behind.
     """
     connection = from_fd(fds[0])
-    loop = Loop()
     try:
-        request = unpack_request(document.get("request"))
-        attaches = _unpack_attaches(document, fds[1:])
+        request, attaches = open_request(body, fds)
         _become_shim(request, title_area)
-        supervisor = _start(loop, request, attaches)
+        loop = Loop()
+        payload = OwnPayload(request) if request.runtime is None else ForeignPayload(request)
+        supervisor = begin(loop, request, attaches, payload)
     except Exception as exc:  # whatever it is, sampand waits for an answer
         _try_send(connection, error_document(exc))
         return
@@ -64,10 +66,19 @@ def run_shim(document: Document, fds: Sequence[int], *, title_area: tuple[int, i
         raise
 
 
-def _unpack_attaches(document: Document, fds: Sequence[int]) -> list[AttachRequest]:
+def open_request(body: bytes, fds: list[int]) -> tuple[ShimRequest, list[AttachRequest]]:
+    """Read a `start` packet; fds as for `run_shim`.
+
+    Raises:
+        Unavailable: it is damaged, or of another version.
+    """
+    document = parse(body, fds)
     raw = document.get("attaches")
     parts = raw if isinstance(raw, list) else []
-    return [unpack_attach(part, fd) for part, fd in zip(parts, fds, strict=True)]
+    if len(parts) != len(fds) - 1:
+        raise Unavailable("a start packet has another number of descriptors than clients")
+    attaches = [unpack_attach(part, fd) for part, fd in zip(parts, fds[1:], strict=True)]
+    return unpack_request(document.get("request")), attaches
 
 
 def _become_shim(request: ShimRequest, title_area: tuple[int, int]) -> None:
@@ -79,12 +90,16 @@ def _become_shim(request: ShimRequest, title_area: tuple[int, int]) -> None:
     signal(SIGCHLD, _on_child)  # and no longer ignored: we want exit codes
 
 
-def _start(loop: Loop, request: ShimRequest, attaches: Sequence[AttachRequest]) -> Supervisor:
+def begin(
+    loop: Loop, request: ShimRequest, attaches: Sequence[AttachRequest], payload: Payload
+) -> Supervisor:
     """Create and start the container, and begin to serve its streams and requests.
 
     The worker creates and starts; as soon as it has created, we open the run directory beside it.
+
+    Raises:
+        SampanError, OSError: it did not start; nothing is left behind.
     """
-    payload = OwnPayload(request) if request.runtime is None else ForeignPayload(request)
     with Undo() as undo:
         rundir.forget_earlier_run(request.run_dir)
         undo.add(rundir.forget_earlier_run, request.run_dir)
@@ -92,14 +107,19 @@ def _start(loop: Loop, request: ShimRequest, attaches: Sequence[AttachRequest]) 
         worker = Worker(lambda tell: _create_and_start(request, payload, stdio, tell), keep=stdio.child)
         stdio.close_child_ends()
         log = LogFile(request.log) if request.log.enabled else None
-        created, fds = worker.receive()
+        created, masters = worker.receive()
         undo.add(payload.delete)
-        init = _adopt(int(str(created["pid"])), fds)
         rundir.claim(request.run_dir)
-        supervisor = Supervisor(loop, request, payload, init, log)
-        supervisor.control.listen(request.run_dir)
-        worker.receive()
+        listener = open_listener(request.run_dir)
+        started, _ = worker.receive()
         worker.close()
+        init = Init(
+            pid=number(created, "pid"),
+            start_ticks=number(started, "start_ticks"),
+            console_master=masters[0] if masters else -1,
+            alone=started.get("alone") is True,
+        )
+        supervisor = Supervisor(loop, request, payload, init, listener, log)
         if init.console_master >= 0:
             supervisor.serve(*terminal_ends(init.console_master, stdin=request.open_stdin), attaches)
         else:
@@ -116,12 +136,9 @@ def _create_and_start(request: ShimRequest, payload: Payload, stdio: Stdio, tell
     payload.start()
     if report is not None:
         rundir.write_report(request.run_dir, report)
-    tell({"started": True}, ())
-
-
-def _adopt(pid: int, fds: Sequence[int]) -> Init:
-    alone = read_status(pid)["NSpid"].split()[-1] == "1"
-    return Init(pid=pid, start_ticks=start_ticks(pid), console_master=fds[0] if fds else -1, alone=alone)
+    # It may have ended by now, but the shim has not reaped it, so /proc still has it.
+    alone = read_status(process.pid)["NSpid"].split()[-1] == "1"
+    tell({"start_ticks": start_ticks(process.pid), "alone": alone}, ())
 
 
 def _watch_children(loop: Loop, supervisor: Supervisor) -> None:

@@ -17,9 +17,11 @@ from sampan.runtime.launcher.execs import Ended, ExecTable
 from sampan.runtime.launcher.exit_record import write_exit_record
 from sampan.runtime.launcher.messages import Detached, Exited, ExitRecord, unpack_attach
 from sampan.runtime.launcher.streams import Streams
+from sampan.runtime.launcher.transport import number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _socket import socket
     from collections.abc import Callable, Sequence
 
     from sampan.runtime.launcher.control import Request
@@ -49,7 +51,13 @@ class Supervisor:
     """Owns a started container until its shim may end."""
 
     def __init__(
-        self, loop: Loop, request: ShimRequest, payload: Payload, init: Init, log: LogFile | None
+        self,
+        loop: Loop,
+        request: ShimRequest,
+        payload: Payload,
+        init: Init,
+        listener: socket,
+        log: LogFile | None,
     ) -> None:
         self._loop = loop
         self._request = request
@@ -78,7 +86,8 @@ class Supervisor:
                 "resize": self._on_resize,
                 "signal": self._on_signal,
             },
-            self._end_if_done,
+            listener=listener,
+            on_disconnect=self._end_if_done,
         )
 
     def started(self) -> Document:
@@ -116,7 +125,7 @@ class Supervisor:
             code = 128 + result.si_status if killed else result.si_status
             ended = Ended(code=code, signal=result.si_status if killed else 0, at_ns=time.time_ns())
             if result.si_pid == self._init.pid:
-                self._init_ended(ended)
+                self.init_ended(ended)
             else:
                 self._execs.child_ended(result.si_pid, ended)
 
@@ -140,7 +149,8 @@ class Supervisor:
 
     # The container's end.
 
-    def _init_ended(self, ended: Ended) -> None:
+    def init_ended(self, ended: Ended) -> None:
+        """The container has ended: read the rest of its output, then record and tell it."""
         self._ended = ended
         if not self._init.alone:
             self._kill_others()
@@ -240,18 +250,18 @@ class Supervisor:
         if master < 0:
             raise Conflict("it has no terminal to resize")
         try:
-            set_size(master, _number(document, "rows"), _number(document, "columns"))
+            set_size(master, number(document, "rows"), number(document, "columns"))
         except OSError as exc:
             raise Conflict(f"cannot resize the terminal: {exc.strerror}") from exc
         return {}
 
     def _on_signal(self, request: Request) -> Document:
         self._get_running()
-        number = _number(request.document, "number")
+        wanted = number(request.document, "number")
         try:
-            os.kill(self._init.pid, number)  # our child, not reaped yet: the pid can be nobody else's
+            os.kill(self._init.pid, wanted)  # our child, not reaped yet: the pid can be nobody else's
         except OSError as exc:
-            raise InvalidArgument(f"cannot send signal {number}: {exc.strerror}") from exc
+            raise InvalidArgument(f"cannot send signal {wanted}: {exc.strerror}") from exc
         return {}
 
     def _on_kill_all(self, _request: Request) -> Document:
@@ -313,10 +323,3 @@ class Supervisor:
         self._all_streams = [
             streams for streams in self._all_streams if streams.has_clients or not streams.drained
         ]
-
-
-def _number(document: Document, name: str) -> int:
-    value = document.get(name)
-    if not isinstance(value, int):
-        raise InvalidArgument(f"{name} is not a number")
-    return value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from sampan import fastjson
-from sampan.errors import SampanError, Unavailable
+from sampan.errors import InvalidArgument, SampanError, Unavailable
 from sampan.kernel.files import memfd_sealed
 from sampan.kernel.sockets import close_all, receive_message, send_message
 from sampan.runtime.launcher.messages import check_document
@@ -47,16 +47,40 @@ def receive(sock: socket) -> tuple[Document, list[int]] | None:
         Unavailable: what came is no packet of this protocol.
         OSError: ECONNRESET; BlockingIOError, a non-blocking or timed socket has nothing.
     """
-    body, fds = receive_message(sock, max_fds=MAX_FDS + 1, max_bytes=_SPILL_AT)
-    if not body:
-        return None
+    body, fds = receive_raw(sock)
+    return (parse(body, fds), fds) if body else None
+
+
+def receive_raw(sock: socket) -> tuple[bytes, list[int]]:
+    """Receive one packet for `parse`, and its descriptors; no bytes at the end of the connection."""
+    return receive_message(sock, max_fds=MAX_FDS + 1, max_bytes=_SPILL_AT)
+
+
+def parse(body: bytes, fds: list[int]) -> Document:
+    """Return the object of a packet, and take the descriptor off fds that only carried its body.
+
+    Raises:
+        Unavailable: it is no packet of this protocol; fds are closed.
+    """
     try:
         if body == _SPILLED:
             body = _read_spilled(fds)
-        return check_document(fastjson.loads(body)), fds
+        return check_document(fastjson.loads(body))
     except SampanError as exc:
         close_all(fds)
         raise Unavailable(f"a packet of the launcher protocol is damaged: {exc}") from exc
+
+
+def number(document: Document, name: str) -> int:
+    """Return a number out of a packet.
+
+    Raises:
+        InvalidArgument: there is none of that name.
+    """
+    value = document.get(name)
+    if not isinstance(value, int):
+        raise InvalidArgument(f"{name} is not a number")
+    return value
 
 
 def _read_spilled(fds: list[int]) -> bytes:

@@ -14,9 +14,10 @@ from sampan.errors import SampanError, Unavailable
 from sampan.kernel.process import close_range, set_child_subreaper, set_dumpable, set_name
 from sampan.kernel.sockets import close_all, from_fd
 from sampan.runtime.launcher.messages import error_document
+from sampan.runtime.launcher.rehearsal import rehearse
 from sampan.runtime.launcher.shim import run_shim
 from sampan.runtime.launcher.title import argument_area, set_title
-from sampan.runtime.launcher.transport import receive, send
+from sampan.runtime.launcher.transport import receive_raw, send
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,18 +26,18 @@ if TYPE_CHECKING:
     from signal import SIG_IGN, SIGCHLD, SIGHUP, SIGINT, SIGTERM, signal
     from types import FrameType
 
-    from sampan.runtime.launcher.messages import Document
 else:
     from _signal import SIG_IGN, SIGCHLD, SIGHUP, SIGINT, SIGTERM, signal
 
 
 def main(arguments: Sequence[str]) -> None:
     """Serve sampand until it goes. arguments: program, socket descriptor, run root, data root."""
-    _, raw_fd, _run_root, _data_root = arguments
+    _, raw_fd, run_root, _data_root = arguments
     sock = from_fd(int(raw_fd))
     _become_zygote(sock)
     title_area = argument_area()
     set_title(title_area, "sampan-launcher")
+    rehearse(run_root)
     gc.collect()
     gc.freeze()  # a collection in a shim would write to, and so copy, every page
     send(sock, {"ready": True})
@@ -61,28 +62,27 @@ def _stay(_number: int, _frame: FrameType | None) -> None:
 
 
 def _serve(sock: socket, title_area: tuple[int, int]) -> bool:
-    """Serve one request; False at the end of the connection."""
+    """Fork a shim for one packet; False at the end of the connection.
+
+    The packet is read in the shim: whatever the launcher itself does with each start, it writes to pages that
+    all shims share, and so takes them from all of them.
+    """
     try:
-        packet = receive(sock)
-    except Unavailable as exc:
-        log.error("launcher got a damaged packet", error=exc)
-        return True
-    except ConnectionResetError:
+        body, fds = receive_raw(sock)
+    except OSError as exc:
+        log.error("launcher cannot receive", why=exc.strerror)
         return False
-    if packet is None:
+    if not body:
         return False
-    document, fds = packet
     try:
-        if document.get("op") == "start" and fds:
-            _fork_shim(sock, document, fds, title_area)
-        else:
-            log.error("launcher got an unknown request", op=document.get("op"))
+        if fds:
+            _fork_shim(sock, body, fds, title_area)
     finally:
         close_all(fds)
     return True
 
 
-def _fork_shim(sock: socket, document: Document, fds: list[int], title_area: tuple[int, int]) -> None:
+def _fork_shim(sock: socket, body: bytes, fds: list[int], title_area: tuple[int, int]) -> None:
     try:
         pid = os.fork()
     except OSError as exc:
@@ -92,7 +92,7 @@ def _fork_shim(sock: socket, document: Document, fds: list[int], title_area: tup
         return
     try:
         sock.close()
-        run_shim(document, fds, title_area=title_area)
+        run_shim(body, fds, title_area=title_area)
     finally:
         os._exit(0)
 
