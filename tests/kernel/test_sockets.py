@@ -58,6 +58,18 @@ def test_a_message_longer_than_asked_for_is_an_error_and_its_descriptors_are_clo
     run_isolated(inside)
 
 
+def test_messages_of_every_size_come_whole() -> None:
+    def inside() -> None:
+        one, other = sockets.seqpacket_pair()
+        for size in (1, 65535, 65536, 65537, 150000):
+            data = os.urandom(size)
+            sockets.send_message(one, data, [0])
+            got, fds = sockets.receive_message(other, max_fds=1)
+            assert (got == data, len(fds)) == (True, 1)
+
+    run_isolated(inside)
+
+
 def test_more_descriptors_than_a_message_takes() -> None:
     def inside() -> None:
         one, _ = sockets.seqpacket_pair()

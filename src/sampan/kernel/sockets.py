@@ -15,6 +15,7 @@ from _socket import (
     MSG_CTRUNC,
     MSG_DONTWAIT,
     MSG_NOSIGNAL,
+    MSG_PEEK,
     MSG_TRUNC,
     SCM_RIGHTS,
     SO_PEERCRED,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MAX_MESSAGE = 1 << 20  # bytes; the socket's own buffer is the lower limit in practice
+_USUAL_MESSAGE = 1 << 16
 MAX_FDS = 253  # include/net/scm.h: SCM_MAX_FD
 _SUN_PATH = 108  # sizeof(sockaddr_un.sun_path), with its NUL
 _UCRED = struct.Struct("=iII")  # struct ucred: pid, uid, gid
@@ -84,15 +86,19 @@ def receive_message(
 ) -> tuple[bytes, list[int]]:
     """Receive one message; return its bytes and the descriptors that came, close-on-exec, ours to close.
 
-    (b"", []) is the end: the other side closed.
+    (b"", []) is the end: the other side closed. A socket has one reader at a time.
 
     Raises:
         OSError: EMSGSIZE, more bytes or descriptors came than were asked for; what came is closed.
             BlockingIOError: nothing is there, and wait is false or the socket is non-blocking.
     """
-    flags = MSG_CMSG_CLOEXEC | (0 if wait else MSG_DONTWAIT)
+    flags = 0 if wait else MSG_DONTWAIT
+    # A buffer of MAX_MESSAGE for every message would cost 40 µs (memory from the kernel and back), asking 1.
+    length = sock.recv_into(bytearray(1), 1, flags | MSG_PEEK | MSG_TRUNC)
+    size = min(max_bytes, max(length, _USUAL_MESSAGE))
     # Always room for one descriptor, so that an unwanted one is seen and closed.
-    data, control, result_flags, _ = sock.recvmsg(max_bytes, CMSG_SPACE(max(max_fds, 1) * 4), flags)
+    space = CMSG_SPACE(max(max_fds, 1) * 4)
+    data, control, result_flags, _ = sock.recvmsg(size, space, flags | MSG_CMSG_CLOEXEC)
     fds = _descriptors(control)
     if result_flags & (MSG_CTRUNC | MSG_TRUNC) or len(fds) > max_fds:
         close_all(fds)
