@@ -206,6 +206,23 @@ class Box:
         self.engine.close()
         self.tidy()
 
+    def _shims(self) -> set[str]:
+        """Return the ids of containers that have a shim: it keeps a file of theirs open."""
+        containers = f"{self.settings.roots.data}/containers/"
+        found = set()
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if (folder / "comm").read_text() != "sampan-shim\n":
+                    continue
+                for link in (folder / "fd").iterdir():
+                    target = os.readlink(link)
+                    if target.startswith(containers):
+                        found.add(target.removeprefix(containers).partition("/")[0])
+        return found
+
+    def _running(self) -> list[str]:
+        return [summary.Id for summary in self.engine.containers.list()]
+
     def tidy(self) -> None:
         for folder in CGROUPS.glob(f"*{self.cgroup}"):
             for below in (*folder.glob("*"), folder):
@@ -220,6 +237,7 @@ class Box:
         found = [str(path) for path in (*(run / "containers").iterdir(), *(data / "containers").iterdir())]
         found += [str(path) for path in CGROUPS.glob(f"*{self.cgroup}/*/") if path.is_dir()]
         mounts = Path("/proc/self/mountinfo").read_text()
+        found += [f"shim of {one}" for one in self._shims() if one not in self._running()]
         return found + [line for line in mounts.splitlines() if str(self.folder) in line]
 
 

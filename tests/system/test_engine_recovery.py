@@ -273,3 +273,28 @@ def test_events_survive(box: Box) -> None:
     seen: list[docker.Event] = []
     box.engine.events.subscribe(seen.append, since_ns=0, filters={"container": ["told"]}).cancel()
     assert [event.Action for event in seen] == ["create", "start", "die", "destroy"]
+
+
+def test_launcher_is_replaced_before_it_is_missed(box: Box) -> None:
+    first = box.engine._core.launchers.pid
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: box.engine._core.launchers.pid != first, "another launcher")
+    second = box.engine._core.launchers.pid
+    os.kill(second, signal.SIGKILL)
+    wait_until(lambda: box.engine._core.launchers.pid not in (first, second), "and another")
+    assert box.run("echo", "hi").stdout == b"hi\n"
+
+
+def test_end_that_was_read_but_not_saved(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """sampand dies between hearing of an end and writing it down: the exit record tells the next one."""
+    container_id = box.start("sh", "-c", "sleep 0.1; exit 3")
+
+    def fail(_record: object) -> None:
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(box.engine._core.journal, "save_state", fail)
+        assert box.wait(container_id).status_code == 3
+        assert box.state(container_id).Status == "exited"
+    box.reopen()
+    assert (box.state(container_id).Status, box.state(container_id).ExitCode) == ("exited", 3)

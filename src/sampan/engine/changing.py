@@ -108,7 +108,7 @@ def _changes(request: docker.ContainerUpdate) -> dict[str, object]:
     changes = {field: getattr(request, field) for field in _CHANGEABLE}
     changes = {field: value for field, value in changes.items() if value not in (0, "", None)}
     if request.PidsLimit == 0:
-        changes["PidsLimit"] = 0
+        changes["PidsLimit"] = -1  # here 0 is a wish: null means unchanged
     if "NanoCpus" in changes:
         changes.update(CpuPeriod=0, CpuQuota=0)
     elif "CpuQuota" in changes or "CpuPeriod" in changes:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sampan import log
+from sampan.engine.accounts import UserFinder
 from sampan.engine.container import Container
 from sampan.engine.events import Events
 from sampan.engine.index import ContainerIndex
@@ -14,11 +15,13 @@ from sampan.engine.launchers import LauncherKeeper
 from sampan.engine.machine import Machine
 from sampan.engine.options import EngineSettings
 from sampan.engine.paths import Paths
+from sampan.engine.records import Record
 from sampan.engine.runtimes import Runtimes
 from sampan.engine.supervisor import Supervisor
 from sampan.engine.workers import Worker
 from sampan.kernel import cgroups
 from sampan.kernel.cgroups import Hierarchy
+from sampan.spec import docker
 from sampan.store.store import Store
 
 if TYPE_CHECKING:  # exists for type checkers only (sampan.kernel.cgroups is lean)
@@ -39,6 +42,7 @@ class Core:
     index: ContainerIndex
     events: Events
     launchers: LauncherKeeper
+    users: UserFinder
     supervisor: Supervisor
     releases: Worker = field(default_factory=lambda: Worker("release"))
     removals: Worker = field(default_factory=lambda: Worker("removal"))
@@ -47,6 +51,22 @@ class Core:
     def cgroup(self, container: Container) -> CgroupManager:
         """Return the manager of a container's cgroup; the caller closes it."""
         return cgroups.open_manager(self.hierarchy, container.record.cgroup)
+
+    def save_state(self, record: Record, *events: docker.Event) -> bool:
+        """Remember what has happened to a container, with its events; return whether that worked.
+
+        It has happened whether it can be written down or not (the disk may be full): memory goes on, and the
+        next start of sampand finds the truth in the run directory.
+        """
+        try:
+            with self.journal.transaction():
+                self.journal.save_state(record)
+                for event in events:
+                    self.journal.add_event(event)
+        except Exception as exc:
+            log.error("state cannot be saved", container=record.id, reason=repr(exc))
+            return False
+        return True
 
     def release_soon(self, container: Container) -> None:
         """Let an ended container's shim go, behind the user's back."""

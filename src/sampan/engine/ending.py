@@ -1,8 +1,8 @@
 """How containers end: the shim's news, what follows from them, and removal.
 
 ```
- shim: exited ──► state and `die` in one transaction ──► waits wake ──► AutoRemove: remove
-                                                     └─► release thread: shim, cgroup, run directory go
+ shim: exited ──► state and `die` in one transaction ──► waits wake ──► AutoRemove: remove ──► files go in the
+                                                     └─► else: shim, cgroup, run directory go      background
  shim: lost (killed) ──► its exit record, or kill what is left and 137 ──► as above
 ```
 """
@@ -90,32 +90,32 @@ class Ender:
                 finished_at_ns=at_ns,
             )
             container.ended_shim, container.shim = container.shim, None
-            auto_remove = record.host.AutoRemove
             events = [container_event(container, "oom")] if oom_killed else []
             events.append(_die_event(container, record))
-            with self._core.journal.transaction():
-                for event in events:
-                    self._core.journal.add_event(event)
-                self._core.journal.save_state(record)
-                if auto_remove:
-                    events.append(self._forget(container))
+            saved = self._core.save_state(record, *events)
             container.record = record
-            container.removed = auto_remove
         container.end_listeners()
         self._execs.container_ended(container)
         self._core.events.publish(*events)
         container.waits.ended(container.result())
-        if auto_remove:
-            self._gone(container)
-        else:
+        if saved:  # otherwise the exit record must stay: it is all that tells of the end
+            self._clear_away(container)
+
+    def _clear_away(self, container: Container) -> None:
+        if not container.record.host.AutoRemove:
             self._core.release_soon(container)
+            return
+        try:
+            self.remove(container)
+        except Conflict as exc:  # a user removes it, or has started it again
+            log.info("container is not removed by itself", container=container.id, reason=exc)
 
     def after_failed_start(self, container: Container) -> None:
         """A start failed: wake the waits for an exit, and remove an AutoRemove container."""
         container.end_listeners()
         container.waits.ended(container.result())
         if container.record.host.AutoRemove:
-            self.remove(container)
+            self._clear_away(container)
 
     def remove(self, container: Container) -> None:
         """Forget a container that does not run; its files go in the background.
@@ -128,24 +128,16 @@ class Ender:
                 raise Conflict(f"removal of container {container.id} is already in progress")
             if container.running:
                 raise Conflict(_cannot_remove(container))
+            event = container_event(container, "destroy")
             with self._core.journal.transaction():
-                event = self._forget(container)
+                self._core.journal.begin_removal(container.id)
+                self._core.journal.add_event(event)
             container.removed = True
             container.drop_pending()
-        container.end_listeners()
-        self._core.events.publish(event)
-        self._gone(container)
-
-    def _forget(self, container: Container) -> docker.Event:
-        """Within a transaction: the container's row becomes a removal to finish."""
-        event = container_event(container, "destroy")
-        self._core.journal.begin_removal(container.id)
-        self._core.journal.add_event(event)
-        return event
-
-    def _gone(self, container: Container) -> None:
         core = self._core
         core.index.remove(container)
+        container.end_listeners()
+        core.events.publish(event)
         self._execs.container_removed(container)
         container.waits.removed(container.result())
         core.removals.submit(lambda: finish_removal(core, container.id, container))

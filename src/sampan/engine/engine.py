@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from sampan import log
+from sampan.engine.accounts import UserFinder
 from sampan.engine.containers import Containers
 from sampan.engine.core import Core
 from sampan.engine.ending import Ender
@@ -75,10 +76,12 @@ class Engine:
                 index=ContainerIndex(),
                 events=Events(journal),
                 launchers=launchers,
+                users=UserFinder(store.snapshots),
                 supervisor=Supervisor(),
             )
             engine = cls(core)
             Recovery(core, engine._ender).run()
+            launchers.watch(core.supervisor)
             core.supervisor.start()
             undo.commit()
         return engine
@@ -93,8 +96,9 @@ class Engine:
         for container in core.index.all():
             container.drop_pending()
             container.end_listeners()
-            if container.shim is not None:
-                container.shim.close()
+            for shim in (container.shim, container.ended_shim):
+                if shim is not None:
+                    shim.close()
         core.store.close()
         log.info("engine closed")
 

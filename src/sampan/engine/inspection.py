@@ -44,6 +44,7 @@ def inspect_container(core: Core, container: Container, *, size: bool) -> docker
         Config=msgspec.structs.replace(record.config, Image=record.image, Hostname=record.config.Hostname),
         NetworkSettings=docker.NetworkSettings(
             Ports=dict.fromkeys(record.config.ExposedPorts) if container.running else {},
+            Networks=networks(record),
         ),
     )
 
@@ -119,6 +120,12 @@ def _mount_point(mount: UserMount) -> docker.MountPoint:
         RW=not mount.read_only,
         Propagation=mount.propagation,
     )
+
+
+def networks(record: Record) -> dict[str, docker.EndpointSettings]:
+    """Return the networks a container is in: `none` and `host` are all there are yet."""
+    mode = record.host.NetworkMode
+    return {mode: docker.EndpointSettings()} if mode in ("none", "host") else {}
 
 
 def sizes(core: Core, record: Record) -> tuple[int, int]:

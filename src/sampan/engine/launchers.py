@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 
 from sampan import log
+from sampan.engine.supervisor import Last, Supervisor
 from sampan.errors import Unavailable
 from sampan.runtime.launcher.client import AttachRequest, Launcher, ShimHandle, ShimRequest
 from sampan.settings import Roots
@@ -18,6 +19,8 @@ class LauncherKeeper:
         self._roots = roots
         self._lock = threading.Lock()
         self._launcher = self._spawn()
+        self._supervisor: Supervisor | None = None
+        self._dead: list[Launcher] = []
 
     @property
     def pid(self) -> int:
@@ -34,17 +37,40 @@ class LauncherKeeper:
                 raise
             return self._alive().start(request, attaches)
 
+    def watch(self, supervisor: Supervisor) -> None:
+        """Replace the launcher as soon as it dies, so that the next start need not wait for another."""
+        launcher = self._launcher
+
+        def died() -> Last | None:
+            return None if launcher.alive() else self._replace_and_watch
+
+        self._supervisor = supervisor
+        supervisor.watch(launcher.fd, died)
+
+    def _replace_and_watch(self) -> None:
+        """Run by the supervisor, which watches the dead one no more: now its descriptor may be closed."""
+        self._alive()
+        for launcher in self._take_dead():
+            launcher.close()
+        if self._supervisor is not None:
+            self.watch(self._supervisor)
+
+    def _take_dead(self) -> list[Launcher]:
+        with self._lock:
+            dead, self._dead = self._dead, []
+        return dead
+
     def close(self) -> None:
         """End the launcher; shims live on."""
-        with self._lock:
-            self._launcher.close()
+        for launcher in (*self._take_dead(), self._launcher):
+            launcher.close()
 
     def _alive(self) -> Launcher:
         with self._lock:
             if not self._launcher.alive():
                 log.warning("launcher died, starting another", pid=self._launcher.pid)
                 dead, self._launcher = self._launcher, self._spawn()
-                dead.close()
+                self._dead.append(dead)
             return self._launcher
 
     def _spawn(self) -> Launcher:

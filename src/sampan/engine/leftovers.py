@@ -6,13 +6,15 @@ import os
 import select
 import shutil
 import signal
+import time
 
 from sampan import log
 from sampan.engine.core import Core
 from sampan.engine.records import Record
-from sampan.errors import Conflict, NotFound, SampanError
+from sampan.errors import Conflict, NotFound, SampanError, Unavailable
 from sampan.kernel import cgroups
 from sampan.kernel.process import open_same_process
+from sampan.runtime.launcher.client import ShimHandle, connect_shim
 from sampan.runtime.lifecycle import delete_container
 
 _DEATH_MS = 10_000
@@ -58,6 +60,36 @@ def clear_runtime_state(core: Core, container_id: str, *, cgroup: str) -> None:
     if cgroup:
         _delete_cgroup(core, container_id, cgroup)
     shutil.rmtree(core.paths.run_dir(container_id), ignore_errors=True)
+
+
+def end_shim(core: Core, container_id: str) -> None:
+    """End a container that nobody knows any more, and its shim."""
+    try:
+        handle = connect_shim(core.paths.run_dir(container_id))
+    except (NotFound, Unavailable):
+        return
+    try:
+        kill_process(handle.pid, handle.start_ticks)
+        _release(handle)
+    except SampanError as exc:
+        log.warning("shim does not end", container=container_id, shim=handle.shim_pid, reason=exc)
+    finally:
+        handle.close()
+
+
+def _release(handle: ShimHandle) -> None:
+    """Release a shim whose container was killed; it may need a moment to notice."""
+    deadline = time.monotonic() + _DEATH_MS / 1000
+    while True:
+        try:
+            handle.release()
+        except Conflict:
+            if time.monotonic() > deadline:
+                raise
+            select.select([handle.fd], [], [], 0.05)
+            handle.read_events()
+        else:
+            return
 
 
 def _delete_cgroup(core: Core, container_id: str, path: str) -> None:

@@ -11,7 +11,7 @@ from msgspec import UNSET
 from sampan.engine.bundle.process import command_of
 from sampan.engine.container import Container
 from sampan.engine.core import Core
-from sampan.engine.inspection import mount_points, sizes
+from sampan.engine.inspection import mount_points, networks, sizes
 from sampan.engine.patterns import compile_filter
 from sampan.engine.records import Record, Status
 from sampan.engine.times import describe_duration
@@ -191,7 +191,7 @@ def summary(
             NetworkMode=record.host.NetworkMode or "default",
             Annotations=record.host.Annotations or UNSET,
         ),
-        NetworkSettings=docker.SummaryNetworkSettings(),
+        NetworkSettings=docker.SummaryNetworkSettings(Networks=networks(record)),
         Mounts=mount_points(record),
     )
 

@@ -1,4 +1,4 @@
-"""Collect what a container's bundle is made of: its user, devices, namespaces to join; then translate."""
+"""Collect what a container's bundle is made of: devices, namespaces to join; then translate."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from sampan.engine.bundle.namespaces import Sharing, parse_network_mode, parse_p
 from sampan.engine.bundle.plan import BundlePlan, Joins
 from sampan.engine.core import Core
 from sampan.engine.records import Record
-from sampan.engine.users import Accounts, User, resolve_user
+from sampan.engine.users import User
 from sampan.errors import Conflict, NotFound
-from sampan.ids import ContainerId
-from sampan.store.snapshots import Snapshots
 
 
 def plan_bundle(core: Core, record: Record, *, user: User, joins: Joins) -> Bundle:
@@ -66,17 +64,3 @@ def check_joins(core: Core, record: Record) -> None:
     for sharing in (parse_network_mode(record.host.NetworkMode), parse_pid_mode(record.host.PidMode)):
         if sharing.share == "container" and core.index.get(sharing.container).id == record.id:
             raise NotFound(f"No such container: {sharing.container}")
-
-
-def find_user(snapshots: Snapshots, record: Record) -> User:
-    """Look up the container's user in its own root file system, which must not be in use.
-
-    Raises:
-        InvalidArgument: no such user or group; passwd or group is no proper file.
-    """
-    container_id = ContainerId(record.id)
-    accounts = Accounts(
-        passwd=snapshots.read_file(container_id, "/etc/passwd") or b"",
-        group=snapshots.read_file(container_id, "/etc/group") or b"",
-    )
-    return resolve_user(record.config.User, accounts, group_add=record.host.GroupAdd)

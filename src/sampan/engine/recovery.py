@@ -14,7 +14,7 @@ from sampan import log
 from sampan.engine.container import Container
 from sampan.engine.core import Core
 from sampan.engine.ending import KILLED, Ender, finish_removal
-from sampan.engine.leftovers import clear_runtime_state, kill_process
+from sampan.engine.leftovers import clear_runtime_state, end_shim, kill_process
 from sampan.errors import Conflict, InvalidArgument, NotFound, SampanError, Unavailable
 from sampan.ids import ContainerId, parse_container_id
 from sampan.runtime.launcher.client import ExitRecord, ShimHandle, connect_shim, read_exit_record
@@ -48,6 +48,8 @@ class Recovery:
         """One container that cannot be reconciled must not keep the others from coming back."""
         try:
             self._reconcile(container)
+            if container.record.host.AutoRemove and container.state.status == "exited":
+                self._ender.remove(container)
         except (OSError, SampanError) as exc:
             log.error("container cannot be recovered", container=container.id, reason=repr(exc))
 
@@ -64,7 +66,11 @@ class Recovery:
         self._adopt(container, handle)
 
     def _adopt(self, container: Container, handle: ShimHandle) -> None:
-        """The shim lives: the container runs, or ends with the events that wait there."""
+        """The shim lives: the container runs, or has ended.
+
+        Its exit record is read after the connection was made: an end before that is in the record (its event
+        may have gone to a sampand that was killed), an end after it comes as an event.
+        """
         status = "paused" if self._is_frozen(container) else "running"
         record = container.with_state(
             status=status,
@@ -76,10 +82,14 @@ class Recovery:
             started_at_ns=handle.started_at_ns,
         )
         if record.state != container.state:
-            self._core.journal.save_state(record)
+            self._core.save_state(record)
         container.record = record
         container.shim = handle
-        self._ender.watch(container, handle)
+        found = read_exit_record(handle.run_dir)
+        if found is None:
+            self._ender.watch(container, handle)
+        else:
+            self._ender.ended(container, found.code, oom_killed=found.oom_killed, at_ns=found.finished_at)
 
     def _is_frozen(self, container: Container) -> bool:
         manager = self._core.cgroup(container)
@@ -111,8 +121,6 @@ class Recovery:
     def _without_run_dir(self, container: Container) -> None:
         if container.running:  # the machine was started anew
             self._end(container, GONE, oom_killed=False, at_ns=time.time_ns())
-        elif container.record.host.AutoRemove and container.state.status == "exited":
-            self._ender.remove(container)
 
     def _end(
         self,
@@ -130,6 +138,7 @@ class Recovery:
     def _finish_removals(self) -> None:
         for container_id in self._core.journal.removals():
             try:
+                end_shim(self._core, container_id)
                 clear_runtime_state(self._core, container_id, cgroup="")
                 finish_removal(self._core, container_id)
             except (OSError, Conflict) as exc:
@@ -141,20 +150,11 @@ class Recovery:
         known = {container.id for container in core.index.all()} | core.journal.broken_ids
         for container_id in _ids_in(core.paths.run_containers) - known:
             log.warning("sweeping unknown run directory", container=container_id)
-            self._sweep_run_dir(container_id)
+            end_shim(core, container_id)
+            clear_runtime_state(core, container_id, cgroup="")
         core.store.snapshots.sweep({ContainerId(one) for one in known})
         for container_id in _ids_in(core.paths.containers) - known:
             shutil.rmtree(core.paths.bundle(container_id), ignore_errors=True)
-
-    def _sweep_run_dir(self, container_id: str) -> None:
-        try:
-            handle = connect_shim(self._core.paths.run_dir(container_id))
-        except (NotFound, Unavailable):
-            pass
-        else:
-            kill_process(handle.pid, handle.start_ticks)
-            handle.close()
-        clear_runtime_state(self._core, container_id, cgroup="")
 
 
 def _ids_in(folder: str) -> set[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from sampan.engine.container import Container
 from sampan.engine.core import Core
 from sampan.engine.ending import Ender
@@ -12,6 +14,7 @@ from sampan.errors import Conflict, InvalidArgument, NotFound, Unsupported
 from sampan.ids import ContainerId
 from sampan.spec import docker
 
+_ATTEMPTS = 5
 _PRUNE_KEYS = frozenset({"label", "label!", "until"})
 
 
@@ -25,13 +28,17 @@ def remove_container(
     """
     if link:
         raise Unsupported("not supported yet: removing a link")
-    if force and container.running:
+    for _ in range(_ATTEMPTS if force else 0):
+        if container.running:
+            with suppress(Conflict):  # it has just ended by itself
+                stopper.kill(container, signal="KILL", ref=ref)
+        if container.removed:
+            return  # AutoRemove was faster
         try:
-            stopper.kill(container, signal="KILL", ref=ref)
+            ender.remove(container)
+            return
         except Conflict:
-            pass  # it has just ended by itself
-    if force and container.removed:
-        return  # AutoRemove was faster
+            continue  # somebody has just started it, or removes it too
     ender.remove(container)
 
 

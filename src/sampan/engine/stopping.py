@@ -137,9 +137,7 @@ class Stopper:
     def _save_status(self, container: Container, status: Status, action: str) -> None:
         record = container.with_state(status=status)
         event = container_event(container, action)
-        with self._core.journal.transaction():
-            self._core.journal.save_state(record)
-            self._core.journal.add_event(event)
+        self._core.save_state(record, event)
         container.record = record
         self._core.events.publish(event)
 

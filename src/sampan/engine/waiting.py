@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sampan.engine.container import Container
-from sampan.engine.types import ExitCallback, Subscription, WaitCondition
+from sampan.engine.types import ExitCallback, Subscription, WaitCondition, WaitResult
 from sampan.engine.waits import call_safely
 
 
@@ -13,6 +13,8 @@ def on_exit(container: Container, condition: WaitCondition, callback: ExitCallba
     with container.lock:
         due = container.removed or (condition == "not-running" and not container.running)
         result = container.result()
+    if container.removed:
+        result = WaitResult(status_code=result.status_code)  # as `Waits.removed`
     if due and container.waits.cancel(wait):
         call_safely(callback, result)
     return wait

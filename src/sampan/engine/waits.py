@@ -46,7 +46,7 @@ class Waits:
         self._wake(result, removed=False)
 
     def removed(self, result: WaitResult) -> None:
-        """The container is gone: wake every wait, without an error, as the removal worked (moby SetRemoved)."""
+        """The container is gone: wake every wait; without an error, since the removal worked (as moby)."""
         self._wake(WaitResult(status_code=result.status_code), removed=True)
 
     def _wake(self, result: WaitResult, *, removed: bool) -> None:

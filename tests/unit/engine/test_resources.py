@@ -25,25 +25,26 @@ def resources(*, machine: Machine = MACHINE, warnings: list[str] | None = None, 
     [
         pytest.param({}, {"pids": {"limit": 2048}}, id="nothing asked"),
         pytest.param({"PidsLimit": -1}, {}, id="pids lifted"),
-        pytest.param({"PidsLimit": 0}, {}, id="pids 0 is no limit"),
+        pytest.param({"PidsLimit": 0}, {"pids": {"limit": 2048}}, id="pids 0: nothing asked"),
+        pytest.param({"PidsLimit": 7}, {"pids": {"limit": 7}}, id="pids"),
         pytest.param(
-            {"Memory": 64 * MIB, "PidsLimit": 0},
+            {"Memory": 64 * MIB, "PidsLimit": -1},
             {"memory": {"limit": 64 * MIB, "swap": 128 * MIB}},
             id="swap as much again",
         ),
         pytest.param(
-            {"Memory": 64 * MIB, "MemorySwap": -1, "PidsLimit": 0},
+            {"Memory": 64 * MIB, "MemorySwap": -1, "PidsLimit": -1},
             {"memory": {"limit": 64 * MIB, "swap": -1}},
             id="swap without limit",
         ),
         pytest.param(
-            {"NanoCpus": 500_000_000, "PidsLimit": 0},
+            {"NanoCpus": 500_000_000, "PidsLimit": -1},
             {"cpu": {"period": 100_000, "quota": 50_000}},
             id="half a CPU",
         ),
-        pytest.param({"MemorySwappiness": -1, "PidsLimit": 0}, {}, id="swappiness -1 is unset"),
+        pytest.param({"MemorySwappiness": -1, "PidsLimit": -1}, {}, id="swappiness -1 is unset"),
         pytest.param(
-            {"MemorySwappiness": 0, "PidsLimit": 0}, {"memory": {"swappiness": 0}}, id="swappiness 0"
+            {"MemorySwappiness": 0, "PidsLimit": -1}, {"memory": {"swappiness": 0}}, id="swappiness 0"
         ),
     ],
 )

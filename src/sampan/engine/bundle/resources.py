@@ -21,7 +21,10 @@ _PERIOD_US: Final = 100_000  # the kernel's default (Documentation/scheduler/sch
 
 
 def make_resources(host: docker.Resources, machine: Machine, *, pids_limit: int, warn: Warn) -> Document:
-    """Return the limits of config.json without the device rules; pids_limit is for those who ask for none.
+    """Return the limits of config.json without the device rules.
+
+    Differs: pids_limit holds unless the client asks for another or, by -1, for none. 0 is what the docker
+    CLI sends when nobody asked.
 
     Raises:
         InvalidArgument: a value is out of bounds.
@@ -32,7 +35,7 @@ def make_resources(host: docker.Resources, machine: Machine, *, pids_limit: int,
         "cpu": _cpu(host, machine),
         "blockIO": _block_io(host, machine, warn),
     }
-    limit = pids_limit if host.PidsLimit is None else host.PidsLimit
+    limit = host.PidsLimit or pids_limit
     if limit > 0:
         result["pids"] = {"limit": limit}
     return {key: value for key, value in result.items() if value}
