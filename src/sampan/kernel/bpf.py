@@ -6,12 +6,12 @@ gives EPERM (linux/bpf.h, BPF_PROG_TYPE_CGROUP_DEVICE). Programs of parent cgrou
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import struct
 
 from sampan.kernel.cgroups.devices import ANY
+from sampan.kernel.clib import buffer_of
 from sampan.kernel.syscall import POINTER, WORD, Call, address, buffer
 
 TYPE_CHECKING = False
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sampan.kernel.cgroups.devices import Rule
+    from sampan.kernel.clib import Buffer
 
 # linux/bpf.h, enum bpf_cmd and bpf_attach_type; attach flags.
 _PROG_LOAD, _PROG_ATTACH, _PROG_DETACH, _PROG_GET_FD_BY_ID, _PROG_QUERY = 5, 8, 9, 13, 16
@@ -134,9 +135,9 @@ def load_device_program(program: bytes) -> int:
         raise OSError(exc.errno, f"bpf: the kernel refuses the device program: {reason}") from exc
 
 
-def _load(program: bytes, log: bytes | ctypes.Array[ctypes.c_char]) -> int:
-    code = ctypes.create_string_buffer(program, len(program))
-    licence = ctypes.create_string_buffer(b"Apache")
+def _load(program: bytes, log: bytes | Buffer) -> int:
+    code = buffer_of(program)
+    licence = buffer_of(b"Apache\0")
     log_address = address(log) if not isinstance(log, bytes) else 0
     attributes = struct.pack(
         "=IIQQIIQII16s",
@@ -182,8 +183,8 @@ def _attach(directory_fd: int, program_fd: int, *, flags: int, replace_fd: int =
 def attached_programs(directory_fd: int) -> list[int]:
     """Return the ids of the device programs on a cgroup directory itself, first attached first."""
     ids = buffer(4 * _MAX_PROGRAMS)
-    attributes = ctypes.create_string_buffer(
-        struct.pack("=IIIIQI", directory_fd, _CGROUP_DEVICE, 0, 0, address(ids), _MAX_PROGRAMS), 32
+    attributes = buffer_of(
+        struct.pack("=IIIIQI4x", directory_fd, _CGROUP_DEVICE, 0, 0, address(ids), _MAX_PROGRAMS)
     )
     _bpf(_PROG_QUERY, attributes, len(attributes))
     (count,) = struct.unpack_from("=I", attributes.raw, 24)

@@ -6,7 +6,6 @@ which is all of a freshly cloned child. A process with threads must use `os` ins
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import struct
@@ -382,4 +381,4 @@ def thread_count() -> int:
     return len(os.listdir("/proc/self/task"))
 
 
-assert ctypes.sizeof(ctypes.c_long) == 8  # the structures above are those of 64-bit kernels
+assert struct.calcsize("@l") == 8  # the structures above are those of 64-bit kernels

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import struct
 
+from sampan.kernel.clib import buffer_of
 from sampan.kernel.constants import SECCOMP_FILTER_FLAG_NEW_LISTENER, SECCOMP_SET_MODE_FILTER
 from sampan.kernel.syscall import POINTER, WORD, Call, address, fail
 
@@ -26,6 +26,6 @@ def load_filter(program: bytes, flags: int = 0) -> int:
     count, rest = divmod(len(program), _INSTRUCTION_BYTES)
     if rest or not 0 < count <= 4096:  # BPF_MAXINSNS
         raise fail(errno.EINVAL, f"seccomp filter of {len(program)} bytes")
-    instructions = ctypes.create_string_buffer(program, len(program))
+    instructions = buffer_of(program)
     result = _seccomp(SECCOMP_SET_MODE_FILTER, flags, _SOCK_FPROG.pack(count, address(instructions)))
     return result if flags & SECCOMP_FILTER_FLAG_NEW_LISTENER else -1

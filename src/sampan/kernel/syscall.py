@@ -7,19 +7,22 @@ Source for the numbers: arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
+
+from sampan.kernel.clib import addressof, c_char_p, c_long, get_errno, libc_function, make_buffer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
 
-    StrPath = str | bytes | os.PathLike[str]
-    Argument = int | bytes | ctypes.Array[ctypes.c_char] | None
+    from sampan.kernel.clib import Buffer
 
-WORD = ctypes.c_long  # every integer argument: the kernel takes registers
-POINTER = ctypes.c_char_p  # every pointer: bytes (NUL-ended by Python) or a character buffer, never str
+    StrPath = str | bytes | os.PathLike[str]
+    Argument = int | bytes | Buffer | None
+
+WORD = c_long  # every integer argument: the kernel takes registers
+POINTER = c_char_p  # every pointer: bytes (NUL-ended by Python) or a character buffer, never str
 
 # Numbers from 424 on are the same everywhere.
 _COMMON = {
@@ -107,8 +110,6 @@ TABLES = {
 MACHINE = os.uname().machine
 NUMBERS = TABLES.get(MACHINE, {})  # empty elsewhere: every call then answers ENOSYS, by name
 
-_releasing = ctypes.CDLL(None, use_errno=True)
-_holding = ctypes.PyDLL(None, use_errno=True)
 _off: set[str] = set()  # names that `switched_off` made answer ENOSYS
 
 
@@ -144,10 +145,7 @@ class Call:
     def __init__(self, name: str, *argtypes: type[WORD | POINTER], keep_gil: bool = False) -> None:
         self.name = name
         self._number = NUMBERS.get(name, -1)
-        function = (_holding if keep_gil else _releasing)["syscall"]  # [] makes an object of its own
-        function.argtypes = (WORD, *argtypes)
-        function.restype = WORD
-        self._function = function
+        self._function = libc_function("syscall", (WORD, *argtypes), keep_gil=keep_gil)
 
     def __call__(self, *arguments: Argument, path: StrPath | None = None) -> int:
         """Make the call; a signal's EINTR restarts it, after Python's handlers have run.
@@ -161,7 +159,7 @@ class Call:
             result: int = self._function(self._number, *arguments)
             if result != -1:
                 return result
-            number = ctypes.get_errno()
+            number = get_errno()
             if number != errno.EINTR:
                 raise fail(number, self.name, path)
 
@@ -172,23 +170,22 @@ def syscall(number: int, *arguments: Argument) -> int:
     Raises:
         OSError: errno is set.
     """
-    function = _releasing["syscall"]
-    function.argtypes = (WORD, *(WORD if isinstance(value, int) else POINTER for value in arguments))
-    function.restype = WORD
+    argtypes = (WORD, *(WORD if isinstance(value, int) else POINTER for value in arguments))
+    function = libc_function("syscall", argtypes)
     result: int = function(number, *arguments)
     if result == -1:
-        raise fail(ctypes.get_errno(), f"syscall {number}")
+        raise fail(get_errno(), f"syscall {number}")
     return result
 
 
-def buffer(size_bytes: int) -> ctypes.Array[ctypes.c_char]:
+def buffer(size_bytes: int) -> Buffer:
     """Return a zeroed buffer that the kernel may write to."""
-    return ctypes.create_string_buffer(size_bytes)
+    return make_buffer(size_bytes)
 
 
-def address(data: ctypes.Array[ctypes.c_char]) -> int:
+def address(data: Buffer) -> int:
     """Return where a buffer lies, for pointers inside of structures; the caller keeps the buffer alive."""
-    return ctypes.addressof(data)
+    return addressof(data)
 
 
 class switched_off:
