@@ -145,9 +145,13 @@ def triples(maps: Iterable[IdMap]) -> list[tuple[int, int, int]]:
 
 
 def open_null(fds: Descriptors) -> int:
-    """Return a detached mount of the host's null device, checked: the container's own could be anything."""
+    """Return a detached mount of the host's null device, checked: the container's own could be anything.
+
+    It is read-only (which a device does not mind), or a chmod of a masked file would change the host's node.
+    """
     fd = fds.add(mounts.open_tree(k.AT_FDCWD, "/dev/null", k.OPEN_TREE_CLONE))
     check_null_device(fd)
+    mounts.mount_setattr(fd, attr_set=k.MOUNT_ATTR_RDONLY | k.MOUNT_ATTR_NOSUID | k.MOUNT_ATTR_NOEXEC)
     return fd
 
 
