@@ -111,10 +111,10 @@ def sampan(root: Path) -> Iterator[Engine]:
     data, run = root / "data", root / "run"
     address = f"unix://{run}/sampan.sock"
     run.mkdir(parents=True)
-    daemon = subprocess.Popen(
-        [VENV / "sampand", "--data-root", data, "--run-root", run, "-H", address],
-        stderr=(root / "sampand.log").open("wb"),
-    )
+    with (root / "sampand.log").open("wb") as log:
+        daemon = subprocess.Popen(
+            [VENV / "sampand", "--data-root", data, "--run-root", run, "-H", address], stderr=log
+        )
     client = (str(VENV / "sampan"), "-H", address)
     try:
         wait_for((run / "sampan.sock").exists, "sampand")
@@ -150,12 +150,13 @@ def dockerd(root: Path) -> Iterator[Engine]:
     """Run Debian's dockerd with its own containerd and load the image `busybox`."""
     root.mkdir(parents=True)
     address = f"unix://{root}/docker.sock"
-    daemon = subprocess.Popen(
-        ["/usr/sbin/dockerd", "-H", address, "--data-root", root / "data", "--exec-root", root / "exec",
-         "--pidfile", root / "pid", "--iptables=false", "--ip6tables=false", "--bridge=none",
-         "--ip-forward=false", "--ip-masq=false", "--userland-proxy=false"],
-        stdout=(root / "dockerd.log").open("wb"), stderr=subprocess.STDOUT,
-    )  # fmt: skip
+    command = [
+        "/usr/sbin/dockerd", "-H", address, "--data-root", root / "data", "--exec-root", root / "exec",
+        "--pidfile", root / "pid", "--iptables=false", "--ip6tables=false", "--bridge=none",
+        "--ip-forward=false", "--ip-masq=false", "--userland-proxy=false",
+    ]  # fmt: skip
+    with (root / "dockerd.log").open("wb") as log:
+        daemon = subprocess.Popen(command, stdout=log, stderr=log)
     client = ("/usr/bin/docker", "-H", address)
     try:
         wait_for(
