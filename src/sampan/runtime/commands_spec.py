@@ -110,7 +110,7 @@ def _list(words: Iterable[str]) -> JsonValue:
 
 
 def features(common: Globals, options: Values, arguments: list[str]) -> int:
-    """Print what this runtime can do on this machine's architecture. Source: runtime-spec v1.2, features.md."""
+    """Print what this runtime can do. Source: OCI runtime-spec v1.2, features.md."""
     kind = detect().kind
     flags = sorted(limits.SECCOMP_FLAGS)
     print_document(

@@ -118,6 +118,7 @@ class _Creation:
             fds.add(channel_fd)
             self.undo.add(channel.close)
             pid, pidfd = self._clone(fds, channel_fd)
+        self.undo.add(self._run_stop_hooks)
         self.undo.add(os.close, pidfd)
         self.undo.add(end_child, pidfd)
         ticks = self._after_clone(pid, channel)
@@ -358,7 +359,6 @@ class _Creation:
         while True:
             message, received = channel.receive()
             if "hooks" in message:
-                self.undo.add(self._run_stop_hooks)
                 state = hooks.encode_state(self._oci_state("creating", pid))
                 hooks.run_hooks("prestart", self.spec.hooks.prestart, state)
                 hooks.run_hooks("createRuntime", self.spec.hooks.create_runtime, state)

@@ -168,7 +168,7 @@ def _labels(process: ProcessSpec | None) -> list[tuple[str, str]]:
 def _root(spec: Spec, mounts: tuple[PlannedMount, ...], prepared: Prepared, wishes: Wishes) -> list[Step]:
     assert spec.process is not None  # check_config
     wanted = spec.linux.rootfs_propagation.removeprefix("r")
-    cut = {"shared": k.MS_SHARED, "private": k.MS_PRIVATE, "unbindable": k.MS_PRIVATE}.get(wanted, k.MS_SLAVE)
+    cut = {"shared": 0, "private": k.MS_PRIVATE, "unbindable": k.MS_PRIVATE}.get(wanted, k.MS_SLAVE)
     steps = [
         Step(label="attach the root file system", run=rootfs.attach_root, arguments=(prepared.root_fd, cut))
     ]

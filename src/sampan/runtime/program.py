@@ -111,7 +111,7 @@ _PERSONALITIES = {"LINUX": k.PER_LINUX, "LINUX32": k.PER_LINUX32}
 
 
 def _check_labels(wanted: spec.Process) -> None:
-    if wanted.apparmor_profile and not os.path.exists("/sys/module/apparmor"):
+    if wanted.apparmor_profile not in ("", "unconfined") and not os.path.exists("/sys/module/apparmor"):
         raise Unsupported(
             f"process.apparmorProfile: {wanted.apparmor_profile!r}: this kernel has no AppArmor",
             hint="leave the field out",

@@ -44,10 +44,15 @@ _FSCONFIG_VALUE = 255  # fs/fsopen.c: strndup_user(_value, 256)
 def attach_root(child: Child, root_mount_fd: int, propagation: int) -> None:
     """Cut this mount namespace off the host's and lay the container's root over its "/".
 
+    propagation: what every mount becomes; 0 leaves them peers of the host's (rootfsPropagation "shared"), all
+    but "/" itself, or the new root would appear on the host.
+
     Over "/" because a user namespace may be unable to reach the bundle's path; absolute paths of the host go
     on working, since a process's own "/" is not crossed. The fd is that of the detached root mount.
     """
-    mounts.mount_setattr(k.AT_FDCWD, "/", k.AT_RECURSIVE, propagation=propagation)
+    mounts.mount_setattr(
+        k.AT_FDCWD, "/", k.AT_RECURSIVE if propagation else 0, propagation=propagation or k.MS_PRIVATE
+    )
     # pivot_root refuses a shared root; linux.rootfsPropagation is applied after it.
     mounts.mount_setattr(root_mount_fd, "", k.AT_EMPTY_PATH, propagation=k.MS_PRIVATE)
     mounts.move_mount(root_mount_fd, "", k.AT_FDCWD, "/", k.MOVE_MOUNT_F_EMPTY_PATH)
@@ -198,10 +203,12 @@ def make_directory(child: Child, path: str) -> None:
 
 def pivot(child: Child) -> None:
     """Make the attached root this namespace's root and let go of all the host had (pivot_root(2), NOTES)."""
+    old_root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     os.fchdir(child.root_fd)
     mounts.pivot_root(".", ".")
     # The old root now lies on the new one. Slave: its end must not reach the host.
-    mounts.mount(None, ".", None, k.MS_SLAVE | k.MS_REC)
+    mounts.mount_setattr(old_root, "", k.AT_EMPTY_PATH | k.AT_RECURSIVE, propagation=k.MS_SLAVE)
+    os.close(old_root)
     mounts.umount(".", k.MNT_DETACH)
     os.chdir("/")
 
@@ -215,9 +222,20 @@ def change_root(child: Child) -> None:
 
 def hide_host_mounts(child: Child) -> None:
     """Before a chroot: unmount the host's procfs and sysfs, which would show through a broken chroot."""
-    for info in reversed(mounts.read_mountinfo("self")):
-        if info.fstype in ("proc", "sysfs") and info.mount_point.startswith(("/proc", "/sys")):
+    everything = mounts.read_mountinfo("self")
+    parents = {info.mount_id: info.parent_id for info in everything}
+    own = mounts.mount_id(child.root_fd)
+    for info in reversed(everything):
+        if info.fstype in ("proc", "sysfs") and not _is_below(info.mount_id, own, parents):
             mounts.umount(info.mount_point, k.MNT_DETACH | k.UMOUNT_NOFOLLOW)
+
+
+def _is_below(mount_id: int, ancestor: int, parents: dict[int, int]) -> bool:
+    while mount_id != ancestor:
+        if mount_id not in parents:
+            return False
+        mount_id = parents[mount_id]
+    return True
 
 
 def set_root_propagation(child: Child, kind: int, recursive: bool) -> None:
