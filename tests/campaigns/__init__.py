@@ -1,0 +1,1 @@
+"""Long runs for real: many cycles, many kills. `tools/campaign --help`; not part of `./test`."""

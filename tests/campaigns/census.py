@@ -1,0 +1,120 @@
+"""Everything a sampand and its containers may leave behind, counted on the machine and in its folders."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from tests.system.sampand import Sampand
+
+# Counted on the whole machine, where something else may end meanwhile; only more of it is a leak.
+SHARED = ("mount_lines", "zombies", "namespaces", "keys")
+
+
+@dataclass(frozen=True)
+class EngineCensus:
+    """Names where they identify, numbers where only the count can be equal."""
+
+    mounts: tuple[str, ...]  # of the daemon's mount namespace, those that name its folder
+    mount_lines: int  # all of the host's
+    cgroups: tuple[str, ...]
+    run_folders: tuple[str, ...]
+    container_folders: tuple[str, ...]
+    layers: tuple[str, ...]
+    temporary: tuple[str, ...]
+    shims: int
+    zombies: int
+    daemon_fds: int
+    launcher_fds: int
+    namespaces: int  # distinct network, pid, mount, ipc, uts namespaces that any process is in
+    keys: int
+
+
+def take(daemon: Sampand) -> EngineCensus:
+    """Count now; the daemon must be running and idle."""
+    assert daemon.process is not None
+    pid = daemon.process.pid
+    launcher = next(child for child in _children(pid) if _comm(child) == "sampan-launcher")
+    return EngineCensus(
+        mounts=tuple(sorted(daemon.mounts())),
+        mount_lines=len(Path("/proc/self/mountinfo").read_text().splitlines()),
+        cgroups=_cgroups(daemon),
+        run_folders=_names(daemon.run / "containers"),
+        container_folders=_names(daemon.data / "containers"),
+        layers=_names(daemon.data / "layers"),
+        temporary=_names(daemon.data / "tmp"),
+        shims=sum(1 for child in _children(launcher) if _comm(child) == "sampan-shim"),
+        zombies=sum(1 for child in _processes() if _state(child) == "Z"),
+        daemon_fds=len(os.listdir(f"/proc/{pid}/fd")),
+        launcher_fds=len(os.listdir(f"/proc/{launcher}/fd")),
+        namespaces=_namespaces(),
+        keys=len(Path("/proc/keys").read_text().splitlines()),
+    )
+
+
+def differences(before: EngineCensus, after: EngineCensus) -> list[str]:
+    """Return one line for each field that changed."""
+    changes = []
+    for field in fields(EngineCensus):
+        old, new = getattr(before, field.name), getattr(after, field.name)
+        if old == new:
+            continue
+        if isinstance(old, tuple):
+            changes += [f"{field.name}: new {item}" for item in sorted(set(new) - set(old))[:5]]
+            changes += [f"{field.name}: gone {item}" for item in sorted(set(old) - set(new))[:5]]
+        elif new > old or field.name not in SHARED:
+            changes.append(f"{field.name}: {old} before, {new} after")
+    return changes
+
+
+def _names(folder: Path) -> tuple[str, ...]:
+    return tuple(sorted(os.listdir(folder))) if folder.is_dir() else ()
+
+
+def _cgroups(daemon: Sampand) -> tuple[str, ...]:
+    parent = daemon.cgroup_parent.strip("/")
+    found = [
+        str(path)
+        for tree in Path("/sys/fs/cgroup").iterdir()
+        for path in (tree / parent).rglob("*")
+        if path.is_dir()
+    ]
+    return tuple(sorted(found))
+
+
+def _processes() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def _children(pid: int) -> list[int]:
+    return [child for child in _processes() if _stat(child)[1:2] == [str(pid)]]
+
+
+def _stat(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def _state(pid: int) -> str:
+    return (_stat(pid) or ["?"])[0]
+
+
+def _comm(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _namespaces() -> int:
+    found = set()
+    for pid in _processes():
+        for kind in ("net", "pid", "mnt", "ipc", "uts"):
+            try:
+                found.add(os.readlink(f"/proc/{pid}/ns/{kind}"))
+            except OSError:
+                continue
+    return len(found)
