@@ -24,6 +24,7 @@ LEAN = [
     "runtime/**/*.py",
     "client/__init__.py",
     "client/address.py",
+    "client/frames.py",
     "client/http.py",
     "client/session.py",
     "cli/*.py",

@@ -46,5 +46,5 @@ class Context:
                 from sampan.cli.autostart import start_and_connect
 
                 return start_and_connect(address)
-            hint = f"is sampand running there? It would be with: sampand -H {address.text}"
+            hint = f"start it there: sampand -H {address.text}, or name another with -H or SAMPAN_HOST"
             raise Unavailable(f"cannot connect to {address.text}: nobody listens there", hint=hint) from exc

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from sampan.cli.outcome import UsageError
-from sampan.cli.relay import STDERR, STDOUT, Frames, write_all
+from sampan.cli.relay import write_all
+from sampan.client.frames import STDERR, STDOUT, Frames
 from sampan.client.http import quote
 
 TYPE_CHECKING = False

@@ -16,21 +16,20 @@ import select
 
 from sampan import fastjson
 from sampan.cli.terminal import DetachKeys, RawMode, window_size
+from sampan.client.frames import CREATED, END, STDERR, STDOUT, SYSTEM_ERROR, Frames
 from sampan.lean import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from sampan.client.session import Hijacked
     from sampan.fastjson import JsonValue
 else:
     import _signal  # the enumerations of `signal` cost 3 ms
 
-STDOUT, STDERR, SYSTEM_ERROR, CREATED, END = 1, 2, 3, 4, 5  # frame types (docs/api.md)
 _PIECE = 64 * 1024
-_HEAD = 8
 _READ = 256 * 1024
 _ENDING = (_signal.SIGHUP, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGTERM)
 # Not passed on: SIGWINCH (a resize for programs with a terminal, an order to stop for httpd without one) and
@@ -47,34 +46,6 @@ class Ended:
     code: int = 0
     error: str = ""
     hint: str = ""
-
-
-class Frames:
-    """Takes a byte stream apart into frames; output comes in pieces as it arrives, messages come whole."""
-
-    def __init__(self) -> None:
-        self._buffer = bytearray()
-        self._kind = 0
-        self._left = 0
-
-    def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
-        """Yield `(type, data)` for what is complete, of output also for what has come so far."""
-        buffer = self._buffer
-        buffer += data
-        while True:
-            if not self._left:
-                if len(buffer) < _HEAD:
-                    return
-                self._kind, self._left = buffer[0], int.from_bytes(buffer[4:_HEAD], "big")
-                del buffer[:_HEAD]
-                continue  # of length 0: nothing to show
-            whole = len(buffer) >= self._left
-            if not buffer or (self._kind > STDERR and not whole):
-                return
-            piece = bytes(buffer[: self._left])
-            del buffer[: len(piece)]
-            self._left -= len(piece)
-            yield self._kind, piece
 
 
 class Relay:

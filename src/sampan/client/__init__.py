@@ -1,1 +1,35 @@
-"""The typed API client, for users and for our command line. Never imports the engine."""
+"""The typed API client, for users and for our command line. Never imports the engine.
+
+```python
+from sampan.client import Client, ContainerOptions
+
+with Client() as client:
+    done = client.containers.run("busybox", ["date"], ContainerOptions(auto_remove=True))
+```
+
+`address`, `http`, `frames` and `session` are lean (decision 0002): the command line starts with
+them alone, so the typed classes are loaded when they are first asked for.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sampan.client.aio import AsyncClient as AsyncClient
+    from sampan.client.api import Client as Client
+    from sampan.client.containers import Container as Container
+    from sampan.client.options import ContainerOptions as ContainerOptions
+
+_TYPED = {
+    "Client": "api",
+    "AsyncClient": "aio",
+    "Container": "containers",
+    "ContainerOptions": "options",
+}
+
+
+def __getattr__(name: str) -> object:
+    module = _TYPED.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(__import__(f"{__name__}.{module}", fromlist=(name,)), name)

@@ -51,6 +51,13 @@ class Connection:
         """Close the socket; may be called again."""
         self._sock.close()
 
+    def abort(self) -> None:
+        """Make a read that another thread waits in return at once; the socket is still to be closed."""
+        try:
+            self._sock.shutdown(2)  # SHUT_RDWR
+        except OSError:
+            pass  # the other end was faster
+
     def fileno(self) -> int:
         """Return the socket's descriptor, for poll."""
         return self._sock.fileno()
