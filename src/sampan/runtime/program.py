@@ -92,9 +92,7 @@ def plan_program(
         # The primary group is among the supplementary ones: a file's `g-r` must not be dodged by dropping it.
         groups=groups if setgroups else None,
         umask=_DEFAULT_UMASK if wanted.user.umask is None else wanted.user.umask,
-        caps=CapSets(
-            effective=sets["effective"], permitted=sets["permitted"], inheritable=sets["inheritable"]
-        ),
+        caps=_plan_caps(sets, wanted.user.uid),
         bounding=sets["bounding"],
         ambient=sets["ambient"],
         no_new_privileges=wanted.no_new_privileges,
@@ -156,6 +154,23 @@ def _parse_sets(wanted: spec.Capabilities | None) -> dict[str, frozenset[int]]:
         log.warning("ambient capabilities left out", names=names, why="not permitted and inheritable")
         sets["ambient"] &= possible
     return sets
+
+
+def _plan_caps(sets: dict[str, frozenset[int]], uid: int) -> CapSets:
+    """Return the sets to hold at execve; another user than root holds its ambient ones only.
+
+    Exec would take the others from it anyway, but under no-new-privileges what a process holds decides which
+    of a file's capabilities it gets: none it should be.
+    """
+    if uid == 0:
+        return CapSets(
+            effective=sets["effective"], permitted=sets["permitted"], inheritable=sets["inheritable"]
+        )
+    return CapSets(
+        effective=sets["effective"] & sets["ambient"],
+        permitted=sets["ambient"],
+        inheritable=sets["inheritable"],
+    )
 
 
 def _plan_env(entries: tuple[str, ...]) -> dict[bytes, bytes]:
