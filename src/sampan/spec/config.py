@@ -170,6 +170,11 @@ def _rlimit_type(raw: object) -> str:
     return value
 
 
+def _file_mode(raw: object) -> int:
+    """Read a mode; podman adds the bits of the file type, which the type says already."""
+    return integer(UINT32)(raw) & 0o7777
+
+
 def _domain_flags(raw: object) -> tuple[str, ...]:
     flags = many(text)(raw)
     if flags:
@@ -180,7 +185,6 @@ def _domain_flags(raw: object) -> tuple[str, ...]:
 _TEXTS = many(text)
 _TEXT_MAP = mapping(text)
 _I32, _I64, _U16, _U32, _U64 = map(integer, (INT32, INT64, UINT16, UINT32, UINT64))
-_MODE = integer((0, 0o7777))
 
 _ID_MAP = structure(
     IdMap,
@@ -311,7 +315,7 @@ _DEVICE = structure(
         "type": ("type", one_of(frozenset("cbup"))),
         "major": ("major", integer((0, (1 << 32) - 1))),
         "minor": ("minor", integer((0, (1 << 32) - 1))),
-        "fileMode": ("file_mode", _MODE),
+        "fileMode": ("file_mode", _file_mode),
         "uid": ("uid", _U32),
         "gid": ("gid", _U32),
     },
