@@ -83,9 +83,7 @@ class Session:
         Raises:
             SampanError: the daemon refused; the class says what kind of refusal (`error_for`).
         """
-        response = self.open(method, path, query, body=body, headers=headers)
-        data = response.read_all()
-        self.recycle(response)
+        data = self._finish(self.open(method, path, query, body=body, headers=headers))
         return fastjson.loads(data) if data.strip() else None
 
     def open(
@@ -110,13 +108,10 @@ class Session:
         sent = [*headers, ("Content-Type", "application/json")] if data is not None else list(headers)
         response = self._exchange(method, self._target(path, pairs), sent, data, chunks)
         if response.status == 400 and chunks is None and self._lower_version(response.headers):
-            response.read_all()
-            self.recycle(response)
+            self._finish(response)
             response = self._exchange(method, self._target(path, pairs), sent, data, chunks)
         if response.status >= 300:
-            text = response.read_all()
-            self.recycle(response)
-            raise error_for(response.status, text, response.reason)
+            raise error_for(response.status, self._finish(response), response.reason)
         return response
 
     def hijack(
@@ -134,6 +129,16 @@ class Session:
         sock, early = response.connection.take()
         framed = response.headers.get("content-type", "") == _FRAMED
         return Hijacked(sock=sock, early=early, framed=framed, headers=response.headers)
+
+    def _finish(self, response: Response) -> bytes:
+        """Return the rest of an answer's body, and keep or close its connection."""
+        try:
+            data = response.read_all()
+        except BaseException:
+            response.close()
+            raise
+        self.recycle(response)
+        return data
 
     def recycle(self, response: Response) -> None:
         """Keep the connection of a finished answer for the next call, or close it."""

@@ -23,8 +23,8 @@ sys.stderr.write(f"{code}|{' '.join(own)}|{' '.join(others)}")
 ALLOWED = frozenset(
     "sys builtins _frozen_importlib _imp _thread _warnings _weakref _frozen_importlib_external marshal posix "
     "time zipimport codecs _codecs encodings encodings.aliases encodings.utf_8 _signal _abc abc "
-    "encodings.ascii encodings.latin_1 io _io __main__ __future__ os stat _stat _collections_abc posixpath os.path "
-    "genericpath _socket select _json termios errno".split()
+    "encodings.ascii encodings.latin_1 io _io __main__ __future__ os stat _stat _collections_abc posixpath "
+    "os.path genericpath _socket select _json termios errno".split()
 )
 SESSION = (
     b"HTTP/1.1 101 UPGRADED\r\nContent-Type: application/vnd.sampan.session\r\n\r\n"

@@ -188,8 +188,8 @@ class FakeContainers:
         return AttachTarget(id=ID, tty=self.tty, running=False)
 
     def attach(self, ref: str, *, fd: int, framed: bool, **asked: Any) -> None:
-        self.calls.append(("attach", framed, asked))
         self._echo = Echo(fd, framed=framed, done=lambda: self.exits.fire(WaitResult(status_code=7)))
+        self.calls.append(("attach", framed, asked))
         if asked.get("stream", True) and not self.tty and asked.get("logs"):
             self._echo.start()
 

@@ -81,8 +81,8 @@ def test_namespaces() -> None:
 
 
 def test_joined_namespaces_have_paths() -> None:
-    made = make_namespaces(make_plan(joins=Joins(network_pid=7)))
-    assert {"type": "network", "path": "/proc/7/ns/net"} in made
+    made = make_namespaces(make_plan(joins=Joins(network="/proc/1/fd/7")))
+    assert {"type": "network", "path": "/proc/1/fd/7"} in made
 
 
 @pytest.mark.parametrize(
