@@ -178,19 +178,20 @@ class Images:
         return docker.ImagesPrune(ImagesDeleted=deleted, SpaceReclaimed=freed)
 
     def list(self, *, all: bool = False, filters: Filters | None = None) -> Summaries:
-        """List images, newest first.
+        """List images, newest first; the filter `reference` also leaves out an image's other names.
 
         Raises:
             InvalidArgument: an unknown filter.
         """
         tests = _make_tests(self._images.resolve, filters or {})
-        return [self._summary(image) for image in self._images.list() if all_hold(tests, image)]
+        shows = _reference_test((filters or {}).get("reference", ()))
+        return [self._summary(image, shows) for image in self._images.list() if all_hold(tests, image)]
 
-    def _summary(self, image: Image) -> docker.ImageSummary:
+    def _summary(self, image: Image, shows: Callable[[Reference], bool]) -> docker.ImageSummary:
         return docker.ImageSummary(
             Id=image.id,
-            RepoTags=[tag.familiar for tag in image.tags],
-            RepoDigests=[digest.familiar for digest in image.digests],
+            RepoTags=[tag.familiar for tag in image.tags if shows(tag)],
+            RepoDigests=[digest.familiar for digest in image.digests if shows(digest)],
             Created=_unix(image.config.created),
             Size=image.size_bytes,
             Labels=image.config.config.Labels,
@@ -241,12 +242,17 @@ def _make_test(resolve: Callable[[str], Image], key: str, values: Sequence[str])
         case "until":
             limit = min(parse_until_ns(value) for value in values) // 10**9
             return lambda image: _unix(image.config.created) < limit
-    patterns = [compile_filter(_glob_to_pattern(value), key=key) for value in values]
-    return lambda image: any(
-        pattern.fullmatch(name)
-        for pattern in patterns
-        for reference in image.references
-        for name in _names(reference)
+    shows = _reference_test(values)
+    return lambda image: any(shows(reference) for reference in image.references)
+
+
+def _reference_test(values: Sequence[str]) -> Callable[[Reference], bool]:
+    """Return what tells whether a reference matches one of these globs; without any, all do."""
+    if not values:
+        return lambda _reference: True
+    patterns = [compile_filter(_glob_to_pattern(value), key="reference") for value in values]
+    return lambda reference: any(
+        pattern.fullmatch(name) for pattern in patterns for name in _names(reference)
     )
 
 
