@@ -11,9 +11,7 @@ import time
 
 from sampan.kernel import constants as k
 from sampan.kernel import namespaces, netlink, process
-from sampan.lean import replace
-from sampan.runtime import handshake, hooks, procfs_labels, program
-from sampan.runtime.launcher.builtin_init import become_init
+from sampan.runtime import handshake, program
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
 
     from sampan.runtime.program import Program
     from sampan.runtime.steps import Child, Step
-    from sampan.spec.runtime import Hook, OciState
 
 _SIGKILL = 9
 
@@ -57,16 +54,16 @@ def run_child(
         os._exit(1)
 
 
-def start_init(
-    child: Child, wanted: Program, start_hooks: tuple[Hook, ...], state: OciState, *, init: bool
-) -> None:
-    """Wait on the fifo until somebody starts the container; errors go to start.error, read by the starter."""
+def start_init(child: Child, wanted: Program, before: tuple[Callable[[], None], ...]) -> None:
+    """Wait on the fifo until somebody starts the container; errors go to start.error, read by the starter.
+
+    before: what to do between that and execve, such as the startContainer hooks.
+    """
     os.close(child.channel.fd)
     child.channel.fd = child.error_fd
     os.read(child.fifo_fd, 1)
-    _run_inside("startContainer", start_hooks, state)
-    if init:
-        become_init(terminal=wanted.terminal)
+    for action in before:
+        action()
     program.execute(child, wanted)
 
 
@@ -142,25 +139,9 @@ def parent_hooks(child: Child) -> None:
     child.channel.wait()
 
 
-def container_hooks(child: Child, create_hooks: tuple[Hook, ...], state: OciState) -> None:
-    """Run the createContainer hooks: the host's programs, in the container's namespaces."""
-    _run_inside("createContainer", create_hooks, state)
-
-
-def _run_inside(name: str, wanted: tuple[Hook, ...], state: OciState) -> None:
-    """Run hooks of the container's side; they see init's pid as the container numbers it."""
-    if wanted:
-        hooks.run_hooks(name, wanted, hooks.encode_state(replace(state, pid=os.getpid())))
-
-
 def bind_to_parent(child: Child, for_life: bool) -> None:
     """Keep, or end, the bond that kills this process when the thread that made it ends.
 
     Until `commit` a parent that is gone is seen by the channel's end as well.
     """
     process.set_pdeathsig(_SIGKILL if for_life else 0)
-
-
-def set_label(child: Child, kind: str, label: str) -> None:
-    """Set the label that the next execve takes on."""
-    procfs_labels.set_exec_label(child.proc_fd, kind, label)

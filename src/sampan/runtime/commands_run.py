@@ -8,7 +8,7 @@ from sampan import fastjson
 from sampan.errors import InvalidArgument, SampanError
 from sampan.kernel import sockets
 from sampan.lean import replace
-from sampan.runtime import foreground, own_program
+from sampan.runtime import own_program
 from sampan.runtime.create import create_container
 from sampan.runtime.delete import delete_container
 from sampan.runtime.options import parse_number
@@ -40,27 +40,41 @@ def run(common: Globals, options: Values, arguments: list[str]) -> int:
     own_program.protect()
     sock = _connect(options.text("console-socket"))
     request = _create_request(common, options, arguments[0], sock)
-    detach = options.flag("detach")
-    if not detach:
-        foreground.prepare(reap_orphans=not options.flag("no-subreaper"))
+    if options.flag("detach"):
+        return _run_detached(request)
+    return _run_attached(request, options)
+
+
+def _run_detached(request: CreateRequest) -> int:
     container = create_container(request)
     try:
         container.start()
-        if detach:
-            return 0
-        return foreground.stay_with(container.pid, container.pidfd, container.console_master)
     except SampanError:
-        delete_container(common.root, request.id, force=True)
+        delete_container(request.state_root, request.id, force=True)
         raise
     finally:
         container.close()
-        if not detach and not options.flag("keep"):
-            delete_container(common.root, request.id, force=True)
+    return 0
+
+
+def _run_attached(request: CreateRequest, options: Values) -> int:
+    from sampan.runtime import foreground
+
+    foreground.prepare(reap_orphans=not options.flag("no-subreaper"))
+    container = create_container(request)
+    try:
+        container.start()
+        return foreground.stay_with(container.pid, container.pidfd, container.console_master)
+    finally:
+        container.close()
+        if not options.flag("keep"):
+            delete_container(request.state_root, request.id, force=True)
 
 
 def execute(common: Globals, options: Values, arguments: list[str]) -> int:
     """Run a further process; unless detached, stay with it and return its exit code."""
     own_program.protect()
+    from sampan.runtime import foreground
     from sampan.runtime.executing import exec_process
     from sampan.runtime.requests import ExecRequest
     from sampan.runtime.state import load_state

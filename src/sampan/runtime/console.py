@@ -10,7 +10,7 @@ import os
 
 from sampan.errors import SampanError
 from sampan.kernel import constants as k
-from sampan.kernel import files, mounts, sockets, tty
+from sampan.kernel import files, mountcalls, sockets, tty
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def open_console(child: Child, size: tuple[int, int] | None, owner: int, bind: b
     os.close(master)
     if bind:
         _bind_console(slave)
+    tty.set_controlling_terminal(slave)
     child.stdio = (slave, slave, slave)
 
 
@@ -55,8 +56,8 @@ def _bind_console(slave: int) -> None:
     except FileNotFoundError:
         os.close(os.open("console", flags, 0o620, dir_fd=dev))
         target = os.open("console", os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dev)
-    view = mounts.open_tree(slave, "", k.OPEN_TREE_CLONE | k.AT_EMPTY_PATH)
-    mounts.move_mount(view, "", target, "", _ATTACH)
+    view = mountcalls.open_tree(slave, "", k.OPEN_TREE_CLONE | k.AT_EMPTY_PATH)
+    mountcalls.move_mount(view, "", target, "", _ATTACH)
     for fd in (dev, target, view):
         os.close(fd)
 

@@ -13,8 +13,7 @@ from sampan.kernel import capabilities, files, namespaces, process
 from sampan.kernel import constants as k
 from sampan.kernel.cgroups import detect, open_manager
 from sampan.lean import Undo, replace
-from sampan.runtime import console, handshake, hooks, listener, sources
-from sampan.runtime import seccomp as seccomp_profiles
+from sampan.runtime import handshake, sources
 from sampan.runtime.child import run_child, start_init
 from sampan.runtime.container import Container
 from sampan.runtime.delete import remove_state_directory, run_stop_hooks
@@ -22,21 +21,22 @@ from sampan.runtime.devices import plan_rules
 from sampan.runtime.handshake import ChildSide
 from sampan.runtime.mount_plan import plan_mounts
 from sampan.runtime.plan import CLONE_FLAGS, Prepared, Wishes, check_config, plan_init
-from sampan.runtime.program import Filter, plan_program
+from sampan.runtime.program import plan_program
 from sampan.runtime.report import Reporter
 from sampan.runtime.spawn import Placement, spawn
 from sampan.runtime.state import FIFO, NEW_FIFO, SECCOMP, START_ERROR, check_id, save_state
 from sampan.runtime.steps import Child
-from sampan.settings import default_roots
 from sampan.spec.config import parse_config
 from sampan.spec.runtime import OCI_VERSION, LinuxResources, OciState
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import NoReturn
 
     from sampan.fastjson import JsonValue
     from sampan.kernel.cgroups import CgroupManager
+    from sampan.runtime.filters import Filter
     from sampan.runtime.handshake import ParentSide
     from sampan.runtime.mount_plan import PlannedMount
     from sampan.runtime.requests import CreateRequest
@@ -134,19 +134,11 @@ class _Creation:
     # Before the clone
 
     def _make_filter(self) -> Filter | None:
-        profile = self.spec.linux.seccomp
-        if profile is None:
+        if self.spec.linux.seccomp is None:
             return None
-        cache = f"{default_roots().data}/cache/seccomp"
-        flags = seccomp_profiles.filter_flags(profile)
-        if flags & k.SECCOMP_FILTER_FLAG_NEW_LISTENER and not profile.listener_path:
-            raise InvalidArgument("linux.seccomp.listenerPath: is required by SCMP_ACT_NOTIFY")
-        return Filter(
-            program=seccomp_profiles.program_for(profile, cache_dir=cache),
-            flags=flags,
-            listener_path=profile.listener_path,
-            listener_metadata=profile.listener_metadata,
-        )
+        from sampan.runtime.filters import make_filter
+
+        return make_filter(self.spec.linux.seccomp)
 
     def _cgroup_path(self) -> str:
         """Return an absolute path, so that whoever manages the container later finds the same cgroup."""
@@ -244,8 +236,10 @@ class _Creation:
         )
         state = self._oci_state("created")
 
+        before = self._before_execve(state)
+
         def last(child: Child) -> None:
-            start_init(child, self.program, self.spec.hooks.start_container, state, init=self.request.init)
+            start_init(child, self.program, before)
 
         def run() -> NoReturn:
             run_child(child, steps, last, timed=self.report.wanted)
@@ -255,6 +249,20 @@ class _Creation:
             process.set_dumpable(False)  # inherited: the child is never open to ptrace (CVE-2016-9962)
         self.report.begin()
         return spawn(self._placement(joined, staged=staged), run)
+
+    def _before_execve(self, state: OciState) -> tuple[Callable[[], None], ...]:
+        """Return what the child does between start and execve, imported here."""
+        actions: list[Callable[[], None]] = []
+        wanted = self.spec.hooks.start_container
+        if wanted:
+            from sampan.runtime.hooks import run_inside
+
+            actions.append(lambda: run_inside("startContainer", wanted, state))
+        if self.request.init:
+            from sampan.runtime.launcher.builtin_init import become_init
+
+            actions.append(lambda: become_init(terminal=self.program.terminal))
+        return tuple(actions)
 
     def _prepare(
         self,
@@ -269,14 +277,16 @@ class _Creation:
         propagation = {"shared": 0, "private": k.MS_PRIVATE, "unbindable": k.MS_PRIVATE}.get(cut, k.MS_SLAVE)
         own_mounts = "mount" in self.new
         source_fds = {
-            index: sources.open_bind(
+            index: sources.open_overlay(mount, fds)
+            if mount.fstype == "overlay"
+            else sources.open_bind(
                 mount,
                 propagation=propagation,
                 container_maps=(linux.uid_mappings, linux.gid_mappings),
                 fds=fds,
             )
             for index, mount in enumerate(planned)
-            if mount.kind == "bind"
+            if mount.made_by_parent
         }
         order = ("ipc", "uts", "network", "cgroup", "time", "mount")
         return Prepared(
@@ -359,18 +369,20 @@ class _Creation:
         while True:
             message, received = channel.receive()
             if "hooks" in message:
-                state = hooks.encode_state(self._oci_state("creating", pid))
-                hooks.run_hooks("prestart", self.spec.hooks.prestart, state)
-                hooks.run_hooks("createRuntime", self.spec.hooks.create_runtime, state)
+                self._run_create_hooks(pid)
                 channel.go()
             elif "console" in message:
-                master = console.keep_or_send(received[0], self.request.console_socket)
+                from sampan.runtime.console import keep_or_send
+
+                master = keep_or_send(received[0], self.request.console_socket)
                 if master >= 0:
                     self.undo.add(os.close, master)
             elif "listener" in message:
                 assert self.filter is not None
+                from sampan.runtime.filters import hand_over
+
                 taken = handshake.take_listener(pidfd, message)
-                listener.hand_over(self.filter, taken, self._oci_state("creating", pid).document(), pid)
+                hand_over(self.filter, taken, self._oci_state("creating", pid).document(), pid)
                 channel.go()
             elif "ready" in message:
                 self.report.child_done(self.steps, message["ready"])
@@ -388,8 +400,15 @@ class _Creation:
             annotations=self.spec.annotations,
         )
 
+    def _run_create_hooks(self, pid: int) -> None:
+        from sampan.runtime.hooks import encode_state, run_hooks
+
+        state = encode_state(self._oci_state("creating", pid))
+        run_hooks("prestart", self.spec.hooks.prestart, state)
+        run_hooks("createRuntime", self.spec.hooks.create_runtime, state)
+
     def _run_stop_hooks(self) -> None:
-        run_stop_hooks(self.spec.hooks.poststop, hooks.encode_state(self._oci_state("stopped")))
+        run_stop_hooks(self.spec.hooks.poststop, self._oci_state("stopped"))
 
     def _write_pid_file(self, pid: int) -> None:
         if self.request.pid_file:

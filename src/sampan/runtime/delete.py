@@ -8,13 +8,12 @@ import os
 from sampan import log
 from sampan.errors import Conflict, NotFound, SampanError
 from sampan.kernel import process
-from sampan.runtime import hooks
 from sampan.runtime.state import FIFO, NEW_FIFO, SECCOMP, START_ERROR, load_state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.runtime.state import State
-    from sampan.spec.runtime import Hook
+    from sampan.spec.runtime import Hook, OciState
 
 _SIGKILL = 9
 _FILES = (FIFO, NEW_FIFO, START_ERROR, SECCOMP, "state.json", "state.json.new")
@@ -42,7 +41,7 @@ def delete_container(state_root: str, id: str, *, force: bool = False) -> None:
             )
         kill_everything(state)
     _delete_cgroup(state)
-    run_stop_hooks(_stop_hooks(state), hooks.encode_state(state.oci("stopped")))
+    run_stop_hooks(state.hooks().poststop, state.oci("stopped"))
     remove_state_directory(state.directory)
 
 
@@ -89,15 +88,15 @@ def _delete_cgroup(state: State) -> None:
         manager.close()
 
 
-def _stop_hooks(state: State) -> tuple[Hook, ...]:
-    return state.hooks().poststop
-
-
-def run_stop_hooks(wanted: tuple[Hook, ...], state: bytes) -> None:
+def run_stop_hooks(wanted: tuple[Hook, ...], state: OciState) -> None:
     """Run poststop hooks; one that fails is logged and the others still run (runtime.md, "Lifecycle")."""
+    if not wanted:
+        return
+    from sampan.runtime.hooks import encode_state, run_hooks
+
     for hook in wanted:
         try:
-            hooks.run_hooks("poststop", (hook,), state)
+            run_hooks("poststop", (hook,), encode_state(state))
         except SampanError as exc:
             log.warning("hook failed", hook=hook.path, why=str(exc))
 

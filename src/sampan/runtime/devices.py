@@ -12,7 +12,7 @@ from _stat import S_IFBLK, S_IFCHR, S_IFIFO, S_IFMT
 
 from sampan.errors import SampanError
 from sampan.kernel import constants as k
-from sampan.kernel import files, mounts
+from sampan.kernel import files, mountcalls
 from sampan.lean import record
 from sampan.spec.runtime import LinuxDeviceCgroup
 
@@ -133,14 +133,14 @@ def _is_same(name: str, parent: int, node: Node) -> bool:
 
 
 def _bind_node(root_fd: int, node: Node) -> None:
-    source = mounts.open_tree(k.AT_FDCWD, node.path, k.OPEN_TREE_CLONE)
+    source = mountcalls.open_tree(k.AT_FDCWD, node.path, k.OPEN_TREE_CLONE)
     try:
         status = os.fstat(source)
         if S_IFMT(status.st_mode) != S_IFMT(node.mode) or status.st_rdev != node.device:
             raise SampanError(f"cannot bind {node.path}: the host's is another device")
         target = files.touch_in_root(root_fd, node.path)
         try:
-            mounts.move_mount(source, "", target, "", _ATTACH)
+            mountcalls.move_mount(source, "", target, "", _ATTACH)
         finally:
             os.close(target)
     finally:

@@ -9,13 +9,13 @@ from sampan.kernel import files, namespaces, process
 from sampan.kernel.cgroups import detect, open_manager
 from sampan.lean import Undo
 from sampan.runtime import child as child_steps
-from sampan.runtime import console, handshake, listener, program, restrictions, sources
+from sampan.runtime import handshake, program, sources
 from sampan.runtime.child import run_child
 from sampan.runtime.container import Process
 from sampan.runtime.create import end_child, explain_death, write_pid_file
 from sampan.runtime.handshake import ChildSide
-from sampan.runtime.plan import CLONE_FLAGS, plan_program_steps
-from sampan.runtime.program import Filter, plan_program
+from sampan.runtime.plan import CLONE_FLAGS, plan_labels, plan_program_steps
+from sampan.runtime.program import plan_program
 from sampan.runtime.report import Reporter
 from sampan.runtime.spawn import Placement, spawn
 from sampan.runtime.state import SECCOMP, load_state, require_status
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from sampan.kernel.cgroups import CgroupManager
+    from sampan.runtime.filters import Filter
     from sampan.runtime.handshake import ParentSide
     from sampan.runtime.program import Program
     from sampan.runtime.requests import ExecRequest
@@ -60,6 +61,8 @@ def _load_filter(state: State) -> Filter | None:
         return None
     flags = about["flags"]
     assert isinstance(flags, int)  # we wrote it
+    from sampan.runtime.filters import Filter
+
     return Filter(
         program=files.read_file(f"{state.directory}/{SECCOMP}"),
         flags=flags,
@@ -157,8 +160,10 @@ def _plan(
     flags = 0
     for kind in kinds:
         flags |= CLONE_FLAGS[kind] if kind != "pid" else 0
-    if request.process.apparmor_profile or request.process.selinux_label:
-        steps.append(Step(label="open a private procfs", run=restrictions.open_private_proc))
+    if plan_labels(request.process):
+        from sampan.runtime.sysctls import open_private_proc
+
+        steps.append(Step(label="open a private procfs", run=open_private_proc))
     if flags:
         label = f"join namespaces {' '.join(sorted(kinds))}"
         steps.append(Step(label=label, run=child_steps.join_process, arguments=(init, flags), plank="sees"))
@@ -172,12 +177,12 @@ def _plan(
             Step(label="join the session keyring", run=child_steps.join_keyring, arguments=arguments)
         )
     if wanted.terminal:
+        from sampan.runtime.console import open_console
+
         size = request.process.console_size
         rows_columns = (size.height, size.width) if size is not None else None
         steps.append(
-            Step(
-                label="open a terminal", run=console.open_console, arguments=(rows_columns, wanted.uid, False)
-            )
+            Step(label="open a terminal", run=open_console, arguments=(rows_columns, wanted.uid, False))
         )
     steps += plan_program_steps(request.process, wanted, die_with_parent=request.die_with_parent)
     return tuple(steps)
@@ -224,13 +229,17 @@ def _converse(
     while True:
         message, received = channel.receive()
         if "console" in message:
-            master = console.keep_or_send(received[0], request.console_socket)
+            from sampan.runtime.console import keep_or_send
+
+            master = keep_or_send(received[0], request.console_socket)
             if master >= 0:
                 undo.add(os.close, master)
         elif "listener" in message:
             assert wanted.filter is not None
+            from sampan.runtime.filters import hand_over
+
             taken = handshake.take_listener(pidfd, message)
-            listener.hand_over(wanted.filter, taken, state.oci("running").document(), pid)
+            hand_over(wanted.filter, taken, state.oci("running").document(), pid)
             channel.go()
         elif "ready" in message:
             reporter.child_done(steps, message["ready"])

@@ -12,11 +12,13 @@ import time
 from sampan import fastjson
 from sampan.errors import SampanError
 from sampan.kernel import process
+from sampan.lean import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from signal import SIG_DFL, SIGKILL, SIGPIPE, signal
 
+    from sampan.runtime.steps import Child
     from sampan.spec.runtime import Hook, OciState
 else:
     from _signal import SIG_DFL, SIGKILL, SIGPIPE, signal
@@ -37,6 +39,16 @@ def run_hooks(name: str, hooks: tuple[Hook, ...], state: bytes) -> None:
     """
     for index, hook in enumerate(hooks):
         _run_hook(f"hooks.{name}[{index}]: {hook.path}", hook, state)
+
+
+def run_inside(name: str, hooks: tuple[Hook, ...], state: OciState) -> None:
+    """Run hooks of the container's side, in the child; they see init's pid as the container numbers it."""
+    run_hooks(name, hooks, encode_state(replace(state, pid=os.getpid())))
+
+
+def container_hooks(child: Child, hooks: tuple[Hook, ...], state: OciState) -> None:
+    """Run the createContainer hooks: the host's programs, in the container's namespaces. A step."""
+    run_inside("createContainer", hooks, state)
 
 
 def _run_hook(shown: str, hook: Hook, state: bytes) -> None:

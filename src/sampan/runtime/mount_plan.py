@@ -41,6 +41,11 @@ class PlannedMount:
     maps: tuple[tuple[IdMap, ...], tuple[IdMap, ...]] | None = None
     cgroup: bool = False
 
+    @property
+    def made_by_parent(self) -> bool:
+        """Whether the parent makes it, detached: bind sources and overlays name paths of the host."""
+        return self.kind == "bind" or self.fstype == "overlay"
+
     def describe(self) -> str:
         """Return a few words for errors and `sampan explain`."""
         if self.kind == "bind":

@@ -9,11 +9,14 @@ from sampan.errors import InvalidArgument
 from sampan.kernel import constants as k
 from sampan.lean import record
 from sampan.runtime import child as child_steps
-from sampan.runtime import console, devices, program, restrictions, rootfs
+from sampan.runtime import devices, program, restrictions, rootfs
 from sampan.runtime.steps import Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sampan.runtime.filters import Filter
     from sampan.runtime.mount_plan import PlannedMount
     from sampan.runtime.program import Program
     from sampan.runtime.steps import Child
@@ -83,7 +86,10 @@ def check_config(spec: Spec) -> None:
         raise InvalidArgument("hostname, domainname: need a uts namespace in linux.namespaces")
     if kinds.get("mount", "joined"):
         _check_without_mounts(spec)
-    restrictions.check_sysctls(spec.linux.sysctl, kinds)
+    if spec.linux.sysctl:
+        from sampan.runtime.sysctls import check_sysctls
+
+        check_sysctls(spec.linux.sysctl, kinds)
     for index, device in enumerate(spec.linux.devices):
         if device.type != "p" and device.major == 0 and device.minor == 0:
             raise InvalidArgument(f"linux.devices[{index}]: major and minor are required")
@@ -153,12 +159,14 @@ def _enter(spec: Spec, prepared: Prepared, wishes: Wishes) -> list[Step]:
         )
     if "network" in made:
         steps.append(Step(label="loopback up", run=child_steps.loopback_up, plank="sees"))
-    if spec.linux.sysctl or _labels(spec.process):
-        steps.append(Step(label="open a private procfs", run=restrictions.open_private_proc))
+    if spec.linux.sysctl or plan_labels(spec.process):
+        from sampan.runtime.sysctls import open_private_proc
+
+        steps.append(Step(label="open a private procfs", run=open_private_proc))
     return steps
 
 
-def _labels(process: ProcessSpec | None) -> list[tuple[str, str]]:
+def plan_labels(process: ProcessSpec | None) -> list[tuple[str, str]]:
     if process is None:
         return []
     pairs = (("apparmor", process.apparmor_profile), ("selinux", process.selinux_label))
@@ -203,7 +211,7 @@ def _dev(spec: Spec, prepared: Prepared) -> list[Step]:
 
 def _mount_step(mount: PlannedMount, source_fd: int) -> Step:
     label = mount.describe()
-    if mount.kind == "bind":
+    if mount.made_by_parent:
         return Step(
             label=label,
             run=rootfs.attach_bind,
@@ -214,8 +222,15 @@ def _mount_step(mount: PlannedMount, source_fd: int) -> Step:
         return Step(label=label, run=rootfs.make_link, arguments=(mount.destination, mount.source))
     if mount.kind == "read-only":
         return Step(label=label, run=rootfs.make_mount_readonly, arguments=(mount.destination,))
-    arguments = (mount.fstype, mount.source, mount.destination, mount.options)
+    fill = _copy_up() if mount.options.copy_up else None
+    arguments = (mount.fstype, mount.source, mount.destination, mount.options, fill)
     return Step(label=label, run=rootfs.mount_file_system, arguments=arguments, plank="sees")
+
+
+def _copy_up() -> Callable[[int, int], None]:
+    from sampan.runtime.copy_up import copy_tree
+
+    return copy_tree
 
 
 def _create_hooks(spec: Spec, prepared: Prepared) -> list[Step]:
@@ -223,10 +238,12 @@ def _create_hooks(spec: Spec, prepared: Prepared) -> list[Step]:
     if spec.hooks.prestart or spec.hooks.create_runtime:
         steps.append(Step(label="prestart and createRuntime hooks", run=child_steps.parent_hooks))
     if spec.hooks.create_container:
+        from sampan.runtime.hooks import container_hooks
+
         steps.append(
             Step(
                 label="createContainer hooks",
-                run=child_steps.container_hooks,
+                run=container_hooks,
                 arguments=(spec.hooks.create_container, prepared.state),
             )
         )
@@ -249,10 +266,12 @@ def _take_root(child: Child, root_fd: int) -> None:
 def _inside(spec: Spec, wanted: Program, wishes: Wishes, *, own_mounts: bool) -> list[Step]:
     steps = []
     if wanted.terminal:
+        from sampan.runtime.console import open_console
+
         steps.append(
             Step(
                 label="open a terminal",
-                run=console.open_console,
+                run=open_console,
                 arguments=(_size(spec.process, wishes.console_size), wanted.uid, own_mounts),
                 plank="is",
             )
@@ -286,9 +305,11 @@ def plan_sysctls(spec: Spec) -> list[Step]:
     """Return the step that writes the sysctls, if there are any."""
     if not spec.linux.sysctl:
         return []
+    from sampan.runtime.sysctls import set_sysctls
+
     pairs = tuple(spec.linux.sysctl.items())
     label = "sysctls " + ", ".join(f"{name}={value}" for name, value in pairs)
-    return [Step(label=label, run=restrictions.set_sysctls, arguments=(pairs,), plank="may")]
+    return [Step(label=label, run=set_sysctls, arguments=(pairs,), plank="may")]
 
 
 def _restrictions(spec: Spec, prepared: Prepared) -> list[Step]:
@@ -318,22 +339,10 @@ def _restrictions(spec: Spec, prepared: Prepared) -> list[Step]:
 
 def plan_program_steps(process: ProcessSpec | None, wanted: Program, *, die_with_parent: bool) -> list[Step]:
     """Return the steps from a finished container to just before execve; init and exec share them."""
-    load = (
-        Step(
-            label=f"seccomp filter of {len(wanted.filter.program) // 8} instructions",
-            run=program.load_filter,
-            arguments=(wanted.filter,),
-            plank="may",
-        )
-        if wanted.filter is not None
-        else None
-    )
+    load = _load_step(wanted.filter)
     steps = [Step(label="set attributes", run=program.set_attributes, arguments=(wanted,))]
     steps.append(Step(label="enter the working directory", run=program.enter_cwd, arguments=(wanted,)))
-    steps += [
-        Step(label=f"{kind} label {label}", run=child_steps.set_label, arguments=(kind, label), plank="may")
-        for kind, label in _labels(process)
-    ]
+    steps += _label_steps(process)
     steps.append(Step(label="place descriptors", run=program.place_descriptors, arguments=(wanted,)))
     if wanted.rlimits:
         label = f"{len(wanted.rlimits)} resource limits"
@@ -354,3 +363,24 @@ def plan_program_steps(process: ProcessSpec | None, wanted: Program, *, die_with
     if load is not None and wanted.no_new_privileges:
         steps.append(load)
     return steps
+
+
+def _load_step(filter: Filter | None) -> Step | None:
+    if filter is None:
+        return None
+    from sampan.runtime.filters import load_filter
+
+    label = f"seccomp filter of {len(filter.program) // 8} instructions"
+    return Step(label=label, run=load_filter, arguments=(filter,), plank="may")
+
+
+def _label_steps(process: ProcessSpec | None) -> list[Step]:
+    labels = plan_labels(process)
+    if not labels:
+        return []
+    from sampan.runtime.procfs_labels import set_exec_label
+
+    return [
+        Step(label=f"{kind} label {label}", run=set_exec_label, arguments=(kind, label), plank="may")
+        for kind, label in labels
+    ]

@@ -5,8 +5,12 @@ from __future__ import annotations
 from sampan.errors import SampanError
 from sampan.kernel import procfs
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sampan.runtime.steps import Child
 
-def set_exec_label(proc_fd: int, kind: str, label: str) -> None:
+
+def set_exec_label(child: Child, kind: str, label: str) -> None:
     """Set what the next execve of this process runs as: an AppArmor profile or an SELinux label.
 
     Raises:
@@ -18,6 +22,6 @@ def set_exec_label(proc_fd: int, kind: str, label: str) -> None:
         else ("thread-self/attr/exec", label)
     )
     try:
-        procfs.write_proc_file(proc_fd, path, value.encode())
+        procfs.write_proc_file(child.proc_fd, path, value.encode())
     except OSError as exc:
         raise SampanError(f"cannot run as {kind} {label!r}: {exc.strerror}") from exc

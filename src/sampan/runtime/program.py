@@ -13,7 +13,7 @@ from _stat import S_ISDIR, S_ISREG
 
 from sampan import log
 from sampan.errors import CommandNotExecutable, CommandNotFound, InvalidArgument, SampanError, Unsupported
-from sampan.kernel import capabilities, constants, process, seccomp, tty
+from sampan.kernel import capabilities, constants, process
 from sampan.kernel import constants as k
 from sampan.kernel.capabilities import CapSets, parse_capability
 from sampan.kernel.syscall import buffer, syscall
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from signal import SIG_DFL, SIG_SETMASK, pthread_sigmask, signal
 
+    from sampan.runtime.filters import Filter
     from sampan.runtime.steps import Child
     from sampan.spec import runtime as spec
 else:
@@ -34,16 +35,6 @@ _DEFAULT_UMASK = 0o022
 _GETCWD = {"x86_64": 79, "aarch64": 17}[os.uname().machine]
 _SIGNALS = tuple(number for number in range(1, 65) if number not in (9, 19, 32, 33))  # 32, 33 are libc's
 _PASSWD_LIMIT = 10 << 20
-
-
-@record
-class Filter:
-    """A seccomp filter: BPF, `SECCOMP_FILTER_FLAG_*`, and where the listener of a notifying one is sent."""
-
-    program: bytes
-    flags: int
-    listener_path: str = ""
-    listener_metadata: str = ""
 
 
 @record
@@ -389,8 +380,6 @@ def place_descriptors(child: Child, program: Program) -> None:
         first = fd + 1
     process.close_range(first)
     child.root_fd = child.proc_fd = -1
-    if program.terminal:
-        tty.set_controlling_terminal(0)
 
 
 def _own_stdio(stdio: tuple[int, int, int], uid: int) -> None:
@@ -403,15 +392,6 @@ def _own_stdio(stdio: tuple[int, int, int], uid: int) -> None:
         except OSError as exc:
             if exc.errno not in (errno.EPERM, errno.EINVAL, errno.EROFS):
                 raise
-
-
-def load_filter(child: Child, filter: Filter) -> None:
-    """Load the filter; of a notifying one the parent takes the listener out of this process (pidfd_getfd)."""
-    listener = seccomp.load_filter(filter.program, filter.flags)
-    if listener >= 0:
-        child.channel.tell("listener", listener)
-        child.channel.wait()
-        os.close(listener)
 
 
 def become_user(child: Child, program: Program) -> None:

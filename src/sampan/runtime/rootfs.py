@@ -13,11 +13,12 @@ from _stat import S_ISDIR
 
 from sampan.errors import InvalidArgument, SampanError
 from sampan.kernel import constants as k
-from sampan.kernel import files, mounts
-from sampan.runtime.copy_up import copy_tree
+from sampan.kernel import files, mountattrs, mountcalls, mountinfo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sampan.runtime.mount_options import MountOptions
     from sampan.runtime.steps import Child
 
@@ -50,28 +51,36 @@ def attach_root(child: Child, root_mount_fd: int, propagation: int) -> None:
     Over "/" because a user namespace may be unable to reach the bundle's path; absolute paths of the host go
     on working, since a process's own "/" is not crossed. The fd is that of the detached root mount.
     """
-    mounts.mount_setattr(
+    mountattrs.mount_setattr(
         k.AT_FDCWD, "/", k.AT_RECURSIVE if propagation else 0, propagation=propagation or k.MS_PRIVATE
     )
     # pivot_root refuses a shared root; linux.rootfsPropagation is applied after it.
-    mounts.mount_setattr(root_mount_fd, "", k.AT_EMPTY_PATH, propagation=k.MS_PRIVATE)
-    mounts.move_mount(root_mount_fd, "", k.AT_FDCWD, "/", k.MOVE_MOUNT_F_EMPTY_PATH)
+    mountattrs.mount_setattr(root_mount_fd, "", k.AT_EMPTY_PATH, propagation=k.MS_PRIVATE)
+    mountcalls.move_mount(root_mount_fd, "", k.AT_FDCWD, "/", k.MOVE_MOUNT_F_EMPTY_PATH)
     child.root_fd = root_mount_fd
 
 
 def mount_file_system(
-    child: Child, fstype: str, source: str, destination: str, options: MountOptions
+    child: Child,
+    fstype: str,
+    source: str,
+    destination: str,
+    options: MountOptions,
+    fill: Callable[[int, int], None] | None,
 ) -> None:
-    """Make a file system and attach it in the root; a missing mount point is made."""
+    """Make a file system and attach it in the root; a missing mount point is made.
+
+    fill(target, mount) copies what the mount will cover into it (`tmpcopyup`).
+    """
     target = _open_directory_target(child.root_fd, destination, ordinary=fstype in ("proc", "sysfs"))
     try:
         _check_target(target, destination, is_proc=fstype == "proc")
         fd = make_file_system(fstype, source, options)
         try:
-            if options.copy_up:
-                copy_tree(target, fd)
+            if fill is not None:
+                fill(target, fd)
             _finish_mount(fd, options)
-            mounts.move_mount(fd, "", target, "", _ATTACH)
+            mountcalls.move_mount(fd, "", target, "", _ATTACH)
         finally:
             os.close(fd)
     finally:
@@ -80,44 +89,25 @@ def mount_file_system(
 
 def make_file_system(fstype: str, source: str, options: MountOptions) -> int:
     """Return a new detached mount; read-only is left for later where its content is still to come."""
-    if fstype == "overlay":
-        return _overlay(options)
-    context = mounts.fsopen(fstype)
+    context = mountcalls.fsopen(fstype)
     try:
-        mounts.fsconfig_set(context, "source", source or fstype)
+        mountcalls.fsconfig_set(context, "source", source or fstype)
         for option in options.data:
             key, equals, value = option.partition("=")
             if len(value) > _FSCONFIG_VALUE:
                 raise InvalidArgument(
                     f"mount option {key} of {fstype} is longer than {_FSCONFIG_VALUE} bytes"
                 )
-            mounts.fsconfig_set(context, key, value if equals else None)
+            mountcalls.fsconfig_set(context, key, value if equals else None)
         attributes = options.attr_set
         if options.copy_up:
             attributes &= ~k.MOUNT_ATTR_RDONLY
         elif attributes & k.MOUNT_ATTR_RDONLY:
-            mounts.fsconfig_set(context, "ro")
-        mounts.fsconfig_create(context)
-        return mounts.fsmount(context, attributes)
+            mountcalls.fsconfig_set(context, "ro")
+        mountcalls.fsconfig_create(context)
+        return mountcalls.fsmount(context, attributes)
     finally:
         os.close(context)
-
-
-def _overlay(options: MountOptions) -> int:
-    values = dict(option.split("=", 1) for option in options.data if "=" in option)
-    lower = [path for path in reversed(values.pop("lowerdir", "").split(":")) if path]
-    rest = [
-        option
-        for option in options.data
-        if option.partition("=")[0] not in ("lowerdir", "upperdir", "workdir")
-    ]
-    return mounts.overlay_mount(
-        lower=lower,
-        upper=values.get("upperdir"),
-        work=values.get("workdir"),
-        options=rest,
-        attr_flags=options.attr_set,
-    )
 
 
 def attach_bind(child: Child, source_fd: int, destination: str, options: MountOptions) -> None:
@@ -129,7 +119,7 @@ def attach_bind(child: Child, source_fd: int, destination: str, options: MountOp
     try:
         _check_target(target, destination, is_proc=files.file_system_type(source_fd) == k.PROC_SUPER_MAGIC)
         _finish_mount(source_fd, options)
-        mounts.move_mount(source_fd, "", target, "", _ATTACH)
+        mountcalls.move_mount(source_fd, "", target, "", _ATTACH)
     finally:
         os.close(target)
 
@@ -137,13 +127,17 @@ def attach_bind(child: Child, source_fd: int, destination: str, options: MountOp
 def _finish_mount(fd: int, options: MountOptions) -> None:
     """Set attributes and propagation of a detached mount."""
     if options.tree_set or options.tree_clear:
-        mounts.mount_setattr(
+        mountattrs.mount_setattr(
             fd, "", k.AT_EMPTY_PATH | k.AT_RECURSIVE, attr_set=options.tree_set, attr_clr=options.tree_clear
         )
     if options.attr_set or options.attr_clear:
-        mounts.mount_setattr(fd, "", k.AT_EMPTY_PATH, attr_set=options.attr_set, attr_clr=options.attr_clear)
+        mountattrs.mount_setattr(
+            fd, "", k.AT_EMPTY_PATH, attr_set=options.attr_set, attr_clr=options.attr_clear
+        )
     for kind, recursive in options.propagation:
-        mounts.mount_setattr(fd, "", k.AT_EMPTY_PATH | (k.AT_RECURSIVE if recursive else 0), propagation=kind)
+        mountattrs.mount_setattr(
+            fd, "", k.AT_EMPTY_PATH | (k.AT_RECURSIVE if recursive else 0), propagation=kind
+        )
 
 
 def _open_directory_target(root_fd: int, destination: str, *, ordinary: bool) -> int:
@@ -191,7 +185,7 @@ def make_mount_readonly(child: Child, path: str) -> None:
     """Make the mount at path read-only, without what is mounted below it."""
     fd = files.open_in_root(child.root_fd, path, os.O_PATH)
     try:
-        mounts.mount_setattr(fd, "", k.AT_EMPTY_PATH, attr_set=k.MOUNT_ATTR_RDONLY)
+        mountattrs.mount_setattr(fd, "", k.AT_EMPTY_PATH, attr_set=k.MOUNT_ATTR_RDONLY)
     finally:
         os.close(fd)
 
@@ -205,11 +199,11 @@ def pivot(child: Child) -> None:
     """Make the attached root this namespace's root and let go of all the host had (pivot_root(2), NOTES)."""
     old_root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     os.fchdir(child.root_fd)
-    mounts.pivot_root(".", ".")
+    mountcalls.pivot_root(".", ".")
     # The old root now lies on the new one. Slave: its end must not reach the host.
-    mounts.mount_setattr(old_root, "", k.AT_EMPTY_PATH | k.AT_RECURSIVE, propagation=k.MS_SLAVE)
+    mountattrs.mount_setattr(old_root, "", k.AT_EMPTY_PATH | k.AT_RECURSIVE, propagation=k.MS_SLAVE)
     os.close(old_root)
-    mounts.umount(".", k.MNT_DETACH)
+    mountcalls.umount(".", k.MNT_DETACH)
     os.chdir("/")
 
 
@@ -222,12 +216,12 @@ def change_root(child: Child) -> None:
 
 def hide_host_mounts(child: Child) -> None:
     """Before a chroot: unmount the host's procfs and sysfs, which would show through a broken chroot."""
-    everything = mounts.read_mountinfo("self")
+    everything = mountinfo.read_mountinfo("self")
     parents = {info.mount_id: info.parent_id for info in everything}
-    own = mounts.mount_id(child.root_fd)
+    own = mountattrs.mount_id(child.root_fd)
     for info in reversed(everything):
         if info.fstype in ("proc", "sysfs") and not _is_below(info.mount_id, own, parents):
-            mounts.umount(info.mount_point, k.MNT_DETACH | k.UMOUNT_NOFOLLOW)
+            mountcalls.umount(info.mount_point, k.MNT_DETACH | k.UMOUNT_NOFOLLOW)
 
 
 def _is_below(mount_id: int, ancestor: int, parents: dict[int, int]) -> bool:
@@ -240,9 +234,9 @@ def _is_below(mount_id: int, ancestor: int, parents: dict[int, int]) -> bool:
 
 def set_root_propagation(child: Child, kind: int, recursive: bool) -> None:
     """Apply linux.rootfsPropagation."""
-    mounts.mount_setattr(k.AT_FDCWD, "/", k.AT_RECURSIVE if recursive else 0, propagation=kind)
+    mountattrs.mount_setattr(k.AT_FDCWD, "/", k.AT_RECURSIVE if recursive else 0, propagation=kind)
 
 
 def make_root_readonly(child: Child) -> None:
     """Make the root mount read-only; what is mounted below stays as it is."""
-    mounts.mount_setattr(k.AT_FDCWD, "/", 0, attr_set=k.MOUNT_ATTR_RDONLY)
+    mountattrs.mount_setattr(k.AT_FDCWD, "/", 0, attr_set=k.MOUNT_ATTR_RDONLY)

@@ -10,7 +10,7 @@ import os
 
 from sampan.errors import InvalidArgument, SampanError
 from sampan.kernel import constants as k
-from sampan.kernel import mounts, namespaces, process
+from sampan.kernel import mountattrs, mountcalls, namespaces, process
 from sampan.runtime.restrictions import check_null_device
 
 TYPE_CHECKING = False
@@ -62,12 +62,14 @@ def open_root(path: str, root_mount: RootMount | None, *, own_mounts: bool) -> i
     """
     try:
         if root_mount is not None:
-            return mounts.overlay_mount(
+            from sampan.kernel.overlay import overlay_mount
+
+            return overlay_mount(
                 lower=root_mount.lower, upper=root_mount.upper or None, work=root_mount.work or None
             )
         if not own_mounts:
             return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        fd = mounts.open_tree(k.AT_FDCWD, path, k.OPEN_TREE_CLONE | k.AT_RECURSIVE)
+        fd = mountcalls.open_tree(k.AT_FDCWD, path, k.OPEN_TREE_CLONE | k.AT_RECURSIVE)
     except OSError as exc:
         raise SampanError(f"root.path: cannot use {exc.filename or path!r}: {exc.strerror}") from exc
     if not os.path.isdir(path):
@@ -86,17 +88,33 @@ def open_bind(mount: PlannedMount, *, propagation: int, container_maps: Maps, fd
     """
     recursive = k.AT_RECURSIVE if mount.options.bind else 0
     try:
-        fd = mounts.open_tree(k.AT_FDCWD, mount.source, k.OPEN_TREE_CLONE | recursive)
+        fd = mountcalls.open_tree(k.AT_FDCWD, mount.source, k.OPEN_TREE_CLONE | recursive)
     except FileNotFoundError as exc:
         raise InvalidArgument(
             f"mounts: source {mount.source!r} of {mount.destination} does not exist"
         ) from exc
     fds.add(fd)
     if propagation:
-        mounts.mount_setattr(fd, "", k.AT_EMPTY_PATH | k.AT_RECURSIVE, propagation=propagation)
+        mountattrs.mount_setattr(fd, "", k.AT_EMPTY_PATH | k.AT_RECURSIVE, propagation=propagation)
     if mount.maps is not None:
         _idmap(fd, mount, container_maps)
     return fd
+
+
+def open_overlay(mount: PlannedMount, fds: Descriptors) -> int:
+    """Return a detached overlay with the options of one entry of `mounts`."""
+    from sampan.kernel.overlay import overlay_mount
+
+    values = dict(option.split("=", 1) for option in mount.options.data if "=" in option)
+    own = ("lowerdir", "upperdir", "workdir")
+    return fds.add(
+        overlay_mount(
+            lower=[path for path in reversed(values.get("lowerdir", "").split(":")) if path],
+            upper=values.get("upperdir"),
+            work=values.get("workdir"),
+            options=[option for option in mount.options.data if option.partition("=")[0] not in own],
+        )
+    )
 
 
 def _idmap(fd: int, mount: PlannedMount, container_maps: Maps) -> None:
@@ -106,7 +124,7 @@ def _idmap(fd: int, mount: PlannedMount, container_maps: Maps) -> None:
     userns = open_user_namespace(uid_maps, gid_maps)
     try:
         flags = k.AT_EMPTY_PATH | (k.AT_RECURSIVE if mount.options.idmap else 0)
-        mounts.mount_setattr(fd, "", flags, userns_fd=userns)
+        mountattrs.mount_setattr(fd, "", flags, userns_fd=userns)
     except OSError as exc:
         raise SampanError(
             f"mounts: {mount.destination}: {mount.source!r} cannot be idmapped: {exc.strerror}"
@@ -149,9 +167,9 @@ def open_null(fds: Descriptors) -> int:
 
     It is read-only (which a device does not mind), or a chmod of a masked file would change the host's node.
     """
-    fd = fds.add(mounts.open_tree(k.AT_FDCWD, "/dev/null", k.OPEN_TREE_CLONE))
+    fd = fds.add(mountcalls.open_tree(k.AT_FDCWD, "/dev/null", k.OPEN_TREE_CLONE))
     check_null_device(fd)
-    mounts.mount_setattr(fd, attr_set=k.MOUNT_ATTR_RDONLY | k.MOUNT_ATTR_NOSUID | k.MOUNT_ATTR_NOEXEC)
+    mountattrs.mount_setattr(fd, attr_set=k.MOUNT_ATTR_RDONLY | k.MOUNT_ATTR_NOSUID | k.MOUNT_ATTR_NOEXEC)
     return fd
 
 

@@ -9,7 +9,7 @@ import select
 from sampan import fastjson
 from sampan.errors import Conflict
 from sampan.kernel import process
-from sampan.runtime import handshake, hooks
+from sampan.runtime import handshake
 from sampan.runtime.state import FIFO, START_ERROR, load_state
 
 TYPE_CHECKING = False
@@ -72,8 +72,10 @@ def _run_poststart(state: State) -> None:
     wanted = state.hooks().poststart
     if not wanted:
         return
+    from sampan.runtime.hooks import encode_state, run_hooks
+
     try:
-        hooks.run_hooks("poststart", wanted, hooks.encode_state(state.oci("running")))
+        run_hooks("poststart", wanted, encode_state(state.oci("running")))
     except BaseException:
         _kill(state)
         raise

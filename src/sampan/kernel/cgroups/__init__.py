@@ -22,9 +22,6 @@ from sampan.errors import InvalidArgument, Unsupported
 from sampan.kernel.cgroups.directory import clean_path
 from sampan.kernel.cgroups.hierarchy import Hierarchy, Tree, detect
 from sampan.kernel.cgroups.place import find_place, known_place
-from sampan.kernel.cgroups.unified import UnifiedPart
-from sampan.kernel.cgroups.v1 import V1Manager
-from sampan.kernel.cgroups.v2 import V2Manager
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,6 +29,7 @@ if TYPE_CHECKING:
 
     from sampan.kernel.cgroups.manager import CgroupManager as CgroupManager
     from sampan.kernel.cgroups.manager import Stats as Stats
+    from sampan.kernel.cgroups.place import Place
 
 __all__ = ["Hierarchy", "Tree", "detect", "open_manager", "reopen_manager"]
 
@@ -50,12 +48,12 @@ def open_manager(hierarchy: Hierarchy, path: str, driver: str = "cgroupfs") -> C
         raise InvalidArgument(f"cgroup driver {driver!r} is not known", hint="the one there is: cgroupfs")
     clean = clean_path(path)
     if hierarchy.v2 is not None and hierarchy.kind == "v2":
-        return V2Manager(find_place(hierarchy.v2, clean, beside=True))
+        return _v2_manager(find_place(hierarchy.v2, clean, beside=True))
     if not hierarchy.v1:
         raise Unsupported("no cgroup file system is mounted", hint="mount -t cgroup2 none /sys/fs/cgroup")
     places = [find_place(tree, clean, beside=False) for tree in hierarchy.v1]
-    beside = None if hierarchy.v2 is None else UnifiedPart(find_place(hierarchy.v2, clean, beside=True))
-    return V1Manager(places, beside)
+    beside = None if hierarchy.v2 is None else find_place(hierarchy.v2, clean, beside=True)
+    return _v1_manager(places, beside)
 
 
 def reopen_manager(hierarchy: Hierarchy, paths: Mapping[str, str]) -> CgroupManager:
@@ -71,7 +69,7 @@ def reopen_manager(hierarchy: Hierarchy, paths: Mapping[str, str]) -> CgroupMana
     if hierarchy.v2 is not None and "" in paths:
         unified = known_place(hierarchy.v2, paths[""])
     if hierarchy.kind == "v2" and unified is not None:
-        return V2Manager(unified)
+        return _v2_manager(unified)
     places = [
         known_place(tree, paths[",".join(tree.controllers)])
         for tree in hierarchy.v1
@@ -79,4 +77,20 @@ def reopen_manager(hierarchy: Hierarchy, paths: Mapping[str, str]) -> CgroupMana
     ]
     if not places:
         raise Unsupported("the cgroup trees this container was made in are not mounted")
+    return _v1_manager(places, unified)
+
+
+# A machine has one of the two: the other is not imported, which is felt at every start of a container.
+
+
+def _v1_manager(places: list[Place], unified: Place | None) -> CgroupManager:
+    from sampan.kernel.cgroups.unified import UnifiedPart
+    from sampan.kernel.cgroups.v1 import V1Manager
+
     return V1Manager(places, None if unified is None else UnifiedPart(unified))
+
+
+def _v2_manager(place: Place) -> CgroupManager:
+    from sampan.kernel.cgroups.v2 import V2Manager
+
+    return V2Manager(place)

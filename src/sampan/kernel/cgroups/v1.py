@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 
 from sampan.errors import Unsupported
-from sampan.kernel.cgroups import processes, stats_v1, stats_v2
+from sampan.kernel.cgroups import processes
 from sampan.kernel.cgroups.devices import parse_rules, v1_writes
 from sampan.kernel.cgroups.limits import write_plan
 from sampan.kernel.cgroups.limits_v1 import plan_v1
-from sampan.kernel.cgroups.limits_v2 import plan_hugetlb
 from sampan.kernel.cgroups.unified import UnifiedPart
 from sampan.lean import Undo
 
@@ -77,6 +76,8 @@ class V1Manager:
             plan = [wanted for wanted in plan if wanted.controller != "hugetlb"]
             write_plan(plan, self._find_directory)
             self._unified.enable("hugetlb")
+            from sampan.kernel.cgroups.limits_v2 import plan_hugetlb
+
             write_plan(plan_hugetlb(resources), self._unified.find_directory)
             return
         write_plan(plan, self._find_directory)
@@ -170,6 +171,8 @@ class V1Manager:
         return self._places[0]
 
     def stats(self) -> Stats:
+        from sampan.kernel.cgroups import stats_v1, stats_v2
+
         stats = stats_v1.read_stats(self._find_directory)
         if self._unified is not None and "hugetlb" not in self._by_controller:
             stats["hugetlb"] = stats_v2.read_hugetlb(self._unified.open_directory())
@@ -180,6 +183,8 @@ class V1Manager:
         directory = None if place is None else place.find_directory()
         if directory is None:
             return 0
+        from sampan.kernel.cgroups import stats_v1
+
         total = stats_v1.oom_kills_of(directory)
         for below in directory.walk():
             total += stats_v1.oom_kills_of(below)
