@@ -36,7 +36,7 @@ _TRUTHS = (
     ("publish-all", "PublishAllPorts"), ("oom-kill-disable", "OomKillDisable"),
 )  # fmt: skip
 _LISTS = (
-    ("cap-add", "CapAdd"), ("cap-drop", "CapDrop"), ("group-add", "GroupAdd"), ("dns", "Dns"),
+    ("group-add", "GroupAdd"), ("dns", "Dns"),
     ("dns-search", "DnsSearch"), ("device-cgroup-rule", "DeviceCgroupRules"), ("volumes-from", "VolumesFrom"),
     ("link", "Links"),
 )  # fmt: skip
@@ -184,6 +184,8 @@ def _add_options(flags: Flags, host: Body) -> None:
         host["LogConfig"] = {"Type": flags.text("log-driver"), "Config": settings}
     if flags.given("restart"):
         host["RestartPolicy"] = _parse_restart(flags)
+    if flags.given("cap-add") or flags.given("cap-drop"):
+        _add_capabilities(flags, host)
     if flags.given("security-opt"):
         _add_security(flags.items("security-opt"), host)
 
@@ -209,6 +211,23 @@ def _parse_restart(flags: Flags) -> Body:
     if flags.truth("rm") and name not in ("", "no"):
         raise UsageError("conflicting options: cannot specify both --restart and --rm")
     return {"Name": name or "no", "MaximumRetryCount": int(count or "0")}
+
+
+def _add_capabilities(flags: Flags, host: Body) -> None:
+    """Put both lists in the kernel's names; what is added wins over the same name dropped."""
+    added, dropped = (
+        sorted({_capability(text) for text in flags.items(name)}) for name in ("cap-add", "cap-drop")
+    )
+    dropped = [name for name in dropped if name == "ALL" or name not in added]
+    if added:
+        host["CapAdd"] = added
+    if dropped:
+        host["CapDrop"] = dropped
+
+
+def _capability(text: str) -> str:
+    name = text.strip().upper()
+    return name if name == "ALL" or name.startswith("CAP_") else f"CAP_{name}"
 
 
 def _add_security(options: list[str], host: Body) -> None:

@@ -245,7 +245,8 @@ def test_mounts_of_all_spellings_arrive(daemon: Daemon, tmp_path: Path) -> None:
     done = sampan(
         daemon.host, *RUN, "-v", f"{tmp_path}:/a:ro", "--mount", f"type=bind,src={tmp_path},dst=/b,readonly",
         "--tmpfs", "/c:size=1m", "--mount", "type=tmpfs,dst=/d,tmpfs-size=2m", "busybox", "sh", "-c",
-        "cat /a/file /b/file; for d in a b; do touch /$d/x 2>/dev/null && echo written; done; grep -cE ' /[cd] tmpfs' /proc/mounts",
+        "cat /a/file /b/file; for d in a b; do touch /$d/x 2>/dev/null && echo written; done;"
+        "grep -cE ' /[cd] tmpfs' /proc/mounts",
     )  # fmt: skip
     assert done.out == "content\ncontent\n2\n", done.err
 
