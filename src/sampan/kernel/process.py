@@ -110,8 +110,12 @@ def start_ticks(pid: int | str) -> int:
     Raises:
         OSError: FileNotFoundError or ESRCH, there is no such process.
     """
-    with open(f"/proc/{pid}/stat", "rb") as file:
-        stat = file.read()
+    # Not `open`: the first use of its layers of objects costs a forked process 0.2 MiB.
+    fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        stat = os.read(fd, 4096)
+    finally:
+        os.close(fd)
     # The name in brackets may itself hold brackets and spaces; field 22 counts from behind the last one.
     return int(stat[stat.rindex(b")") + 2 :].split()[19])
 

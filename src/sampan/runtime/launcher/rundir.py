@@ -27,7 +27,8 @@ def forget_earlier_run(run_dir: str) -> None:
 
     The caller of `Launcher.start` knows that no shim runs there any more.
     """
-    remove(run_dir, with_record=True)
+    if os.access(run_dir, os.F_OK):
+        remove(run_dir, with_record=True)
 
 
 def claim(run_dir: str) -> None:

@@ -6,7 +6,7 @@ import os
 import sys
 
 from sampan.errors import Unavailable
-from sampan.kernel.process import read_status, set_child_subreaper, set_name, set_oom_score_adj, start_ticks
+from sampan.kernel.process import read_status, set_child_subreaper, start_ticks
 from sampan.kernel.sockets import from_fd
 from sampan.lean import Undo
 from sampan.runtime.launcher import rundir
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from sampan.runtime.requests import Plank
 else:
     from _signal import SIGCHLD, set_wakeup_fd, signal  # the enumerations of `signal` cost 3 ms
-
-_OOM_SCORE = -998  # as other engines' shims: killed for memory last, just before the daemon
 
 
 def run_shim(body: bytes, fds: list[int], *, title_area: tuple[int, int]) -> None:
@@ -83,10 +81,9 @@ def open_request(body: bytes, fds: list[int]) -> tuple[ShimRequest, list[AttachR
 
 def _become_shim(request: ShimRequest, title_area: tuple[int, int]) -> None:
     os.setsid()
-    set_name("sampan-shim")
-    set_title(title_area, f"sampan-shim {request.id[:12]}")
-    set_child_subreaper()  # init of another runtime, and orphans of a shared pid namespace, come to us
-    set_oom_score_adj("self", _OOM_SCORE)
+    set_title(title_area, "sampan-shim", request.id[:12])
+    if request.runtime is not None:
+        set_child_subreaper()  # another runtime's init comes to us; our own is born as our child
     signal(SIGCHLD, _on_child)  # and no longer ignored: we want exit codes
 
 

@@ -18,16 +18,27 @@ def argument_area() -> tuple[int, int]:
     return int(fields[45]), int(fields[46])
 
 
-def set_title(area: tuple[int, int], text: str) -> None:
-    """Show text instead of the arguments, as far as it fits; where that is not allowed nothing changes."""
+def set_title(area: tuple[int, int], name: str, argument: str = "") -> None:
+    """Show name (and an argument) as the command line, as far as it fits, and name as the process's own.
+
+    Where that is not allowed nothing changes. Files and not prctl(2): shims have no other use for ctypes.
+    """
     start, end = area
     room = end - start
+    text = f"{name} {argument}".rstrip().encode()
+    _write("/proc/self/comm", name.encode(), 0)
+    # Without root a process that is not dumpable may not open its own memory.
+    _write("/proc/self/mem", text[: room - 1].ljust(room, b"\0"), start)
+
+
+def _write(path: str, data: bytes, offset: int) -> None:
     try:
-        fd = os.open("/proc/self/mem", os.O_WRONLY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     except OSError:
-        return  # without root a process that is not dumpable may not open its own memory
+        return
     try:
-        os.pwrite(fd, text.encode()[: room - 1].ljust(room, b"\0"), start)
+        os.lseek(fd, offset, os.SEEK_SET)
+        os.write(fd, data)
     except OSError:
         pass
     finally:

@@ -11,7 +11,7 @@ import os
 
 from sampan import log
 from sampan.errors import SampanError, Unavailable
-from sampan.kernel.process import close_range, set_child_subreaper, set_dumpable, set_name
+from sampan.kernel.process import close_range, set_child_subreaper, set_dumpable, set_oom_score_adj
 from sampan.kernel.sockets import close_all, from_fd
 from sampan.runtime.launcher.messages import error_document
 from sampan.runtime.launcher.rehearsal import rehearse
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 else:
     from _signal import SIG_IGN, SIGCHLD, SIGHUP, SIGINT, SIGTERM, signal
 
+_OOM_SCORE = -998  # inherited by shims: killed for memory last, just before the daemon
+
 
 def main(arguments: Sequence[str]) -> None:
     """Serve sampand until it goes. arguments: program, socket descriptor, run root, data root."""
@@ -37,7 +39,10 @@ def main(arguments: Sequence[str]) -> None:
     _become_zygote(sock)
     title_area = argument_area()
     set_title(title_area, "sampan-launcher")
-    rehearse(run_root)
+    try:
+        rehearse(run_root)
+    except OSError as exc:
+        log.warning("launcher cannot rehearse", why=exc.strerror)  # shims will be larger
     gc.collect()
     gc.freeze()  # a collection in a shim would write to, and so copy, every page
     send(sock, {"ready": True})
@@ -46,7 +51,6 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _become_zygote(sock: socket) -> None:
-    set_name("sampan-launcher")
     set_dumpable(False)
     os.set_inheritable(sock.fileno(), False)
     close_range(3, sock.fileno() - 1)
@@ -54,7 +58,8 @@ def _become_zygote(sock: socket) -> None:
     signal(SIGCHLD, SIG_IGN)
     for number in (SIGINT, SIGHUP, SIGTERM):  # only sampand ends the launcher
         signal(number, _stay)  # a handler and not SIG_IGN: a container's program would inherit that
-    set_child_subreaper()  # what a killed shim leaves behind is reaped here, not by the machine's init
+    set_child_subreaper()  # orphans of a shared pid namespace or a killed shim are reaped here
+    set_oom_score_adj("self", _OOM_SCORE)
 
 
 def _stay(_number: int, _frame: FrameType | None) -> None:
