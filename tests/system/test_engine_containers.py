@@ -197,6 +197,16 @@ def test_restart(box: Box) -> None:
     assert not alive(pid)
 
 
+def test_restart_keeps_an_auto_remove_container(box: Box) -> None:
+    container_id = box.start("sleep", "100", host={"AutoRemove": True})
+    box.engine.containers.restart(container_id, timeout_s=0)
+    assert box.state(container_id).Running
+    waiter = Waiter()
+    box.engine.containers.on_exit(container_id, "removed", waiter)
+    box.engine.containers.kill(container_id)
+    assert waiter.get().status_code == 137
+
+
 def test_pause_and_unpause(box: Box) -> None:
     container_id = box.start("sh", "-c", "while :; do echo tick; sleep 0.02; done")
     containers = box.engine.containers
@@ -433,6 +443,15 @@ def test_host_files(box: Box) -> None:
     text = done.stdout.decode()
     assert "10.1.2.3\tdb\n" in text
     assert "nameserver 9.9.9.9\nsearch example.test\noptions ndots:2\nweb\n" in text
+
+
+def test_host_files_are_readable_whatever_our_umask(box: Box) -> None:
+    before = os.umask(0o077)
+    try:
+        done = box.run("cat", "/etc/hosts", "/etc/hostname", User="1234", Hostname="web")
+    finally:
+        os.umask(before)
+    assert done.stdout.endswith(b"web\n")
 
 
 def test_networks(box: Box) -> None:

@@ -14,7 +14,7 @@ import pytest
 from tests.system.engine_kit import Box, alive, wait_until
 
 from sampan.engine.engine import Engine
-from sampan.errors import NotFound
+from sampan.errors import Conflict, NotFound
 from sampan.runtime.launcher.client import connect_shim
 from sampan.spec import docker
 
@@ -258,6 +258,8 @@ def test_broken_record_is_set_aside(box: Box) -> None:
     box.engine = Engine.open(box.settings)
     assert [summary.Id for summary in box.engine.containers.list(all=True)] == [other]
     assert os.path.isdir(f"{box.settings.roots.data}/containers/{container_id}")
+    with pytest.raises(Conflict, match='"/broken" is already in use'):
+        box.create("true", name="broken")
     box.engine.close()
     with Store(box.settings.roots.data) as store:
         store.db.execute("UPDATE containers SET request = ? WHERE id = ?", (good, container_id))

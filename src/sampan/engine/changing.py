@@ -10,6 +10,7 @@ from sampan.engine.container import Container
 from sampan.engine.core import Core
 from sampan.engine.events import container_event
 from sampan.errors import Conflict, InvalidArgument, Unsupported
+from sampan.lean import Undo
 from sampan.spec import docker
 from sampan.spec.limits import parse_resources
 
@@ -28,12 +29,16 @@ def rename_container(core: Core, container: Container, new_name: str) -> None:
             raise InvalidArgument("Renaming a container with the same name as its current name")
         if container.removed:
             raise Conflict(f"container {container.id} is marked for removal")
-        core.index.reserve_name(name, container.id)
-        container.record = msgspec.structs.replace(container.record, name=name)
-        event = container_event(container, "rename", oldName=f"/{old_name}")
-        with core.journal.transaction():
-            core.journal.save_request(container.record)
-            core.journal.add_event(event)
+        record = msgspec.structs.replace(container.record, name=name)
+        event = container_event(container, "rename", name=name, oldName=f"/{old_name}")
+        with Undo() as undo:
+            core.index.reserve_name(name, container.id)
+            undo.add(core.index.release_name, name, container.id)
+            with core.journal.transaction():
+                core.journal.save_request(record)
+                core.journal.add_event(event)
+            undo.commit()
+        container.record = record
         core.index.release_name(old_name, container.id)
     core.events.publish(event)
 
@@ -69,11 +74,12 @@ def update_container(
                 manager.apply(parse_resources(limits))
             finally:
                 manager.close()
-        container.record = msgspec.structs.replace(container.record, host=host)
+        record = msgspec.structs.replace(container.record, host=host)
         event = container_event(container, "update")
         with core.journal.transaction():
-            core.journal.save_request(container.record)
+            core.journal.save_request(record)
             core.journal.add_event(event)
+        container.record = record
     core.events.publish(event)
     return docker.UpdateResponse(Warnings=warnings)
 

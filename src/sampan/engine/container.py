@@ -42,7 +42,7 @@ class Container:
         self.release_lock = threading.Lock()
         self.removed = False
         self.exec_ids: set[str] = set()
-        self.stop_requested = False
+        self.restarting = False  # its end is followed by a start: AutoRemove waits
         self.explanation: list[Document] = []
 
     @property

@@ -15,7 +15,8 @@ from sampan.engine.bundle.plan import Joins
 from sampan.engine.container import Container
 from sampan.engine.core import Core
 from sampan.engine.events import container_event
-from sampan.engine.planning import check_joins, plan_bundle
+from sampan.engine.joins import check_joins
+from sampan.engine.planning import plan_bundle
 from sampan.engine.records import Record
 from sampan.engine.requests import check_platform, check_request, log_limits, merge_image
 from sampan.engine.users import User
@@ -88,7 +89,7 @@ class Creator:
     def _check_bundle(self, record: Record) -> tuple[str, ...]:
         """Translate once, for the refusals; user and joined namespaces are looked up at the start."""
         core = self._core
-        check_joins(core, record)
+        check_joins(core.index, record)
         if record.host.Init and core.runtimes.command(record.runtime) is not None:
             raise InvalidArgument(f"Init works with the runtime sampan only, not with {record.runtime}")
         return plan_bundle(core, record, user=User(), joins=Joins()).warnings

@@ -97,12 +97,13 @@ class Ender:
         container.end_listeners()
         self._execs.container_ended(container)
         self._core.events.publish(*events)
+        keep = container.restarting  # asked before a restart's wait wakes and goes on
         container.waits.ended(container.result())
         if saved:  # otherwise the exit record must stay: it is all that tells of the end
-            self._clear_away(container)
+            self._clear_away(container, keep=keep)
 
-    def _clear_away(self, container: Container) -> None:
-        if not container.record.host.AutoRemove:
+    def _clear_away(self, container: Container, *, keep: bool = False) -> None:
+        if keep or not container.record.host.AutoRemove:
             self._core.release_soon(container)
             return
         try:

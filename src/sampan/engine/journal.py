@@ -44,7 +44,7 @@ class Journal:
         self._db = db
         db.migrate("engine", _STEPS)
         self._stored_events = 0
-        self.broken_ids: frozenset[str] = frozenset()
+        self.broken: dict[str, str] = {}  # id → name of rows that cannot be read
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -55,7 +55,6 @@ class Journal:
     def load(self) -> list[Record]:
         """Return every container. A row that cannot be read is named, kept, and its files are left alone."""
         records: list[Record] = []
-        broken: set[str] = set()
         for container_id, name, request, state in self._db.query(
             "SELECT id, name, request, state FROM containers"
         ):
@@ -66,8 +65,7 @@ class Journal:
                 )
             except msgspec.MsgspecError as exc:
                 log.error("container record cannot be read", container=container_id, reason=exc)
-                broken.add(str(container_id))
-        self.broken_ids = frozenset(broken)
+                self.broken[str(container_id)] = str(name)
         return records
 
     def insert(self, record: Record) -> None:

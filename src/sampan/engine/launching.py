@@ -9,14 +9,16 @@ import msgspec
 from sampan import log
 from sampan.engine.bundle.mounts import parse_mounts
 from sampan.engine.bundle.namespaces import parse_network_mode
+from sampan.engine.bundle.plan import Joins
 from sampan.engine.container import Container
 from sampan.engine.core import Core
 from sampan.engine.creating import check_sources, make_sources
 from sampan.engine.ending import Ender
 from sampan.engine.events import container_event
 from sampan.engine.hostfiles import make_hosts, make_resolv_conf
+from sampan.engine.joins import OpenJoins
 from sampan.engine.lifecycle import check_transition
-from sampan.engine.planning import find_joins, plan_bundle
+from sampan.engine.planning import plan_bundle
 from sampan.engine.records import Record
 from sampan.errors import CommandNotExecutable, CommandNotFound, Conflict, NotModified, SampanError
 from sampan.ids import ContainerId
@@ -57,19 +59,20 @@ class Starter:
     def _launch(self, container: Container) -> ShimHandle:
         record = container.record
         write_host_files(self._core, record)
-        request = self._write_bundle(record)
-        return self._core.launchers.start(request, container.pending)
+        with OpenJoins(self._core.index, record) as joins:
+            request = self._write_bundle(record, joins.paths)
+            return self._core.launchers.start(request, container.pending)
 
-    def _write_bundle(self, record: Record) -> ShimRequest:
+    def _write_bundle(self, record: Record, joins: Joins) -> ShimRequest:
         core = self._core
         mounts = parse_mounts(record.host)
         check_sources(mounts)
         make_sources(mounts)
         snapshot = core.store.snapshots.get(ContainerId(record.id))
         user = core.users.find(record, snapshot)
-        bundle = plan_bundle(core, record, user=user, joins=find_joins(core, record))
+        bundle = plan_bundle(core, record, user=user, joins=joins)
         folder = core.paths.bundle(record.id)
-        _write(f"{folder}/config.json", msgspec.json.encode(bundle.document))
+        _write(f"{folder}/config.json", msgspec.json.encode(bundle.document), mode=0o600)
         return ShimRequest(
             id=record.id,
             run_dir=core.paths.run_dir(record.id),
@@ -109,7 +112,6 @@ class Starter:
         container.shim = handle
         if EXPLAIN in record.host.Annotations:
             container.explanation = [{**step} for step in handle.report() if isinstance(step, dict)]
-        container.stop_requested = False
         core.events.publish(event)
         self._ender.watch(container, handle)
 
@@ -172,7 +174,7 @@ def _read_text(path: str) -> str:
         return ""
 
 
-def _write(path: str, data: bytes) -> None:
+def _write(path: str, data: bytes, *, mode: int = 0o644) -> None:
     """Write a file of the container's own directory, as a new one; it is made at each start, so not synced.
 
     Truncating the old one instead would cost 0.3 ms: ext4 writes such a file out at close (ext4(5),
@@ -182,8 +184,9 @@ def _write(path: str, data: bytes) -> None:
         os.unlink(path)
     except FileNotFoundError:
         pass
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
+        os.fchmod(fd, mode)  # whatever sampand's umask is: users of the container must read hosts
         write_all(fd, data)
     finally:
         os.close(fd)

@@ -33,6 +33,8 @@ class Recovery:
         """Reconcile every known container, finish removals, sweep the rest."""
         started = time.monotonic()
         containers = [Container(record) for record in self._core.journal.load()]
+        for broken_id, name in self._core.journal.broken.items():
+            self._core.index.reserve_name(name, broken_id)
         for container in containers:
             self._core.index.reserve_name(container.record.name, container.id)
             self._core.index.add(container)
@@ -103,7 +105,7 @@ class Recovery:
     def _without_shim(self, container: Container, found: ExitRecord | None) -> None:
         """No shim: take its exit record, or kill what it left; then clear both away."""
         state = container.state
-        is_news = found is not None and found.finished_at > state.finished_at_ns
+        is_news = found is not None and (container.running or found.started_at != state.started_at_ns)
         if found is not None and is_news:
             self._end(
                 container,
@@ -147,7 +149,7 @@ class Recovery:
     def _sweep(self) -> None:
         """Remove run directories and snapshots that no row knows: creates and starts that were cut short."""
         core = self._core
-        known = {container.id for container in core.index.all()} | core.journal.broken_ids
+        known = {container.id for container in core.index.all()} | core.journal.broken.keys()
         for container_id in _ids_in(core.paths.run_containers) - known:
             log.warning("sweeping unknown run directory", container=container_id)
             end_shim(core, container_id)

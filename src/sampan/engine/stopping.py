@@ -36,7 +36,6 @@ class Stopper:
         try:
             if not container.running:
                 raise NotModified(f"container {container.id} does not run")
-            container.stop_requested = True
             self._send(container, number)
             if not ended.wait(None if timeout_s < 0 else float(timeout_s)):
                 self._kill_for_good(container, ended)
@@ -51,7 +50,6 @@ class Stopper:
         try:
             if not container.running:
                 raise Conflict(f"cannot kill container: {ref}: container {container.id} is not running")
-            container.stop_requested = True
             if number == SIGKILL:
                 self._kill_for_good(container, ended)
             else:
@@ -61,10 +59,13 @@ class Stopper:
 
     def restart(self, container: Container, *, signal: str, timeout_s: int | None) -> None:
         """See `Containers.restart`."""
+        container.restarting = True
         try:
             self.stop(container, signal=signal, timeout_s=timeout_s)
         except NotModified:
             pass
+        finally:
+            container.restarting = False
         try:
             self._starter.start(container)
         except NotModified:

@@ -101,15 +101,15 @@ def parse_cgroupns_mode(host: docker.HostConfig, *, cgroup_version: int) -> bool
 
 
 def make_namespaces(plan: BundlePlan) -> list[Document]:
-    """Return `linux.namespaces` of config.json, joining by the path of a live process."""
+    """Return `linux.namespaces` of config.json."""
     host = plan.host
     result: list[Document] = [{"type": "mount"}]
-    if plan.joins.network_pid is not None:
-        result.append({"type": "network", "path": f"/proc/{plan.joins.network_pid}/ns/net"})
+    if plan.joins.network is not None:
+        result.append({"type": "network", "path": plan.joins.network})
     elif parse_network_mode(host.NetworkMode).share == "own":
         result.append({"type": "network"})
-    if plan.joins.pid_pid is not None:
-        result.append({"type": "pid", "path": f"/proc/{plan.joins.pid_pid}/ns/pid"})
+    if plan.joins.pid is not None:
+        result.append({"type": "pid", "path": plan.joins.pid})
     elif parse_pid_mode(host.PidMode).share == "own":
         result.append({"type": "pid"})
     if not parse_host_flag(host.UTSMode, field="UTS mode"):

@@ -38,10 +38,10 @@ class HostFiles:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Joins:
-    """Init processes (pids on the host) whose namespaces are joined; None: a namespace of one's own."""
+    """Paths of other containers' namespaces to join; None: one's own, or the host's."""
 
-    network_pid: int | None = None
-    pid_pid: int | None = None
+    network: str | None = None
+    pid: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,81 @@
+"""Namespaces of other containers that a container joins, held open from their check to their use."""
+
+from __future__ import annotations
+
+import os
+from types import TracebackType
+
+from sampan.engine.bundle.namespaces import Sharing, parse_network_mode, parse_pid_mode
+from sampan.engine.bundle.plan import Joins
+from sampan.engine.container import Container
+from sampan.engine.index import ContainerIndex
+from sampan.engine.records import Record
+from sampan.errors import Conflict, NotFound
+from sampan.kernel.process import start_ticks
+
+
+class OpenJoins:
+    """Opens the namespaces that a record joins; use it in a `with` around the start.
+
+    The runtime gets paths of our descriptors, not of a process: the other container may end meanwhile, and
+    a stranger may get its pid.
+
+    Raises:
+        NotFound: no such container.
+        Conflict: it does not run.
+    """
+
+    def __init__(self, index: ContainerIndex, record: Record) -> None:
+        self._fds: list[int] = []
+        try:
+            self.paths = Joins(
+                network=self._join(index, parse_network_mode(record.host.NetworkMode), "net"),
+                pid=self._join(index, parse_pid_mode(record.host.PidMode), "pid"),
+            )
+        except BaseException:
+            self.close()
+            raise
+
+    def _join(self, index: ContainerIndex, sharing: Sharing, kind: str) -> str | None:
+        if sharing.share != "container":
+            return None
+        fd = _open_namespace(index.get(sharing.container), sharing.container, kind)
+        self._fds.append(fd)
+        return f"/proc/{os.getpid()}/fd/{fd}"
+
+    def close(self) -> None:
+        """Close the descriptors; joined namespaces live on in who joined them."""
+        while self._fds:
+            os.close(self._fds.pop())
+
+    def __enter__(self) -> OpenJoins:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _open_namespace(other: Container, name: str, kind: str) -> int:
+    state = other.state
+    try:
+        fd = os.open(f"/proc/{state.pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) if state.pid else -1
+        if fd >= 0 and start_ticks(state.pid) == state.start_ticks:
+            return fd
+    except (FileNotFoundError, ProcessLookupError):
+        fd = -1
+    if fd >= 0:
+        os.close(fd)
+    raise Conflict(f"cannot join namespace of a non running container: {name}")
+
+
+def check_joins(index: ContainerIndex, record: Record) -> None:
+    """Refuse names of containers that do not exist, when a container is created.
+
+    Raises:
+        NotFound: no such container.
+    """
+    for sharing in (parse_network_mode(record.host.NetworkMode), parse_pid_mode(record.host.PidMode)):
+        if sharing.share == "container" and index.get(sharing.container).id == record.id:
+            raise NotFound(f"No such container: {sharing.container}")
