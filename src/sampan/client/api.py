@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from sampan import fastjson
 from sampan.client.address import parse_address
 from sampan.client.http import Response
 from sampan.client.session import Session
-from sampan.fastjson import JsonValue
 from sampan.settings import default_host
 
-Document = dict[str, JsonValue]
+if TYPE_CHECKING:
+    from sampan.fastjson import JsonValue
+
+    Document = dict[str, JsonValue]
+else:  # the alias of JSON values exists for type checkers only
+    Document = dict
 Filters = Mapping[str, Sequence[str]]
 
 

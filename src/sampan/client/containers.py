@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from sampan.client.api import Client, Document, Filters, as_document, as_documents, encode_filters
 from sampan.client.http import Response, quote
 from sampan.client.options import ContainerOptions
 from sampan.client.streams import Output, exchange, read_output
 from sampan.errors import NotFound, NotModified, SampanError
-from sampan.fastjson import JsonValue
+
+if TYPE_CHECKING:
+    from sampan.fastjson import JsonValue
 
 _DEFAULT = ContainerOptions()
 

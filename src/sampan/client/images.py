@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from sampan.client.api import Client, Document, Filters, as_document, as_documents, encode_filters
 from sampan.client.http import quote
 from sampan.errors import SampanError
-from sampan.fastjson import JsonValue
+
+if TYPE_CHECKING:
+    from sampan.fastjson import JsonValue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
