@@ -125,7 +125,7 @@ def last_bytes(path: Path) -> bytes:
 def test_speed(box: Box) -> None:
     began = time.monotonic()
     container = box.shell(
-        "yes 'a line of about eighty characters, as a web server would write it to its log' | head -c 209715200"
+        "yes 'a line of about eighty characters, as a web server would write to its log' | head -c 209715200"
     )
     container.wait(120)
     seconds = time.monotonic() - began
