@@ -23,7 +23,7 @@ else:
     import _signal
 
 _READY_S = 30.0  # a first start makes directories and a database
-_RACE_S = 5.0  # another command has just started it
+_RACE_S = 2.0  # another command has just started it
 _RETRY_S = 0.02
 _READY_FD = 3
 # What a daemon may take over from whoever happened to start it; no sockets or watchdogs of another service.
@@ -42,7 +42,7 @@ def start_and_connect(address: Address) -> _socket.socket:
     while True:
         try:
             return connect(address)
-        except (FileNotFoundError, ConnectionRefusedError) as exc:
+        except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError) as exc:
             # Two commands may start it at the same time: one sampand gives up, the other answers soon.
             if time.monotonic() > deadline:
                 raise Unavailable(
