@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 
-from sampan.runtime.start import start_container
+from sampan.runtime.start import start_loaded
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sampan.runtime.state import State
 
 
 class Container:
@@ -13,14 +17,13 @@ class Container:
     console_master is the terminal's master side, -1 without one or when it was sent to the console socket.
     """
 
-    def __init__(
-        self, id: str, state_root: str, pid: int, pidfd: int, start_ticks: int, console_master: int
-    ) -> None:
-        self.id = id
-        self.state_root = state_root
-        self.pid = pid
+    def __init__(self, state: State, pidfd: int, console_master: int) -> None:
+        self._state = state
+        self.id = state.id
+        self.state_root = state.state_root
+        self.pid = state.pid
         self.pidfd = pidfd
-        self.start_ticks = start_ticks
+        self.start_ticks = state.start_ticks
         self.console_master = console_master
 
     def start(self) -> None:
@@ -30,7 +33,7 @@ class Container:
             CommandNotFound, CommandNotExecutable: the program cannot be run.
             Conflict: it was started before, or has ended.
         """
-        start_container(self.state_root, self.id)
+        start_loaded(self._state)
 
     def close(self) -> None:
         """Close pidfd and console_master; a second call does nothing."""

@@ -24,7 +24,7 @@ from sampan.runtime.plan import CLONE_FLAGS, Prepared, Wishes, check_config, pla
 from sampan.runtime.program import plan_program
 from sampan.runtime.report import Reporter
 from sampan.runtime.spawn import Placement, spawn
-from sampan.runtime.state import FIFO, NEW_FIFO, SECCOMP, START_ERROR, check_id, save_state
+from sampan.runtime.state import FIFO, NEW_FIFO, SECCOMP, START_ERROR, State, check_id, save_state
 from sampan.runtime.steps import Child
 from sampan.spec.config import parse_config
 from sampan.spec.runtime import OCI_VERSION, LinuxResources, OciState
@@ -104,8 +104,9 @@ class _Creation:
         self.program = plan_program(
             self.process, self.filter, spec.linux.personality, setgroups=self.setgroups
         )
+        self.hierarchy = detect()
         self.manager: CgroupManager | None = open_manager(
-            detect(), self._cgroup_path(), request.cgroup_driver
+            self.hierarchy, self._cgroup_path(), request.cgroup_driver
         )
         self.document = self._make_document(raw)
 
@@ -121,7 +122,7 @@ class _Creation:
         self.undo.add(self._run_stop_hooks)
         self.undo.add(os.close, pidfd)
         self.undo.add(end_child, pidfd)
-        ticks = self._after_clone(pid, channel)
+        self._after_clone(pid, channel)
         master = self._converse(channel, pid, pidfd)
         os.rename(f"{self.directory}/{NEW_FIFO}", f"{self.directory}/{FIFO}")
         self._write_pid_file(pid)
@@ -129,7 +130,7 @@ class _Creation:
         channel.close()
         if self.manager is not None:
             self.manager.close()
-        return Container(self.request.id, self.request.state_root, pid, pidfd, ticks, master)
+        return Container(State(self.request.state_root, self.document), pidfd, master)
 
     # Before the clone
 
@@ -215,7 +216,7 @@ class _Creation:
 
     def _clone(self, fds: sources.Descriptors, channel_fd: int) -> tuple[int, int]:
         paths = self.manager.paths() if self.manager is not None else {}
-        planned = plan_mounts(self.spec, self.bundle, detect(), paths)
+        planned = plan_mounts(self.spec, self.bundle, self.hierarchy, paths)
         joined = sources.open_joined(self.spec, fds)
         staged = "user" in joined or ("user" in self.new and bool(joined.keys() - {"pid"}))
         prepared = self._prepare(planned, joined, fds, staged=staged)
@@ -332,8 +333,8 @@ class _Creation:
 
     # After the clone
 
-    def _after_clone(self, pid: int, channel: ParentSide) -> int:
-        """Do the parent's part while the child does its own; return init's start time."""
+    def _after_clone(self, pid: int, channel: ParentSide) -> None:
+        """Do the parent's part while the child does its own."""
         self.report.cloned(self.new, pid)
         if "user" in self.new:
             linux = self.spec.linux
@@ -350,11 +351,9 @@ class _Creation:
             actual = process.set_oom_score_adj(pid, wanted)
             if actual != wanted:
                 log.warning("oom score clamped", container=self.request.id, wanted=wanted, actual=actual)
-        ticks = process.start_ticks(pid)
         self.document["pid"] = pid
-        self.document["start_ticks"] = ticks
+        self.document["start_ticks"] = process.start_ticks(pid)
         save_state(self.request.state_root, self.request.id, self.document)
-        return ticks
 
     def _raise_rlimits(self, pid: int) -> None:
         """Raise hard limits for a child that cannot from inside its user namespace; it lowers them itself."""

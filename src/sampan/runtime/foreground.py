@@ -6,13 +6,11 @@ import errno
 import os
 import select
 
-from sampan.kernel import process, tty
+from sampan.kernel import process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from signal import SIG_IGN, SIGCHLD, SIGPIPE, SIGURG, SIGWINCH, set_wakeup_fd, signal
-
-    from sampan.kernel.tty import TerminalState
 else:
     from _signal import SIG_IGN, SIGCHLD, SIGPIPE, SIGURG, SIGWINCH, set_wakeup_fd, signal
 
@@ -44,20 +42,19 @@ def stay_with(pid: int, pidfd: int, master: int) -> int:
     master: its terminal, joined to our standard input and output meanwhile; -1 for none.
     """
     loop = _Loop(pid, pidfd, master)
-    saved = tty.make_raw(0) if master >= 0 and os.isatty(0) else None
+    if master < 0 or not os.isatty(0):
+        return loop.run()
+    from sampan.kernel import tty
+
+    saved = tty.make_raw(0)
     try:
         loop.resize()
         return loop.run()
     finally:
-        if saved is not None:
-            _restore(saved)
-
-
-def _restore(saved: TerminalState) -> None:
-    try:
-        tty.restore(0, saved)
-    except OSError:
-        pass  # the terminal is gone
+        try:
+            tty.restore(0, saved)
+        except OSError:
+            pass  # the terminal is gone
 
 
 class _Loop:
@@ -92,6 +89,8 @@ class _Loop:
     def resize(self) -> None:
         """Give the container's terminal the size of ours."""
         if self._master >= 0 and os.isatty(0):
+            from sampan.kernel import tty
+
             tty.set_size(self._master, *tty.get_size(0))
 
     def _take_signals(self) -> None:

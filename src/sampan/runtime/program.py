@@ -49,7 +49,7 @@ class Program:
     groups: tuple[int, ...] | None  # None: setgroups is denied in this user namespace
     umask: int
     caps: CapSets
-    bounding: frozenset[int]
+    dropped: frozenset[int]  # from the bounding set
     ambient: frozenset[int]
     no_new_privileges: bool
     filter: Filter | None
@@ -84,7 +84,7 @@ def plan_program(
         groups=groups if setgroups else None,
         umask=_DEFAULT_UMASK if wanted.user.umask is None else wanted.user.umask,
         caps=_plan_caps(sets, wanted.user.uid),
-        bounding=sets["bounding"],
+        dropped=capabilities.all_caps() - sets["bounding"],
         ambient=sets["ambient"],
         no_new_privileges=wanted.no_new_privileges,
         filter=filter,
@@ -396,7 +396,8 @@ def _own_stdio(stdio: tuple[int, int, int], uid: int) -> None:
 
 def become_user(child: Child, program: Program) -> None:
     """Take the program's ids and capability sets; nothing else that is privileged is left from here on."""
-    capabilities.drop_bounding(program.bounding)
+    for cap in program.dropped:
+        process.prctl(k.PR_CAPBSET_DROP, cap)
     process.keep_caps(True)
     if program.groups is not None:
         process.setgroups(program.groups)

@@ -28,7 +28,11 @@ def start_container(state_root: str, id: str) -> None:
         CommandNotFound, CommandNotExecutable: the program cannot be run; the container has ended.
         SampanError: a startContainer or poststart hook failed; the container has ended, or is killed.
     """
-    state = load_state(state_root, id)
+    start_loaded(load_state(state_root, id))
+
+
+def start_loaded(state: State) -> None:
+    """Do the same for a container whose state is at hand."""
     fifo = _open_fifo(state)
     try:
         os.write(fifo, b"0")
