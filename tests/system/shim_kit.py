@@ -164,7 +164,7 @@ class Box:
 
     def __init__(self, folder: Path, runtime: tuple[str, ...] | None = None) -> None:
         self.folder = folder
-        self.runtime = runtime or (("/usr/sbin/runc",) if os.environ.get("SHIM_RUNC") else None)
+        self.runtime = runtime
         self.cgroup = f"/sampan-test-{uuid.uuid4().hex[:8]}"
         self.run_root = folder / "run"
         (self.run_root / "containers").mkdir(parents=True)
