@@ -76,6 +76,25 @@ def test_the_kernel_shows_layers_whiteouts_and_opaque_directories(store: Store) 
         assert stat.S_IMODE(os.stat(f"{root}/").st_mode) == 0o711, "the root keeps the mode of the image"
 
 
+def test_an_opaque_root_hides_all_layers_below(store: Store, tmp_path: Path) -> None:
+    """Overlayfs itself does not: it merges the roots of all layers."""
+    image = load(
+        store,
+        tar((entry("low"), b"x"), (entry("both/low"), b"x")),
+        tar(entry(".wh..wh..opq"), (entry("middle"), b"x")),
+        tar((entry("both/high"), b"x")),
+    )
+    container = new_container_id()
+    snapshot = store.snapshots.prepare(container, image)
+    with mounted(snapshot) as root:
+        assert sorted(os.listdir(root)) == [".dockerenv", "both", "dev", "etc", "middle", "proc", "sys"]
+        assert os.listdir(root / "both") == ["high"]
+    assert store.snapshots.read_file(container, "/low") is None
+    store.close()
+    with Store(str(tmp_path / "data")) as again:
+        assert again.snapshots.get(container) == snapshot
+
+
 def test_two_containers_share_layers_and_nothing_else(store: Store) -> None:
     image = load(store, tar((entry("file"), b"image")))
     one, two = (store.snapshots.prepare(new_container_id(), image) for _ in range(2))

@@ -8,13 +8,24 @@ import random
 import stat
 import subprocess
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.system.store_kit import describe, differences, entry, gnu_tar, tar, unpack_bytes
 
 from sampan.errors import InvalidArgument
+from sampan.kernel.syscall import switched_off
 from sampan.store.archive.attributes import OPAQUE_XATTR
+
+
+@pytest.fixture(autouse=True, params=["with openat2", "without openat2"])
+def _kernel(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Before Linux 5.6 (openat2) and 6.6 (fchmodat2), walks by hand must give the same."""
+    missing = ["openat2", "fchmodat2"] if request.param == "without openat2" else []
+    with switched_off(*missing):
+        yield
+
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 

@@ -43,6 +43,7 @@ class _Record:
     number: int
     parent: Digest | None
     size_bytes: int
+    hides_below: bool
 
 
 class LayerLease:
@@ -95,7 +96,7 @@ class Layers:
             missing = [source for source in sources if source.chain_id not in self._records]
             if missing:
                 self._unpack_missing(missing, progress)
-            return LayerLease(self._pins, chain, [self.directory(chain_id) for chain_id in chain])
+            return LayerLease(self._pins, chain, self.lower(chain[-1] if chain else None))
         except BaseException:
             self._pins.drop(chain)
             raise
@@ -116,6 +117,15 @@ class Layers:
             chain.append(top)
             top = self._records[top].parent
         return chain[::-1]
+
+    def lower(self, top: Digest | None) -> list[str]:
+        """Return the directories that make up the tree of a chain, lowest first: down to an opaque root."""
+        directories: list[str] = []
+        for chain_id in reversed(self.chain(top)):
+            directories.append(self.directory(chain_id))
+            if self._records[chain_id].hides_below:
+                break
+        return directories[::-1]
 
     def known(self) -> set[Digest]:
         """Return the chain ids of all unpacked layers."""
@@ -153,12 +163,15 @@ class Layers:
         return doomed
 
     def _read_records(self) -> dict[Digest, _Record]:
-        rows = self._db.query("SELECT chain_id, number, parent, size_bytes FROM layers")
+        rows = self._db.query("SELECT chain_id, number, parent, size_bytes, hides_below FROM layers")
         return {
             Digest(str(chain_id)): _Record(
-                int(str(number)), None if parent is None else Digest(str(parent)), int(str(size))
+                int(str(number)),
+                None if parent is None else Digest(str(parent)),
+                int(str(size)),
+                hides_below == 1,
             )
-            for chain_id, number, parent, size in rows
+            for chain_id, number, parent, size, hides_below in rows
         }
 
     def _unpack_missing(self, missing: Sequence[LayerSource], progress: ProgressCallback | None) -> None:
@@ -249,20 +262,20 @@ class Layers:
             records = {}
             with self._db.transaction():
                 for source, result in zip(missing, unpacked, strict=True):
-                    records[source.chain_id] = self._insert(source, result.size_bytes)
+                    records[source.chain_id] = self._insert(source, result)
             undo.commit()
         self._records.update(records)
 
-    def _insert(self, source: LayerSource, size_bytes: int) -> _Record:
+    def _insert(self, source: LayerSource, result: Unpacked) -> _Record:
         self._db.execute(
-            "INSERT INTO layers (chain_id, parent, size_bytes) VALUES (?, ?, ?)",
-            (source.chain_id, source.parent, size_bytes),
+            "INSERT INTO layers (chain_id, parent, size_bytes, hides_below) VALUES (?, ?, ?, ?)",
+            (source.chain_id, source.parent, result.size_bytes, int(result.hides_below)),
         )
         row = self._db.query_one("SELECT number FROM layers WHERE chain_id = ?", (source.chain_id,))
         assert row is not None  # inserted above
         number = int(str(row[0]))
         self._link(source.chain_id, number)
-        return _Record(number, source.parent, size_bytes)
+        return _Record(number, source.parent, result.size_bytes, result.hides_below)
 
     def _link(self, chain_id: Digest, number: int) -> None:
         link, target = f"{self._places.links}/{number}", f"../layers/{digest_hex(chain_id)}/diff"

@@ -38,4 +38,6 @@ STEPS: Final = (
         chain_id TEXT                   -- of the image's top layer; NULL: none
     ) STRICT;
     """,
+    # An opaque root: overlayfs merges roots whatever they say, so the layers below are left out of the mount.
+    "ALTER TABLE layers ADD COLUMN hides_below INTEGER NOT NULL DEFAULT 0",
 )

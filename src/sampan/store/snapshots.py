@@ -141,7 +141,7 @@ class Snapshots:
 
     def _describe(self, container_id: ContainerId, top: Digest | None) -> Snapshot:
         folder = self._places.container(container_id)
-        lower = [self._layers.directory(chain_id) for chain_id in self._layers.chain(top)]
+        lower = self._layers.lower(top)
         return Snapshot(
             lower=(*lower, self._init_layer(top, lower)),
             upper=f"{folder}/upper",

@@ -46,6 +46,7 @@ class Unpacked:
 
     size_bytes: int  # of all regular files, hard links counted once
     unnamed: frozenset[bytes]  # directories whose attributes the archive does not say; b"" is the root
+    hides_below: bool  # the root is opaque: nothing of the layers below shows
 
 
 def unpack(
@@ -63,7 +64,7 @@ def unpack(
         unpacker = _Unpacker(TarReader(read_chunk, limits=limits), root_fd, directories, times, limits)
         unpacker.run()
         times.apply(root_fd)
-        return Unpacked(unpacker.size_bytes, frozenset(directories.unnamed))
+        return Unpacked(unpacker.size_bytes, frozenset(directories.unnamed), unpacker.hides_below)
 
 
 class _Unpacker:
@@ -81,6 +82,7 @@ class _Unpacker:
         self._times = times
         self._limits = limits
         self.size_bytes = 0
+        self.hides_below = False
         self._makers: dict[bytes, Callable[[Entry, int, bytes], None]] = {
             headers.REGULAR: self._make_file,
             headers.HARD_LINK: self._make_hard_link,
@@ -107,6 +109,7 @@ class _Unpacker:
             return
         if path.startswith(WHITEOUT_META) and path != OPAQUE:
             return  # aufs kept its own records under such names; no layer means them
+        self.hides_below |= path == OPAQUE
         parent, _, name = path.rpartition(b"/")
         parent_fd = self._directories.find_or_make(parent)
         if name.startswith(WHITEOUT):
