@@ -1,16 +1,26 @@
 """Write the commands `sampan`, `sampand`, `sampan-runtime` into this environment's bin directory.
 
-An entry point made by pip cannot start the interpreter with `-I -S`, which saves 3 ms of every start
-and keeps PYTHON* variables and the current directory out. With `-S` the module path is written by hand.
+An entry point made by pip cannot start the interpreter with `-I -S`, which saves 3 ms of every start and
+keeps PYTHON* variables and the current directory out. With `-S` the module path is written by hand.
+
+`sampan-runtime` enters containers, so its interpreter has to run through a read-only mount (CVE-2019-5736,
+decision 0010). A few lines of Perl, whose start costs 1.5 ms and which every Debian has, set that up before
+Python starts; without Perl the runtime does it itself by starting twice.
 """
 
 from __future__ import annotations
 
 import compileall
 import os
+import platform
 import sys
 import sysconfig
 from pathlib import Path
+
+SOURCE = Path(__file__).resolve().parent.parent / "src"
+sys.path.insert(0, str(SOURCE))
+
+from sampan.bundle import write_bundle  # noqa: E402 -- this checkout's, wherever the tool is started
 
 COMMANDS = {
     "sampan": "sampan.cli.__main__",
@@ -25,20 +35,87 @@ from {module} import main
 main()
 """
 
+RUNTIME_SCRIPT = """#!{python} -IS
+import gc
+gc.disable()
+import sys
+sys.path[:0] = [{source!r}, {packages!r}]
+from sampan.bundle import use_bundle
+use_bundle({bundle!r})
+from sampan.runtime.__main__ import main
+main()
+"""
+
+# open_tree(2), mount_setattr(2), execveat(2) by number; the latter two are missing in libc.
+PERL_STAGE = """#!/usr/bin/perl
+# sampan-runtime: start Python through a detached read-only mount of its own file, so that no container can
+# write to it by /proc/<pid>/exe (CVE-2019-5736). Without the privilege, or on an old kernel, it starts as it
+# is, and sampan.runtime.own_program decides. Written by tools/install_commands.py.
+my $python = "{python}";
+my @words = ($python, "-IS", "{script}", @ARGV);
+my ($empty, $path) = ("", $python);  # syscall refuses literals
+my $fd = syscall(428, -100, $path, 0x80001);  # open_tree: AT_FDCWD, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC
+if ($fd >= 0) {{
+    my $attributes = pack("Q4", 7, 0, 0, 0);  # MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV
+    if (syscall(442, $fd, $empty, 0x1000, $attributes, 32) == 0) {{  # mount_setattr, AT_EMPTY_PATH
+        my @environment = map {{ "$_=$ENV{{$_}}" }} keys %ENV;
+        my ($argv, $envp) = (pack("p*x8", @words), pack("p*x8", @environment));
+        syscall({execveat}, $fd, $empty, $argv, $envp, 0x1000);
+    }}
+}}
+exec {{ $python }} @words;
+"""
+EXECVEAT = {"x86_64": 322, "aarch64": 281}
+
+# What `sampan-runtime` may import, as paths below src/sampan.
+BUNDLED = ("*.py", "kernel/*.py", "kernel/cgroups/*.py", "spec/*.py", "runtime/*.py")
+
 
 def main() -> None:
-    source = Path(__file__).resolve().parent.parent / "src"
     target = Path(sysconfig.get_path("scripts"))
-    python = os.path.realpath(sys.executable)  # the binary itself: a symbolic link costs look-ups
-    compileall.compile_dir(str(source), quiet=2, workers=1)
+    compileall.compile_dir(str(SOURCE), quiet=2, workers=1)
     for name, module in COMMANDS.items():
-        text = SCRIPT.format(
-            python=python, source=str(source), packages=sysconfig.get_path("purelib"), module=module
-        )
-        script = target / name
-        if not script.exists() or script.read_text() != text:
-            script.write_text(text)
-            script.chmod(0o755)
+        if name != "sampan-runtime":
+            write_script(target / name, fill(SCRIPT, module=module))
+    install_runtime(target)
+
+
+def fill(template: str, **more: object) -> str:
+    python = os.path.realpath(sys.executable)  # the binary itself: a symbolic link costs look-ups
+    packages = sysconfig.get_path("purelib")
+    return template.format(python=python, source=str(SOURCE), packages=packages, **more)
+
+
+def install_runtime(target: Path) -> None:
+    folder = target.parent / "lib/sampan"
+    folder.mkdir(parents=True, exist_ok=True)
+    bundle = folder / "runtime.bundle"
+    write_bundle(str(bundle), bundled_modules())
+    script = fill(RUNTIME_SCRIPT, bundle=str(bundle))
+    execveat = EXECVEAT.get(platform.machine())
+    if execveat is None or not os.access("/usr/bin/perl", os.X_OK):
+        write_script(target / "sampan-runtime", script)
+        return
+    write_script(folder / "sampan-runtime.py", script)
+    stage = fill(PERL_STAGE, script=str(folder / "sampan-runtime.py"), execveat=execveat)
+    write_script(target / "sampan-runtime", stage)
+
+
+def bundled_modules() -> dict[str, str]:
+    """Return the sources to bundle, by the dotted names of their modules."""
+    paths = sorted(path for pattern in BUNDLED for path in (SOURCE / "sampan").glob(pattern))
+    names = {path: ".".join(path.relative_to(SOURCE).with_suffix("").parts) for path in paths}
+    return {
+        name.removesuffix(".__init__"): str(path)
+        for path, name in names.items()
+        if path.name != "__main__.py"
+    }
+
+
+def write_script(path: Path, text: str) -> None:
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)
+        path.chmod(0o755)
 
 
 if __name__ == "__main__":

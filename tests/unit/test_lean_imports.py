@@ -13,6 +13,7 @@ SOURCE = Path(__file__).parents[2] / "src"
 # Patterns of module files below src/sampan, as architecture.md lists them.
 LEAN = [
     "lean.py",
+    "bundle.py",
     "errors.py",
     "ids.py",
     "log.py",
