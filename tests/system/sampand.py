@@ -24,6 +24,8 @@ import pytest
 
 BUSYBOX = Path("/bin/busybox")
 DOCKERS = {"docker 28": "/usr/local/bin/docker", "docker 20.10": "/usr/bin/docker"}
+# A machine may have only one of them.
+DOCKER = next((path for path in DOCKERS.values() if Path(path).exists()), "docker")
 SAMPAND = Path(sys.executable).parent / "sampand"
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="containers are made as root")
@@ -212,7 +214,7 @@ class Sampand:
     def docker(
         self,
         *arguments: str,
-        cli: str = DOCKERS["docker 28"],
+        cli: str = DOCKER,
         stdin: bytes | None = b"",
         timeout_s: float = 60,
     ) -> Result:
