@@ -106,7 +106,7 @@ NOUNS = (
 # What docker has and this version has not: named, so that nobody looks for a spelling mistake.
 LATER = frozenset(
     "build buildx builder pull push login logout search commit cp diff export stats update network volume "
-    "compose context manifest plugin swarm node stack service secret config checkpoint trust".split()
+    "compose context manifest plugin swarm node stack service secret config checkpoint trust prune df".split()
 )
 
 

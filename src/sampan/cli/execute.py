@@ -6,11 +6,11 @@ import os
 
 from sampan import fastjson
 from sampan.cli import values
-from sampan.cli.interactive import Target, Wishes, could_not_run, exit_code, follow, is_missing_endpoint
+from sampan.cli.interactive import Target, Wishes, exit_code, follow, is_missing_endpoint
 from sampan.cli.outcome import Failed
 from sampan.cli.terminal import check_terminal, parse_detach_keys, window_size
 from sampan.client.http import Disconnected, quote
-from sampan.errors import NotFound, SampanError
+from sampan.errors import NotFound
 from sampan.lean import replace
 
 TYPE_CHECKING = False
@@ -115,8 +115,6 @@ def _run_as_docker(context: Context, session: Session, container: str, body: Bod
         stream = session.hijack("POST", f"/exec/{exec_id}/start", body=start)
     except Disconnected as exc:
         raise Failed(str(exc), hint=exc.hint, code=_LOST) from exc
-    except SampanError as exc:
-        raise could_not_run(exc) from exc
     # Below API 1.42 the size in the request is not heeded, so it is told again.
     told_again = replace(wishes, size=None)
     ended = follow(stream, Target(context, "exec", exec_id), told_again, framed=not wishes.tty)

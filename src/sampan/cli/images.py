@@ -261,9 +261,8 @@ def remove(context: Context, flags: Flags, names: list[str]) -> int:
                 raise
             return None
         items = [item for item in done if isinstance(item, dict)] if isinstance(done, list) else []
-        return "\n".join(
-            f"{key}: {item[key]}" for item in items for key in ("Untagged", "Deleted") if item.get(key)
-        )
+        lines = [f"{key}: {item[key]}" for item in items for key in ("Untagged", "Deleted") if item.get(key)]
+        return "\n".join(lines) or None
 
     return for_each(context, names, step)
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     Handler = Callable[[Context, Flags, list[str]], int]
 
+_READER_GONE = 141  # as if SIGPIPE had ended us
+
 GLOBAL_FLAGS: tuple[Group, ...] = (
     (
         "Global options",
@@ -36,12 +38,27 @@ GLOBAL_FLAGS: tuple[Group, ...] = (
 
 def main() -> NoReturn:
     """Run the command line of this process. Never returns: the interpreter's own end would cost 2 ms."""
+    _open_standard_streams()
     code = run_command_line(sys.argv[1:])
     try:
         sys.stdout.flush()
-    except OSError:
+    except BrokenPipeError:
+        code = code or _READER_GONE
+    except OSError as exc:
+        complain(f"error: cannot write the output: {exc.strerror}")
         code = code or 1
     os._exit(code)
+
+
+def _open_standard_streams() -> None:
+    """Put /dev/null where a standard stream is closed, so that no socket of ours takes its number."""
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open("/dev/null", os.O_RDWR)  # the lowest free number is fd
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)
 
 
 def run_command_line(arguments: list[str]) -> int:
@@ -55,7 +72,7 @@ def run_command_line(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        return 141  # as if SIGPIPE had ended us: whoever read our output has gone
+        return _READER_GONE
     except SampanError as exc:
         if debug:
             _show_trace(exc)
@@ -138,10 +155,9 @@ def _no_command(words: list[str]) -> int:
         unknown, shown = " ".join(words[:2]), words[1]
     else:
         unknown = shown = words[0]
-    if words[0] in LATER:
-        raise Failed(
-            f"{words[0]!r} is not part of this version of sampan", hint="see 'sampan help' for what is"
-        )
+    if shown in LATER or words[0] in LATER:
+        hint = "see 'sampan help' for what is"
+        raise Failed(f"{unknown!r} is not part of this version of sampan", hint=hint)
     if shown.startswith("-"):
         raise UsageError(f"unknown flag: {shown}", hint=f"see 'sampan {words[0]} --help'")
     from sampan.cli.commands import all_commands

@@ -35,7 +35,10 @@ def report(error: SampanError) -> None:
 def complain(line: str) -> None:
     """Write one line to standard error; a closed standard error is no reason to fail."""
     try:
-        sys.stdout.flush()
+        sys.stdout.flush()  # what was printed before stands before the error
+    except OSError:
+        pass  # told when the command ends
+    try:
         os.write(2, (line + "\n").encode("utf-8", "surrogateescape"))
     except OSError:
         pass

@@ -86,7 +86,8 @@ def run_attached(
     except Failed:
         raise
     except SampanError as exc:
-        raise could_not_run(_with_image_hint(exc, arguments[0])) from exc
+        shown = _with_image_hint(exc, arguments[0])
+        raise Failed(str(shown), hint=shown.hint, code=125) from exc
 
 
 def create(context: Context, flags: Flags, arguments: list[str]) -> int:
@@ -216,11 +217,11 @@ def _run_as_docker(context: Context, session: Session, plan: _Plan) -> int:
     )
     try:
         session.call("POST", f"{path}/start")
-    except SampanError:
+    except SampanError as exc:
         stream.sock.close()
         if plan.removed:
             waiting.read_all()  # the daemon removes it: nothing is left when we say why
-        raise
+        raise could_not_run(exc) from exc
     # Below API 1.42 the size in the request is not heeded, so it is told again.
     told_again = replace(wishes, size=None)
     ended = follow(stream, Target(context, "containers", container), told_again, framed=not wishes.tty)
