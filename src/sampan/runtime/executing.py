@@ -108,7 +108,10 @@ def _spawn(request: ExecRequest, state: State, wanted: Program, reporter: Report
     undo.add(end_child, pidfd)
     reporter.cloned((), pid)
     if request.process.oom_score_adj is not None:
-        process.set_oom_score_adj(pid, request.process.oom_score_adj)
+        try:
+            process.set_oom_score_adj(pid, request.process.oom_score_adj)
+        except (FileNotFoundError, ProcessLookupError):
+            pass  # the child has failed and is gone: what it said is read below
     master = _converse(request, state, wanted, channel, (pid, pidfd), reporter, steps, undo)
     if manager is not None:
         manager.close()
