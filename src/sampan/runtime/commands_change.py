@@ -126,8 +126,8 @@ def parse_signal(text: str) -> int:
     if text.isascii() and text.isdigit():
         number = int(text) if len(text) < 4 else 0
     else:
-        name = text.upper()
-        number = getattr(signals, name if name.startswith("SIG") else f"SIG{name}", 0)
+        name = text.upper().removeprefix("SIG")
+        number = getattr(signals, f"SIG{name}", 0) if name.isalnum() else 0  # not SIG_IGN
     if not 0 < number < 65:
         raise InvalidArgument(f"unknown signal {text!r}")
     return int(number)
