@@ -34,7 +34,7 @@ class Flags:
         """Tell whether the flag was on the command line, whatever its value."""
         return name in self._texts or name in self._truths or name in self._lists or name in self._numbers
 
-    def truth(self, name: str, default: bool = False) -> bool:  # noqa: FBT001, FBT002, RUF100 -- reads as docker's table
+    def truth(self, name: str, default: bool = False) -> bool:
         """Return a bool flag."""
         return self._truths.get(name, default)
 

@@ -99,7 +99,7 @@ def _image_rows(item: dict[str, JsonValue], *, digests: bool, full: bool) -> Ite
         else "N/A",
     }
     for repository, tag, digest in _names(
-        _texts(item.get("RepoTags")), _texts(item.get("RepoDigests")), digests
+        _texts(item.get("RepoTags")), _texts(item.get("RepoDigests")), digests=digests
     ):
         yield {**base, "Repository": repository, "Tag": tag, "Digest": digest}
 
@@ -108,7 +108,7 @@ def _texts(value: JsonValue) -> list[str]:
     return [str(item) for item in value if not str(item).startswith(_NONE)] if isinstance(value, list) else []
 
 
-def _names(tags: list[str], raw_digests: list[str], digests: bool) -> list[tuple[str, str, str]]:  # noqa: FBT001, RUF100
+def _names(tags: list[str], raw_digests: list[str], *, digests: bool) -> list[tuple[str, str, str]]:
     """Return repository, tag and digest of each row."""
     by_repository: dict[str, list[str]] = {}
     for text in raw_digests:

@@ -80,7 +80,7 @@ def run_attached(
         size=_console_size(body, tty=flags.truth("tty")),
     )
     removed = isinstance(host := body["HostConfig"], dict) and bool(host.get("AutoRemove"))
-    plan = _Plan(flags, body, wishes, id_file, removed, on_created)
+    plan = _Plan(flags, body, wishes, id_file, removed=removed, on_created=on_created)
     try:
         return _run(context, context.session(), plan)
     except Failed:
@@ -153,7 +153,8 @@ class _Plan:
         body: Body,
         wishes: Wishes,
         id_file: IdFile,
-        removed: bool,  # noqa: FBT001, RUF100 -- one caller, which names it
+        *,
+        removed: bool,
         on_created: Callable[[str], None] | None,
     ) -> None:
         self.flags = flags
