@@ -13,6 +13,8 @@ from tests.system.bundles import Config, Runtime, needs_busybox, needs_root
 
 from sampan.errors import SampanError
 from sampan.kernel import process
+from sampan.kernel.syscall import switched_off
+from sampan.lean import replace
 from sampan.runtime import create as creation
 from sampan.runtime.lifecycle import (
     CreateRequest,
@@ -201,3 +203,31 @@ def test_forty_runs_leave_the_counts_of_the_machine_as_they_were(counted: Runtim
     assert remaining <= keys + 5  # the kernel collects dead keyrings a moment later
     shown = subprocess.run(["ps", "-eo", "stat,args"], capture_output=True, text=True, check=True).stdout
     assert not [line for line in shown.splitlines() if line.startswith("Z") and str(counted.folder) in line]
+
+
+@pytest.mark.parametrize(
+    "calls", [("openat2",), ("close_range",), ("clone3",), ("openat2", "close_range", "clone3", "fchmodat2")]
+)
+def test_with_calls_switched_off(counted: Runtime, calls: tuple[str, ...]) -> None:
+    """An older kernel, or a strict filter around us: everything is as with the calls."""
+    out = os.memfd_create("out")
+    script = "id -u; pwd; cat /proc/self/cgroup; ls /proc/self/fd; wc -c < /proc/keys"
+    results = []
+    for off in ((), calls):
+        os.ftruncate(out, 0)
+        os.lseek(out, 0, os.SEEK_SET)
+        wanted = request(
+            counted, counted.bundle(lambda config: config["process"].update(cwd="/made"), "sh", "-c", script)
+        )
+        wanted = replace(wanted, stdio=(wanted.stdio[0], out, out))
+        with switched_off(*off):
+            container = create_container(wanted)
+            container.start()
+            assert process.wait_pidfd(container.pidfd).code == 0
+            container.close()
+            delete_container(wanted.state_root, wanted.id)
+        close_stdio(wanted)
+        results.append(os.pread(out, 9999, 0).decode().replace(f"c{counted.count}", "cN"))
+    os.close(out)
+    assert results[0] == results[1]
+    assert results[0].startswith("0\n/made\n")

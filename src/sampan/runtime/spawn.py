@@ -91,7 +91,20 @@ def _clone(flags: int, cgroup_fd: int, *, parent: int = 0) -> tuple[int, int]:
     except OSError as exc:
         if exc.errno != errno.ENOSYS or cgroup_fd < 0:
             raise
-        return namespaces.clone(flags | parent, exit_signal=exit_signal)
+        pid, pidfd = namespaces.clone(flags | parent, exit_signal=exit_signal)
+        if pid == 0:
+            _enter_cgroup(cgroup_fd)
+        return pid, pidfd
+
+
+def _enter_cgroup(cgroup_fd: int) -> None:
+    """Move into a v2 cgroup by hand where the kernel (or a filter) has no clone3; a failure ends the child."""
+    try:
+        procs = os.open("cgroup.procs", os.O_WRONLY | os.O_CLOEXEC, dir_fd=cgroup_fd)
+        os.write(procs, b"0")
+        os.close(procs)
+    except OSError:
+        os._exit(1)  # nothing may unwind into the parent's code; without its cgroup it must not run
 
 
 def _spawn_by_stage(placement: Placement, run: Callable[[], NoReturn]) -> tuple[int, int]:
