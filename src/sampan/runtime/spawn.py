@@ -98,7 +98,7 @@ def _clone(flags: int, cgroup_fd: int, *, parent: int = 0) -> tuple[int, int]:
 
 
 def _enter_cgroup(cgroup_fd: int) -> None:
-    """Move into a v2 cgroup by hand where the kernel (or a filter) has no clone3; a failure ends the child."""
+    """Move into a v2 cgroup by hand where the kernel (or a filter) lacks clone3; a failure ends the child."""
     try:
         procs = os.open("cgroup.procs", os.O_WRONLY | os.O_CLOEXEC, dir_fd=cgroup_fd)
         os.write(procs, b"0")
