@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.system.sampand import DOCKERS, Sampand, serve
+
+# A shell that starts tests in the background has SIGINT ignored, and programs started from here would inherit
+# that: ctrl-C could not be tried.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="module")
