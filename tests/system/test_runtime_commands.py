@@ -76,6 +76,12 @@ def test_a_paused_container_can_be_killed(runtime: Runtime) -> None:
     assert runtime.call("delete", id).code == 0
 
 
+def test_a_paused_container_can_be_removed_by_force(runtime: Runtime) -> None:
+    id = runtime.start()
+    runtime.call("pause", id)
+    assert runtime.call("delete", "--force", id, timeout=5).code == 0
+
+
 def test_the_program_is_not_run_before_start(runtime: Runtime, tmp_path: Path) -> None:
     def change(config: Config) -> None:
         entry = {"destination": "/out", "type": "bind", "source": str(tmp_path), "options": ["bind"]}
@@ -484,7 +490,7 @@ for p in report: print(p.plank, p.microseconds, p.text)
         check=True,
     )
     lines = done.stdout.splitlines()
-    assert {line.split()[0] for line in lines} == {"sees", "may", "process"}
+    assert {line.split()[0] for line in lines} == {"sees", "may", "is", "process"}
     assert any("mount proc at /proc (nosuid,nodev,noexec)" in line for line in lines)
     assert any("in new namespaces: ipc mount network pid uts" in line for line in lines)
     assert any("6 capabilities" in line for line in lines)

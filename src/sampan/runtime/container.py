@@ -8,6 +8,7 @@ from sampan.runtime.start import start_loaded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from sampan.runtime.report import Reporter
     from sampan.runtime.state import State
 
 
@@ -17,8 +18,9 @@ class Container:
     console_master is the terminal's master side, -1 without one or when it was sent to the console socket.
     """
 
-    def __init__(self, state: State, pidfd: int, console_master: int) -> None:
+    def __init__(self, state: State, pidfd: int, console_master: int, reporter: Reporter) -> None:
         self._state = state
+        self._reporter = reporter
         self.id = state.id
         self.state_root = state.state_root
         self.pid = state.pid
@@ -33,7 +35,9 @@ class Container:
             CommandNotFound, CommandNotExecutable: the program cannot be run.
             Conflict: it was started before, or has ended.
         """
+        self._reporter.begin()
         start_loaded(self._state)
+        self._reporter.started()
 
     def close(self) -> None:
         """Close pidfd and console_master; a second call does nothing."""

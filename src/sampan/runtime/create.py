@@ -130,7 +130,7 @@ class _Creation:
         channel.close()
         if self.manager is not None:
             self.manager.close()
-        return Container(State(self.request.state_root, self.document), pidfd, master)
+        return Container(State(self.request.state_root, self.document), pidfd, master, self.report)
 
     # Before the clone
 
@@ -299,8 +299,16 @@ class _Creation:
             inside_ids=self._inside_ids(joined),
             staged=staged,
             has_kcore=os.path.exists("/proc/kcore"),
+            root_text=self._describe_root(),
             state=self._oci_state("creating"),
         )
+
+    def _describe_root(self) -> str:
+        overlay = self.request.root_mount
+        if overlay is None:
+            return f"root file system: {self.rootfs}"
+        kind = "writable" if overlay.upper else "read-only"
+        return f"root file system: {kind} overlay of {len(overlay.lower)} layers"
 
     def _inside_ids(self, joined: dict[str, int]) -> tuple[int, int] | None:
         """Return the ids to set a container up as in its user namespace: root, or the user's without one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 
 from sampan import log
 from sampan.errors import Conflict, NotFound, SampanError
@@ -46,31 +47,33 @@ def delete_container(state_root: str, id: str, *, force: bool = False) -> None:
 
 
 def kill_everything(state: State) -> None:
-    """Kill init and every process in the cgroup; return once they are gone."""
+    """Kill init and every process in the cgroup; return once they are gone.
+
+    Init first: it takes its pid namespace with it. What is frozen dies only when it is thawed (v1).
+    """
     try:
         pidfd = state.open_init()
     except OSError:
         pidfd = -1
-    if pidfd >= 0:
-        try:
+    manager = state.cgroup() if state.cgroup_path else None
+    try:
+        if pidfd >= 0:
             process.pidfd_send_signal(pidfd, _SIGKILL)
+        if manager is not None and manager.frozen():
+            manager.thaw()
+        if pidfd >= 0:
             _wait_gone(pidfd)
-        finally:
-            os.close(pidfd)
-    if state.cgroup_path:
-        manager = state.cgroup()
-        try:
-            if manager.frozen():
-                manager.thaw()
+        if manager is not None:
             manager.kill()
-        finally:
+    finally:
+        if manager is not None:
             manager.close()
+        if pidfd >= 0:
+            os.close(pidfd)
 
 
 def _wait_gone(pidfd: int) -> None:
     """Wait until a process has ended, whoever its parent is."""
-    import select
-
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     poll.poll(10_000)

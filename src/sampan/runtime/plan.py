@@ -59,6 +59,7 @@ class Prepared:
     inside_ids: tuple[int, int] | None
     staged: bool
     has_kcore: bool
+    root_text: str
     state: OciState  # what hooks inside read, but for the pid
 
 
@@ -178,7 +179,7 @@ def _root(spec: Spec, mounts: tuple[PlannedMount, ...], prepared: Prepared, wish
     wanted = spec.linux.rootfs_propagation.removeprefix("r")
     cut = {"shared": 0, "private": k.MS_PRIVATE, "unbindable": k.MS_PRIVATE}.get(wanted, k.MS_SLAVE)
     steps = [
-        Step(label="attach the root file system", run=rootfs.attach_root, arguments=(prepared.root_fd, cut))
+        Step(label=prepared.root_text, run=rootfs.attach_root, arguments=(prepared.root_fd, cut), plank="is")
     ]
     steps += [_mount_step(mount, prepared.source_fds.get(index, -1)) for index, mount in enumerate(mounts)]
     if not any(mount.kind == "bind" and mount.destination == "/dev" for mount in mounts):

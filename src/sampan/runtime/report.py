@@ -58,6 +58,11 @@ class Reporter:
                 self._add(step.plank, step.label, max(0, moment - before))
             before = moment
 
+    def started(self) -> None:
+        """Tell of the program, from `start` to execve."""
+        if self.wanted:
+            self._add("process", "start: the program runs", time.monotonic_ns() - self._begun_ns)
+
     def _add(self, plank: str, text: str, spent_ns: int) -> None:
         self._planks.append(Plank(plank=plank, text=text, microseconds=spent_ns // 1000))
 

@@ -70,6 +70,7 @@ def labels(spec: Spec, **more: Any) -> list[str]:
         "inside_ids": None,
         "staged": False,
         "has_kcore": True,
+        "root_text": "root file system: /x",
         "state": state,
     }
     wishes = Wishes(id="i", pivot=True, keyring=True, console_size=None, die_with_parent=False)
@@ -86,7 +87,7 @@ def test_order() -> None:
         "new session keyring",
         "loopback up",
         "open a private procfs",
-        "attach the root file system",
+        "root file system: /x",
         "mount proc at /proc",
         "6 device nodes",
         "links in /dev",
