@@ -165,7 +165,26 @@ class Session:
         body: bytes | None,
         chunks: Iterable[bytes] | None,
     ) -> Response:
-        connection = self._connection()
+        reused = self._take_idle()
+        if reused is not None:
+            try:
+                return self._exchange_over(reused, method, target, headers, body, chunks)
+            except Disconnected:
+                # The daemon closed it just when we sent: only what changes nothing is safe to be sent again.
+                if method not in ("GET", "HEAD") or chunks is not None:
+                    raise
+        fresh = Connection(self._connector(self.address), f"the daemon at {self.address.text}")
+        return self._exchange_over(fresh, method, target, headers, body, chunks)
+
+    def _exchange_over(
+        self,
+        connection: Connection,
+        method: str,
+        target: str,
+        headers: Sequence[tuple[str, str]],
+        body: bytes | None,
+        chunks: Iterable[bytes] | None,
+    ) -> Response:
         try:
             try:
                 connection.send(method, target, headers=headers, body=body, chunks=chunks)
@@ -183,13 +202,12 @@ class Session:
         response.headers["connection"] = "close"
         return response
 
-    def _connection(self) -> Connection:
+    def _take_idle(self) -> Connection | None:
         idle, self._idle = self._idle, None
-        if idle is not None:
-            if not _is_readable(idle.fileno()):
-                return idle
+        if idle is not None and _is_readable(idle.fileno()):
             idle.close()  # readable without a request: the daemon has closed it
-        return Connection(self._connector(self.address), f"the daemon at {self.address.text}")
+            return None
+        return idle
 
     def _ask_version(self) -> None:
         response = self._exchange("HEAD", "/_ping", (), None, None)

@@ -14,7 +14,7 @@ import sys
 import termios
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,9 +130,20 @@ def running_dockerd(folder: Path) -> Iterator[Daemon]:
         _remove_containers(host)
         process.send_signal(signal.SIGTERM)
         process.wait(DEADLINE_S)
-        for root in Path("/sys/fs/cgroup").glob("*/sampan-test-dockerd"):
-            root.rmdir()
+        _remove_cgroups("sampan-test-dockerd")
         shutil.rmtree(folder / "data", ignore_errors=True)
+
+
+def _remove_cgroups(name: str) -> None:
+    """Remove a cgroup in every tree; the kernel may need a moment after the last process."""
+    deadline = time.monotonic() + DEADLINE_S
+    while roots := list(Path("/sys/fs/cgroup").glob(f"*/{name}")):
+        for root in roots:
+            folders = [path for path in root.rglob("*") if path.is_dir()]
+            for folder in [*sorted(folders, reverse=True), root]:
+                with suppress(OSError):
+                    folder.rmdir()
+        assert time.monotonic() < deadline, f"cgroups {roots} are still in use"
 
 
 def _wait_listening(path: Path, process: subprocess.Popen[bytes]) -> None:

@@ -72,6 +72,10 @@ _ANSWER_S = 10.0  # a shim answers at once unless it is starting an exec
 _SPAWN_S = 20.0
 
 
+class _Gone(Unavailable):
+    """The other end closed the connection instead of answering."""
+
+
 class Launcher:
     """The launcher process. `fd` becomes readable when it has died; then `close` and `spawn` another."""
 
@@ -251,8 +255,8 @@ class ShimHandle:
         """
         try:
             self._ask({"op": "release"}, timeout_s=timeout_s)
-        except NotFound:
-            pass
+        except (NotFound, _Gone):
+            pass  # nobody was connected, so it went by itself
 
     def close(self) -> None:
         """Close this handle; the shim and its container live on."""
@@ -277,6 +281,9 @@ def connect_shim(run_dir: str) -> ShimHandle:
     sock = _connect(run_dir)
     try:
         return ShimHandle(sock, run_dir, _ask(sock, {"op": "events"}, (), _ANSWER_S))
+    except _Gone as exc:  # it was just about to end
+        sock.close()
+        raise NotFound(f"no shim answers at {run_dir}") from exc
     except BaseException:
         sock.close()
         raise
@@ -310,9 +317,9 @@ def _receive_within(sock: socket, timeout_s: float, who: str) -> Document:
     try:
         packet = receive(sock)
     except OSError as exc:
-        raise Unavailable(f"{who} is gone: {exc.strerror}") from exc
+        raise _Gone(f"{who} is gone: {exc.strerror}") from exc
     if packet is None:
-        raise Unavailable(f"{who} ended without an answer")
+        raise _Gone(f"{who} ended without an answer")
     document, fds = packet
     close_all(fds)
     raise_error(document)
