@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
 import shutil
 import subprocess
@@ -449,19 +448,16 @@ def test_47_a_stranger_with_the_same_pid_is_not_touched(runtime: Runtime) -> Non
     """State says a pid that another process has now: its start time is not the recorded one."""
     stranger = subprocess.Popen(["/bin/sleep", "1000"])
     id = runtime.start()
-    file = runtime.folder / "state" / id / "state.json"
-    document = json.loads(file.read_text())
-    real = document["pid"]
-    document["pid"] = stranger.pid
-    file.write_text(json.dumps(document))
+    file = runtime.folder / "state" / id / "init.pid"
+    real = file.read_text()
+    file.write_text(f"{stranger.pid} {real.split()[1]}")
     try:
         assert runtime.state(id)["status"] == "stopped"
         assert runtime.call("kill", id, "KILL").code == 1
         assert runtime.exec(id, "true").code == 255
         assert stranger.poll() is None
     finally:
-        document["pid"] = real
-        file.write_text(json.dumps(document))
+        file.write_text(real)
         runtime.call("delete", "-f", id)
         assert stranger.poll() is None
         stranger.kill()

@@ -24,7 +24,7 @@ from sampan.runtime.plan import CLONE_FLAGS, Prepared, Wishes, check_config, pla
 from sampan.runtime.program import plan_program
 from sampan.runtime.report import Reporter
 from sampan.runtime.spawn import Placement, spawn
-from sampan.runtime.state import FIFO, NEW_FIFO, SECCOMP, START_ERROR, State, check_id, save_state
+from sampan.runtime.state import FIFO, NEW_FIFO, SECCOMP, START_ERROR, State, check_id, save_init, save_state
 from sampan.runtime.steps import Child
 from sampan.spec.config import parse_config
 from sampan.spec.runtime import OCI_VERSION, LinuxResources, OciState
@@ -130,7 +130,8 @@ class _Creation:
         channel.close()
         if self.manager is not None:
             self.manager.close()
-        return Container(State(self.request.state_root, self.document), pidfd, master, self.report)
+        state = State(self.request.state_root, self.document, pid, self.start_ticks)
+        return Container(state, pidfd, master, self.report)
 
     # Before the clone
 
@@ -159,8 +160,6 @@ class _Creation:
             "rootfs": self.rootfs,
             "created": _now(),
             "owner": os.geteuid(),
-            "pid": 0,
-            "start_ticks": 0,
             "creator_pid": own,
             "creator_ticks": process.start_ticks("self"),
             "cgroup_path": self._cgroup_path(),
@@ -359,9 +358,8 @@ class _Creation:
             actual = process.set_oom_score_adj(pid, wanted)
             if actual != wanted:
                 log.warning("oom score clamped", container=self.request.id, wanted=wanted, actual=actual)
-        self.document["pid"] = pid
-        self.document["start_ticks"] = process.start_ticks(pid)
-        save_state(self.request.state_root, self.request.id, self.document)
+        self.start_ticks = process.start_ticks(pid)
+        save_init(self.request.state_root, self.request.id, pid, self.start_ticks)
 
     def _raise_rlimits(self, pid: int) -> None:
         """Raise hard limits for a child that cannot from inside its user namespace; it lowers them itself."""

@@ -9,7 +9,7 @@ import select
 from sampan import log
 from sampan.errors import Conflict, NotFound, SampanError
 from sampan.kernel import process
-from sampan.runtime.state import FIFO, NEW_FIFO, SECCOMP, START_ERROR, load_state
+from sampan.runtime.state import FIFO, INIT, NEW_FIFO, SECCOMP, START_ERROR, load_state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sampan.spec.runtime import Hook, OciState
 
 _SIGKILL = 9
-_FILES = (FIFO, NEW_FIFO, START_ERROR, SECCOMP, "state.json", "state.json.new")
+_FILES = (INIT, FIFO, NEW_FIFO, START_ERROR, SECCOMP, "state.json", "state.json.new")
 
 
 def delete_container(state_root: str, id: str, *, force: bool = False) -> None:

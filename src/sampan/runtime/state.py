@@ -28,6 +28,7 @@ FIFO = "exec.fifo"
 NEW_FIFO = "exec.fifo.new"  # its name until the container is ready to be started
 START_ERROR = "start.error"
 SECCOMP = "seccomp.bpf"
+INIT = "init.pid"
 _FILE = "state.json"
 _ID_LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+-.")
 
@@ -48,10 +49,10 @@ def check_id(id: str) -> str:
 class State:
     """One container: what its state.json says, and by `status` what the kernel says about it now.
 
-    document holds the whole file; the attributes are the parts that callers read.
+    document holds the whole file; the attributes are the parts that callers read. pid is 0 without an init.
     """
 
-    def __init__(self, state_root: str, document: dict[str, JsonValue]) -> None:
+    def __init__(self, state_root: str, document: dict[str, JsonValue], pid: int, start_ticks: int) -> None:
         self.state_root = state_root
         self.document = document
         self.id = _text(document, "id")
@@ -59,8 +60,8 @@ class State:
         self.rootfs = _text(document, "rootfs")
         self.created = _text(document, "created")
         self.owner_uid = _number(document, "owner")
-        self.pid = _number(document, "pid")
-        self.start_ticks = _number(document, "start_ticks")
+        self.pid = pid
+        self.start_ticks = start_ticks
         self.creator_pid = _number(document, "creator_pid")
         self.creator_ticks = _number(document, "creator_ticks")
         self.cgroup_path = _text(document, "cgroup_path")
@@ -140,9 +141,10 @@ class State:
 
 
 def save_state(state_root: str, id: str, document: dict[str, JsonValue]) -> None:
-    """Write a container's state.json: new file, then rename.
+    """Write a new container's state.json: new file, then rename.
 
-    Not synced: after a crash of the machine its containers are gone, whatever a file says.
+    again (some file systems let a rename over a file wait for the disk); what comes later is in `init.pid`.
+    again (some file systems make a rename over a file wait for the disk); what comes later is in `init.pid`.
     """
     path = f"{state_root}/{id}/{_FILE}"
     fd = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -151,6 +153,26 @@ def save_state(state_root: str, id: str, document: dict[str, JsonValue]) -> None
     finally:
         os.close(fd)
     os.rename(f"{path}.new", path)
+
+
+def save_init(state_root: str, id: str, pid: int, ticks: int) -> None:
+    """Write who init is: `<pid> <start time>`, in a file of its own, in one write."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+    fd = os.open(f"{state_root}/{id}/{INIT}", flags, 0o600)
+    try:
+        os.write(fd, b"%d %d" % (pid, ticks))
+    finally:
+        os.close(fd)
+
+
+def _load_init(directory: str) -> tuple[int, int]:
+    """Return (pid, start time) of init, (0, 0) while there is none."""
+    try:
+        with open(f"{directory}/{INIT}", "rb") as file:
+            pid, ticks = map(int, file.read().split())
+    except (FileNotFoundError, ValueError):
+        return 0, 0
+    return pid, ticks
 
 
 def load_state(state_root: str, id: str) -> State:
@@ -171,7 +193,7 @@ def load_state(state_root: str, id: str) -> State:
         document = fastjson.loads(raw)
         if not isinstance(document, dict):
             raise InvalidArgument("not an object")
-        return State(state_root, document)
+        return State(state_root, document, *_load_init(f"{state_root}/{id}"))
     except InvalidArgument as exc:
         raise SampanError(
             f"the state of container {id!r} cannot be read: {exc}",
