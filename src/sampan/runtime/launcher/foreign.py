@@ -21,7 +21,7 @@ from sampan.kernel.overlay import overlay_mount
 from sampan.kernel.sockets import accept, listen_at, receive_message
 from sampan.lean import Undo
 from sampan.runtime.launcher.payload import NewProcess, count_oom_kills, exec_document, kill_cgroup
-from sampan.runtime.launcher.rundir import make_directory, write_new
+from sampan.runtime.launcher.rundir import make_directory, remove_all, write_new
 from sampan.runtime.launcher.stdio import open_nothing
 
 TYPE_CHECKING = False
@@ -56,11 +56,12 @@ class ForeignPayload:
     def create(self, stdio: Stdio, report: list[Plank] | None) -> NewProcess:
         """Let the runtime create the container; report stays empty."""
         request = self._request
-        make_directory(request.run_dir)
         _own_mounts()
         if request.root_mount is not None:
             _mount_root(request.root_mount, f"{request.bundle}/rootfs")
         with Undo() as undo:
+            make_directory(request.run_dir)
+            undo.add(remove_all, request.run_dir)
             undo.add(self._program.delete)
             create = ("create", "--bundle", request.bundle)
             process = self._program.run_with_pid(create, stdio, terminal=request.terminal)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from _socket import SOCK_SEQPACKET
 
 from sampan import fastjson
+from sampan.errors import Conflict
 from sampan.kernel.process import start_ticks
+from sampan.kernel.sockets import connect_at
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,12 +26,24 @@ _FILE = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 def forget_earlier_run(run_dir: str) -> None:
-    """Remove our files of an earlier run of the same container; the runtime wants the folder empty or gone.
+    """Remove our files of an earlier run of the same container: the runtime wants the folder empty or gone.
 
-    The caller of `Launcher.start` knows that no shim runs there any more.
+    Raises:
+        Conflict: its shim still answers.
     """
-    if os.access(run_dir, os.F_OK):
-        remove(run_dir, with_record=True)
+    if not os.access(run_dir, os.F_OK):
+        return
+    try:
+        connect_at(run_dir, SOCKET, SOCK_SEQPACKET).close()
+    except OSError:  # no socket, or nobody behind it
+        remove_all(run_dir)
+        return
+    raise Conflict(f"the container at {run_dir} is running, or was not released")
+
+
+def remove_all(run_dir: str) -> None:
+    """Remove every file of ours, and the folder if that leaves it empty."""
+    remove(run_dir, with_record=True)
 
 
 def claim(run_dir: str) -> None:

@@ -99,12 +99,13 @@ def begin(
     """
     with Undo() as undo:
         rundir.forget_earlier_run(request.run_dir)
-        undo.add(rundir.forget_earlier_run, request.run_dir)
         stdio = open_nothing() if request.terminal else open_pipes(stdin=request.open_stdin)
         worker = Worker(lambda tell: _create_and_start(request, payload, stdio, tell), keep=stdio.child)
         stdio.close_child_ends()
         log = LogFile(request.log) if request.log.enabled else None
         created, masters = worker.receive()
+        # Not before: until the runtime has created it, the folder may be another start's of the same id.
+        undo.add(rundir.remove_all, request.run_dir)
         undo.add(payload.delete)
         rundir.claim(request.run_dir)
         listener = open_listener(request.run_dir)
