@@ -337,6 +337,8 @@ def test_idmapped_bind(runtime: Runtime, source: Path) -> None:
     maps = [{"containerID": 1234, "hostID": 42, "size": 1}]
     change = mount("/mnt", "bind", str(source), "bind", uidMappings=maps, gidMappings=maps)
     done = runtime.run(change, "stat", "-c", "%u %g", "/mnt/file")
+    if "cannot be idmapped" in done.err:
+        pytest.skip("the file system of the test's folder has no idmapped mounts")
     assert done.out.strip() == "42 42"
 
 
@@ -344,14 +346,13 @@ CGROUP_MOUNT = mount("/sys/fs/cgroup", "cgroup", "cgroup", "nosuid", "noexec", "
 
 
 def test_cgroup_mount(runtime: Runtime) -> None:
-    done = runtime.sh(
-        "cat /proc/self/cgroup; find /sys/fs/cgroup -name cgroup.procs | head -n 1 | xargs cat", CGROUP_MOUNT
-    )
+    """In the host's cgroup namespace: v1 shows the own cgroup, v2 the whole tree; both read-only."""
+    on_v2 = Path("/sys/fs/cgroup/cgroup.controllers").exists()
+    place = "/sys/fs/cgroup" + ("$(cut -d: -f3 /proc/self/cgroup)" if on_v2 else "/memory")
+    done = runtime.sh(f"cat /proc/self/cgroup {place}/cgroup.procs", CGROUP_MOUNT)
     assert any(runtime.parent in line for line in done.lines)
     assert "1" in done.lines
-    refused = runtime.sh(
-        "mkdir $(dirname $(find /sys/fs/cgroup -name cgroup.procs | head -n 1))/x 2>&1 || true", CGROUP_MOUNT
-    )
+    refused = runtime.sh(f"mkdir {place}/x 2>&1 || true", CGROUP_MOUNT)
     assert "Read-only" in refused.out
 
 
