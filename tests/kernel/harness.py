@@ -111,6 +111,18 @@ def _end_descendants() -> None:
             time.sleep(0.005)
 
 
+def needs_kernel(version: tuple[int, int], what: str) -> None:
+    """Skip the test, naming what is missing, on a kernel older than version."""
+    if kernel_version() < version:
+        pytest.skip(f"{what} is of Linux {version[0]}.{version[1]}")
+
+
+def kernel_version() -> tuple[int, int]:
+    """Return the running kernel's version, as (6, 18)."""
+    major, minor = os.uname().release.split(".")[:2]
+    return int(major), int(minor)
+
+
 def wait_until(condition: Callable[[], bool], what: str, *, deadline_s: float = 10.0) -> None:
     """Poll until condition() holds, or fail naming what did not happen."""
     deadline = time.monotonic() + deadline_s

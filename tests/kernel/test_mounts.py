@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from tests.kernel.harness import run_isolated
+from tests.kernel.harness import needs_kernel, run_isolated
 
 from sampan.kernel import constants as c
 from sampan.kernel.mountcalls import fs_messages
@@ -226,7 +226,10 @@ def test_mount_id_is_that_of_mountinfo(tmp_path: Path) -> None:
 
 
 def test_idmapped_mount_shows_shifted_owners(tmp_path: Path) -> None:
+    needs_kernel((6, 3), "an id-mapped tmpfs")
+
     def inside() -> None:
+        mount("t", tmp_path, "tmpfs")
         (tmp_path / "file").touch()
         os.chown(tmp_path / "file", 1000, 1001)
         userns = user_namespace_fd((0, 100000, 65536))

@@ -23,9 +23,10 @@ def sampand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sampand]:
 
 
 @pytest.fixture(params=sorted(DOCKERS))
-def cli(request: pytest.FixtureRequest) -> str:
-    """Each docker command line client on this machine."""
+def cli(request: pytest.FixtureRequest, sampand: Sampand) -> Iterator[str]:
+    """Each docker command line client on this machine; no container is left for the next test."""
     path = DOCKERS[request.param]
     if not Path(path).exists():
         pytest.skip(f"{request.param} is not installed")
-    return path
+    yield path
+    sampand.remove_containers()

@@ -151,13 +151,19 @@ class Sampand:
     def close(self) -> None:
         """Remove every container, end the program, and remove what it leaves on purpose."""
         try:
-            for container in self.call("GET", "/containers/json?all=1"):
-                self.call("DELETE", f"/containers/{container['Id']}?force=1&v=1")
+            self.remove_containers()
         finally:
             self.stop()
             self._remove_cgroups()
         assert self.mounts() == []
         assert self.processes() == []
+
+    def remove_containers(self) -> None:
+        """Remove every container; one that removes itself meanwhile is fine."""
+        for container in self.call("GET", "/containers/json?all=1"):
+            status, _, answer = self.request("DELETE", f"/containers/{container['Id']}?force=1&v=1")
+            assert status in (204, 404, 409), answer
+        wait_for(lambda: self.call("GET", "/containers/json?all=1") == [], "all removed")
 
     def mounts(self) -> list[str]:
         """Return the mount points below the daemon's folder."""

@@ -52,6 +52,14 @@ class Terminal:
         self.output = self.output[found.end() :]
         return found
 
+    def shows(self, text: str, *, within_s: float) -> bool:
+        """Return whether text is in the output, waiting for a while."""
+        deadline = time.monotonic() + within_s
+        while text not in self.output and time.monotonic() < deadline:
+            if not self._read(deadline):
+                break
+        return text in self.output
+
     def _read(self, deadline: float) -> bool:
         ready, _, _ = select.select([self._master], [], [], max(0.0, deadline - time.monotonic()))
         if not ready:

@@ -52,7 +52,7 @@ async def _attach(call: Call, takeover: Takeover) -> None:
         takeover.send_now(raw_error(exc, content_type=RAW_STREAM))
         return
     takeover.settle()
-    takeover.send_head(stream_type(tty=target.tty, version=call.version))
+    head = stream_type(tty=target.tty, version=call.version)
     await call.workers.slow(
         call.engine.containers.attach,
         target.id,
@@ -64,6 +64,7 @@ async def _attach(call: Call, takeover: Takeover) -> None:
         stream=call.flag("stream"),
         logs=call.flag("logs"),
         detach_keys=call.text("detachKeys"),
+        begin=lambda: takeover.send_head(head),
     )
     await takeover.drained()
 

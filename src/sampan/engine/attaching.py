@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import struct
+from collections.abc import Callable
 from typing import Final
 
 from sampan.engine.container import Container
@@ -40,20 +41,28 @@ def attach(
     *,
     stream: bool,
     logs: bool,
+    begin: Callable[[], None],
 ) -> None:
     """Replay the log if asked, then join the streams; request.fd stays the caller's.
+
+    begin answers the client (`Containers.attach`). A client that was answered may start the container at
+    once, by another connection, so that answer and place in the queue are given under one lock: a start
+    sees both or neither.
 
     Raises:
         Conflict: the container has just ended, or too many connections wait for its start.
     """
     if logs:
+        begin()
         replay_log(core, container, request)
+    with container.lock:
+        if not logs:
+            begin()
+        shim = container.shim
+        if stream and shim is None:
+            _add_pending(container, request)
     if stream:
         core.events.emit(container_event(container, "attach"))
-        with container.lock:
-            shim = container.shim
-            if shim is None:
-                _add_pending(container, request)
         if shim is not None:
             shim.attach(request)
 

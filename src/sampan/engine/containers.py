@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from sampan.engine.anatomy import read_anatomy
 from sampan.engine.attaching import attach, make_attach_request, prepare_attach
@@ -136,12 +136,15 @@ class Containers:
         logs: bool = False,
         detach_keys: str = "",
         keep_open: bool = False,
+        begin: Callable[[], None] = lambda: None,
     ) -> None:
         """Hand a connected socket over: the engine duplicates fd, the caller may close its own at once.
 
         On a created container the socket waits for the start. framed: Docker's 8-byte frames. logs: replay
         the log first. detach_keys: `ctrl-p,ctrl-q` form, "" for the default; heeded on a terminal only.
         keep_open: the caller, who keeps a duplicate, says more after the last byte and ends the connection.
+        begin: writes what the client must read first (a response head), without waiting; nothing of the
+        container comes before it, and no start comes between it and the hand-over.
         """
         container = self._core.index.get(ref)
         prepare_attach(container, ref)
@@ -155,7 +158,7 @@ class Containers:
             tty=container.record.config.Tty,
             keep_open=keep_open,
         )
-        attach(self._core, container, request, stream=stream, logs=logs)
+        attach(self._core, container, request, stream=stream, logs=logs, begin=begin)
 
     def logs(self, ref: str, request: LogRequest) -> LogReader:
         """Open the container's log; the caller closes the reader.

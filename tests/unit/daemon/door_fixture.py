@@ -187,7 +187,10 @@ class FakeContainers:
         self._check(ref)
         return AttachTarget(id=ID, tty=self.tty, running=False)
 
-    def attach(self, ref: str, *, fd: int, framed: bool, **asked: Any) -> None:
+    def attach(
+        self, ref: str, *, fd: int, framed: bool, begin: Callable[[], None] = lambda: None, **asked: Any
+    ) -> None:
+        begin()
         self._echo = Echo(fd, framed=framed, done=lambda: self.exits.fire(WaitResult(status_code=7)))
         self.calls.append(("attach", framed, asked))
         if asked.get("stream", True) and not self.tty and asked.get("logs"):
