@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import subprocess
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -369,8 +370,9 @@ def test_start_attached_gives_output_and_code(daemon: Daemon, name: str) -> None
 
 
 def test_events_show_a_life(daemon: Daemon, name: str) -> None:
+    flags = ["--since", f"{time.time():.6f}", "--filter", f"container={name}", "--format", "{{.Action}}"]
     process = subprocess.Popen(
-        [SAMPAN, "-H", daemon.host, "events", "--filter", f"container={name}", "--format", "{{.Action}}"],
+        [SAMPAN, "-H", daemon.host, "events", *flags],
         stdout=subprocess.PIPE,
         bufsize=0,  # select looks at the pipe, not at a buffer
     )
