@@ -407,7 +407,8 @@ def test_20_cgroup_files_are_read_only_in_the_host_namespace(runtime: Runtime) -
     others = "" if Path("/sys/fs/cgroup/cgroup.controllers").exists() else "-o -name sampan-test*"
     done = runtime.sh(
         f"find / -xdev -name release_agent; find /sys/fs/cgroup -name release_agent {others}; "
-        "for d in $(find /sys/fs/cgroup -type d | head -n 20); do mkdir $d/x 2>/dev/null && echo $d; done; true",
+        "for d in $(find /sys/fs/cgroup -type d | head -n 20); do "
+        "mkdir $d/x 2>/dev/null && echo $d; done; true",
         change,
     )
     assert done.out == ""
