@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.system.shim_kit import CGROUPS, Box, Client, open_box, process_lives, wait_until
+from tests.system.shim_kit import CGROUPS, Box, Client, open_box, process_lives, remove_cgroups, wait_until
 
 from sampan.errors import NotFound, Unavailable
 from sampan.runtime import lifecycle
@@ -94,7 +94,7 @@ from sampan.runtime.launcher.client import Launcher
 from tests.system.shim_kit import Box
 box = Box(Path({folder!r}))
 running = box.shell("i=0; while [ $i -lt 10000 ]; do echo line $i; i=$((i+1)); done; exit 9")
-print(running.request.run_dir, running.log, flush=True)
+print(running.request.run_dir, running.log, box.cgroup, flush=True)
 time.sleep(600)
 """
 
@@ -105,7 +105,7 @@ def test_sampand(tmp_path: Path) -> None:
     program = _SAMPAND.format(path=[source, str(Path(__file__).parents[2])], folder=str(tmp_path))
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as sampand:
         assert sampand.stdout is not None
-        run_dir, log = sampand.stdout.readline().split()
+        run_dir, log, cgroup = sampand.stdout.readline().split()
         sampand.kill()
     wait_until(lambda: read_exit_record(run_dir), "the container's end is recorded")
     record = read_exit_record(run_dir)
@@ -114,6 +114,8 @@ def test_sampand(tmp_path: Path) -> None:
     texts = [line.split('"')[3] for line in Path(log).read_text().splitlines()]
     assert texts == [f"line {number}\\n" for number in range(10000)]
     wait_until(lambda: os.listdir(run_dir) == ["exit.json"], "the shim removes the rest and ends")
+    assert not [path for path in CGROUPS.glob(f"*{cgroup}/*") if path.is_dir()]
+    remove_cgroups(cgroup)
 
 
 def test_100_starts_leave_nothing(box: Box) -> None:
