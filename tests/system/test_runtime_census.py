@@ -11,7 +11,7 @@ import pytest
 from tests.kernel.census import compare, take_census
 from tests.system.bundles import Config, Runtime, needs_busybox, needs_root
 
-from sampan.errors import SampanError
+from sampan.errors import Conflict, SampanError
 from sampan.kernel import process
 from sampan.kernel.syscall import switched_off
 from sampan.lean import replace
@@ -203,6 +203,25 @@ def test_forty_runs_leave_the_counts_of_the_machine_as_they_were(counted: Runtim
     assert remaining <= keys + 5  # the kernel collects dead keyrings a moment later
     shown = subprocess.run(["ps", "-eo", "stat,args"], capture_output=True, text=True, check=True).stdout
     assert not [line for line in shown.splitlines() if line.startswith("Z") and str(counted.folder) in line]
+
+
+def test_a_taken_id_and_what_killed_creators_left(counted: Runtime) -> None:
+    wanted = request(counted, counted.bundle(None, "sleep", "1000"))
+    state = counted.folder / "state"
+    (state / wanted.id).mkdir()  # an empty folder of that name is no container
+    left = state / f".creating-{2**22 + 1}.{wanted.id}"  # above any pid
+    left.mkdir()
+    (left / "state.json").write_text("{")
+    container = create_container(wanted)
+    with pytest.raises(Conflict, match="container with given ID already exists"):
+        create_container(wanted)
+    assert counted.call("list", "-q").lines == [wanted.id]
+    delete_container(wanted.state_root, wanted.id, force=True)
+    process.wait_pidfd(container.pidfd)
+    container.close()
+    close_stdio(wanted)
+    delete_container(wanted.state_root, wanted.id, force=True)
+    assert not left.exists()
 
 
 @pytest.mark.parametrize(

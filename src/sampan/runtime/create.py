@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import select
 import time
 
 from sampan import fastjson, log
-from sampan.errors import Conflict, InvalidArgument, SampanError
+from sampan.errors import InvalidArgument, SampanError
 from sampan.kernel import capabilities, files, namespaces, process
 from sampan.kernel import constants as k
 from sampan.kernel.cgroups import detect, open_manager
@@ -24,7 +23,16 @@ from sampan.runtime.plan import CLONE_FLAGS, Prepared, Wishes, check_config, pla
 from sampan.runtime.program import plan_program
 from sampan.runtime.report import Reporter
 from sampan.runtime.spawn import Placement, spawn
-from sampan.runtime.state import FIFO, NEW_FIFO, SECCOMP, START_ERROR, State, check_id, save_init, save_state
+from sampan.runtime.state import (
+    FIFO,
+    NEW_FIFO,
+    SECCOMP,
+    START_ERROR,
+    State,
+    check_id,
+    make_state_directory,
+    save_init,
+)
 from sampan.runtime.steps import Child
 from sampan.spec.config import parse_config
 from sampan.spec.runtime import OCI_VERSION, LinuxResources, OciState
@@ -180,16 +188,8 @@ class _Creation:
         }
 
     def _make_state_directory(self) -> None:
-        os.makedirs(self.request.state_root, mode=0o700, exist_ok=True)
-        try:
-            os.mkdir(self.directory, 0o700)
-        except FileExistsError as exc:
-            if not _is_abandoned(self.directory):
-                raise Conflict(
-                    f"cannot create container {self.request.id!r}: container with given ID already exists"
-                ) from exc
+        make_state_directory(self.request.state_root, self.request.id, self.document)
         self.undo.add(remove_state_directory, self.directory)
-        save_state(self.request.state_root, self.request.id, self.document)
         os.mkfifo(f"{self.directory}/{NEW_FIFO}", 0o600)
         if self.filter is not None:
             _write_new(f"{self.directory}/{SECCOMP}", self.filter.program)
@@ -456,18 +456,6 @@ def explain_death(pidfd: int) -> str:
 
 def _may_set_groups() -> bool:
     return capabilities.NUMBERS["CAP_SETGID"] in capabilities.get_caps().effective
-
-
-def _is_abandoned(directory: str) -> bool:
-    """Take over a directory that a killed creator left before it had written anything to it."""
-    try:
-        os.rmdir(directory)
-        os.mkdir(directory, 0o700)
-    except OSError as exc:
-        if exc.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
-            raise
-        return False
-    return True
 
 
 def _write_new(path: str, data: bytes, *, keep: bool = False) -> int:

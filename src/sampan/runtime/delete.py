@@ -9,7 +9,7 @@ import select
 from sampan import log
 from sampan.errors import Conflict, NotFound, SampanError
 from sampan.kernel import process
-from sampan.runtime.state import FIFO, INIT, NEW_FIFO, SECCOMP, START_ERROR, load_state
+from sampan.runtime.state import FIFO, INIT, NEW_FIFO, SECCOMP, START_ERROR, load_state, sweep_hidden
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sampan.spec.runtime import Hook, OciState
 
 _SIGKILL = 9
-_FILES = (INIT, FIFO, NEW_FIFO, START_ERROR, SECCOMP, "state.json", "state.json.new")
+_FILES = (INIT, FIFO, NEW_FIFO, START_ERROR, SECCOMP, "state.json")
 
 
 def delete_container(state_root: str, id: str, *, force: bool = False) -> None:
@@ -30,6 +30,7 @@ def delete_container(state_root: str, id: str, *, force: bool = False) -> None:
     try:
         state = load_state(state_root, id)
     except NotFound:
+        sweep_hidden(state_root, id)
         if force:
             return
         raise

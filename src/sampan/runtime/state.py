@@ -30,6 +30,7 @@ START_ERROR = "start.error"
 SECCOMP = "seccomp.bpf"
 INIT = "init.pid"
 _FILE = "state.json"
+_HIDDEN = ".creating-"  # no id begins so: `check_id`
 _ID_LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+-.")
 
 
@@ -39,9 +40,10 @@ def check_id(id: str) -> str:
     Raises:
         InvalidArgument: it cannot.
     """
-    if not id or len(id) > 1024 or not _ID_LETTERS.issuperset(id) or id in (".", ".."):
+    if not id or len(id) > 1024 or not _ID_LETTERS.issuperset(id) or id[0] == ".":
         raise InvalidArgument(
-            f"container id {id!r} is invalid", hint="use letters, digits, and the signs _ + - ."
+            f"container id {id!r} is invalid",
+            hint="use letters, digits, and the signs _ + - ., no dot in front",
         )
     return id
 
@@ -140,19 +142,56 @@ class State:
         )
 
 
-def save_state(state_root: str, id: str, document: dict[str, JsonValue]) -> None:
-    """Write a new container's state.json: new file, then rename.
+def make_state_directory(state_root: str, id: str, document: dict[str, JsonValue]) -> None:
+    """Make a container's directory with its state.json, at once: under its name it is never without.
 
-    again (some file systems let a rename over a file wait for the disk); what comes later is in `init.pid`.
-    again (some file systems make a rename over a file wait for the disk); what comes later is in `init.pid`.
+    Not synced: after a crash of the machine its containers are gone, whatever a file says. The file is never
+    written again (some file systems let a rename over a file wait for the disk); what comes later is in
+    `init.pid`.
+
+    Raises:
+        Conflict: the id is taken.
     """
-    path = f"{state_root}/{id}/{_FILE}"
-    fd = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    os.makedirs(state_root, mode=0o700, exist_ok=True)
+    hidden = _hidden(state_root, id, os.getpid())
+    os.mkdir(hidden, 0o700)
     try:
-        os.write(fd, fastjson.dumps(document).encode())
-    finally:
-        os.close(fd)
-    os.rename(f"{path}.new", path)
+        fd = os.open(f"{hidden}/{_FILE}", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(fd, fastjson.dumps(document).encode())
+        finally:
+            os.close(fd)
+        os.rename(hidden, f"{state_root}/{id}")  # takes the place of nothing, or of an empty folder
+    except OSError as exc:
+        _remove_hidden(hidden)
+        if exc.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        text = f"cannot create container {id!r}: container with given ID already exists"
+        raise Conflict(text, hint="delete it, or choose another id") from exc
+
+
+def _hidden(state_root: str, id: str, pid: int) -> str:
+    return f"{state_root}/{_HIDDEN}{pid}.{id}"
+
+
+def _remove_hidden(directory: str) -> None:
+    try:
+        os.unlink(f"{directory}/{_FILE}")
+    except FileNotFoundError:
+        pass
+    os.rmdir(directory)
+
+
+def sweep_hidden(state_root: str, id: str) -> None:
+    """Remove what creators of this container that were killed before it had its name left behind."""
+    try:
+        names = os.listdir(state_root)
+    except FileNotFoundError:
+        return
+    for name in names:
+        pid, _, owner = name.removeprefix(_HIDDEN).partition(".")
+        if name.startswith(_HIDDEN) and owner == id and pid.isdigit() and not os.path.exists(f"/proc/{pid}"):
+            _remove_hidden(f"{state_root}/{name}")
 
 
 def save_init(state_root: str, id: str, pid: int, ticks: int) -> None:

@@ -95,12 +95,12 @@ def test_no_processors(text: str) -> None:
         parse_cpus(text, "x")
 
 
-@pytest.mark.parametrize("id", ["a", "A_b+c-d.e", "0", "...", "x" * 1024])
+@pytest.mark.parametrize("id", ["a", "A_b+c-d.e", "0", "x" * 1024])
 def test_ids(id: str) -> None:
     assert check_id(id) == id
 
 
-@pytest.mark.parametrize("id", ["", ".", "..", "a/b", "a b", "a\n", "ä", "x" * 1025, "a\0"])
+@pytest.mark.parametrize("id", ["", ".", "..", "...", ".a", "a/b", "a b", "a\n", "ä", "x" * 1025, "a\0"])
 def test_no_ids(id: str) -> None:
     with pytest.raises(InvalidArgument, match="is invalid"):
         check_id(id)
