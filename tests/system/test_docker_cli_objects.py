@@ -257,3 +257,9 @@ def test_container_prune(sampand: Sampand, cli: str) -> None:
     made = sampand.docker("create", "--network", "none", "busybox", cli=cli).text
     assert made in sampand.docker("container", "prune", "-f", cli=cli).text
     assert sampand.docker("ps", "-aq", cli=cli).text == ""
+
+
+def test_stats(sampand: Sampand, cli: str, box: str) -> None:
+    done = sampand.docker("stats", "--no-stream", "--format", "{{.Name}} {{.PIDs}} {{.MemPerc}}", cli=cli)
+    name, processes, memory = done.text.split()
+    assert (name, int(processes) >= 1, memory.endswith("%")) == ("box", True, True), done.err

@@ -55,7 +55,12 @@ class Call:
 
     def time_ns(self, key: str) -> int:
         """Return a query parameter as nanoseconds since 1970, 0 when it is absent."""
-        return parse_time_ns(self.request.query.get(key, ""), name=key)
+        return self.time_ns_or_none(key) or 0
+
+    def time_ns_or_none(self, key: str) -> int | None:
+        """Return a query parameter as nanoseconds since 1970, None when it is absent or empty."""
+        value = self.request.query.get(key, "")
+        return parse_time_ns(value, name=key) if value else None
 
     def filters(self) -> dict[str, list[str]]:
         """Return the filters by name."""

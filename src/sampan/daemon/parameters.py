@@ -32,13 +32,11 @@ def parse_whole(text: str, *, name: str) -> int:
 
 
 def parse_time_ns(text: str, *, name: str) -> int:
-    """Read `seconds[.nanoseconds]` since 1970 as nanoseconds; empty is 0.
+    """Read `seconds[.nanoseconds]` since 1970 as nanoseconds.
 
     Raises:
         InvalidArgument: text has another form.
     """
-    if not text:
-        return 0
     found = _TIME.fullmatch(text)
     if found is None:
         raise InvalidArgument(

@@ -7,7 +7,9 @@ import socket
 import time
 from typing import TYPE_CHECKING, Final, get_args
 
+import msgspec
 from aiohttp import WSMsgType, web
+from msgspec import UNSET
 
 from sampan.daemon.call import Call, encode_line
 from sampan.daemon.failures import raw_error
@@ -197,6 +199,16 @@ async def _readable(fd: int) -> None:
         loop.remove_reader(fd)
 
 
+def event_line(event: docker.Event) -> bytes:
+    """Return an event as a line, with the fields that clients of API < 1.52 read; old ones crash without."""
+    if event.Type in ("container", "image"):
+        image = event.Actor.Attributes.get("image") if event.Type == "container" else None
+        event = msgspec.structs.replace(
+            event, status=event.Action, id=event.Actor.ID, from_=UNSET if image is None else image
+        )
+    return encode_line(event)
+
+
 async def events(call: Call) -> web.StreamResponse:
     """GET /events: headers at once, then an object for each event."""
     until_ns = call.time_ns("until")
@@ -204,19 +216,19 @@ async def events(call: Call) -> web.StreamResponse:
     subscription = await call.workers.quick(
         call.engine.events.subscribe,
         mailbox.put,
-        since_ns=call.time_ns("since") or None,
+        since_ns=call.time_ns_or_none("since"),
         until_ns=until_ns or None,
         filters=call.filters(),
     )
     try:
         response = await open_stream(call)
         for event in mailbox.waiting():  # the past ones, also when until is past
-            await response.write(encode_line(event))
+            await response.write(event_line(event))
         delay = max(0.0, until_ns / 1e9 - time.time()) if until_ns else None
         try:
             async with asyncio.timeout(delay):
                 while (new := await mailbox.get()) is not None:
-                    await response.write(encode_line(new))
+                    await response.write(event_line(new))
         except TimeoutError:
             pass  # until has come
         return await end_stream(response)

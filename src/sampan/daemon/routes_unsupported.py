@@ -23,7 +23,6 @@ _METHODS: Final = ("GET", "POST", "PUT", "DELETE", "HEAD")
 _NOT_YET: Final = (
     ("GET", "/containers/{id}/changes", "listing changed files"),
     ("GET", "/containers/{id}/export", "exporting a container"),
-    ("GET", "/containers/{id}/stats", "statistics"),
     ("HEAD", "/containers/{id}/archive", "copying files"),
     ("GET", "/containers/{id}/archive", "copying files"),
     ("PUT", "/containers/{id}/archive", "copying files"),

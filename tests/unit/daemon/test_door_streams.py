@@ -138,12 +138,9 @@ def test_logs_of_a_vanished_client_are_closed(door: Served) -> None:
 
 def event(action: str) -> docker.Event:
     return docker.Event(
-        status=action,
-        id=ID,
-        from_="x",
         Type="container",
         Action=action,
-        Actor=docker.Actor(ID=ID),
+        Actor=docker.Actor(ID=ID, Attributes={"image": "x"}),
         time=1,
         timeNano=1,
     )
@@ -159,7 +156,8 @@ def test_events_past_and_new_until_a_time(door: Served) -> None:
         _, _, body = read_response(sock)
     actions = [json.loads(line)["Action"] for line in body.splitlines()]
     assert actions == ["create", "start"]
-    assert json.loads(body.splitlines()[0])["from"] == "x"
+    first = json.loads(body.splitlines()[0])
+    assert (first["status"], first["id"], first["from"]) == ("create", ID, "x")
     assert door.engine.events.asked["since_ns"] == 1_500_000_000
     wait_for(lambda: door.engine.events.subscribers.cancelled == 1)
 
