@@ -11,6 +11,7 @@ import os
 import struct
 
 from sampan.errors import Unsupported
+from sampan.kernel.libseccomp_version import LIBRARY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,21 +62,9 @@ ARCHITECTURES = {
     "SCMP_ARCH_SHEB": 0x0000002A,
 }
 
-_LIBRARY = "libseccomp.so.2"
-_FOLDERS = (f"/usr/lib/{os.uname().machine}-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local/lib")
 _ATTR_CTL_NNP, _ATTR_CTL_OPTIMIZE = 3, 8
 _UNKNOWN_NAME = -1  # __NR_SCMP_ERROR; other negative numbers stand for calls of other architectures
 _ARG_CMP = struct.Struct("=IiQQ")  # struct scmp_arg_cmp
-
-
-def library_version() -> str:
-    """Return what tells libseccomp's versions apart, as `libseccomp.so.2.5.4`, without loading it."""
-    for folder in _FOLDERS:
-        try:
-            return os.path.basename(os.readlink(f"{folder}/{_LIBRARY}"))
-        except OSError:
-            continue
-    return "unknown"
 
 
 class Filter:
@@ -158,7 +147,7 @@ class Filter:
 
 def _load() -> ctypes.CDLL:
     try:
-        library = ctypes.CDLL(_LIBRARY)
+        library = ctypes.CDLL(LIBRARY)
     except OSError as exc:
         raise Unsupported(
             "seccomp profiles need libseccomp, which is not installed",

@@ -19,6 +19,7 @@ from sampan.kernel.constants import (
     SECCOMP_FILTER_FLAG_TSYNC,
     SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,
 )
+from sampan.kernel.libseccomp_version import library_version
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,8 +68,6 @@ def program_for(profile: LinuxSeccomp, *, cache_dir: str | None) -> bytes:
 
 def cache_key(profile: LinuxSeccomp) -> str:
     """Return a name for the program of profile: it changes with the profile, libseccomp and our compiler."""
-    from sampan.kernel.libseccomp import library_version
-
     told = f"{_COMPILER} {os.uname().machine} {library_version()} {profile!r}"
     return blake2b(told.encode(errors="surrogateescape"), digest_size=24).hexdigest()
 
@@ -86,14 +85,14 @@ def default_profile(caps: frozenset[str], arch: str | None = None) -> LinuxSecco
 def filter_flags(profile: LinuxSeccomp) -> int:
     """Return the SECCOMP_FILTER_FLAG_* bits to load profile with, NEW_LISTENER included when it notifies.
 
-    A profile without flags gets SPEC_ALLOW, as under runc: the mitigation against speculative store bypass
-    that a filter would otherwise switch on costs more than the filter.
+    A profile without a list of flags gets SPEC_ALLOW, as under runc: the mitigation of speculative store
+    bypass that a filter would otherwise switch on costs more than the filter.
 
     Raises:
         InvalidArgument: a flag is not known.
     """
     bits = 0
-    for name in profile.flags or ("SECCOMP_FILTER_FLAG_SPEC_ALLOW",):
+    for name in ("SECCOMP_FILTER_FLAG_SPEC_ALLOW",) if profile.flags is None else profile.flags:
         if name not in _FLAGS:
             raise InvalidArgument(f"linux.seccomp.flags: {name!r} is not known")
         bits |= _FLAGS[name]

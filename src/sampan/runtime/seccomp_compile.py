@@ -17,6 +17,7 @@ import struct
 from sampan.errors import InvalidArgument
 from sampan.kernel import libseccomp
 from sampan.kernel.libseccomp import Filter
+from sampan.kernel.libseccomp_version import library_version
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -194,8 +195,7 @@ def _add_rule(wanted: Filter, rule: SeccompRule, default: int, *, field: str) ->
         if number is None:
             if rule.args and name in NEWER_CALLS:
                 raise InvalidArgument(
-                    f"{field}.args: conditions on {name} need a newer libseccomp than "
-                    f"{libseccomp.library_version()}"
+                    f"{field}.args: conditions on {name} need a newer libseccomp than {library_version()}"
                 )
             continue
         for conditions in groups:

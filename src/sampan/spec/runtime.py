@@ -325,12 +325,15 @@ class SeccompRule:
 
 @record
 class LinuxSeccomp:
-    """`linux.seccomp`; without architectures the native one alone is meant."""
+    """`linux.seccomp`; without architectures the native one alone is meant.
+
+    flags: None when absent, which lets the runtime choose; an empty list means none.
+    """
 
     default_action: str
     default_errno_ret: int | None = None
     architectures: tuple[str, ...] = ()
-    flags: tuple[str, ...] = ()
+    flags: tuple[str, ...] | None = None
     syscalls: tuple[SeccompRule, ...] = ()
     listener_path: str = ""
     listener_metadata: str = ""
