@@ -76,6 +76,7 @@ class Relay:
         self._on_signal = on_signal
         self._on_resize = on_resize
         self._pending = b""
+        self._end: Ended | None = None
         self._insisted = 0
         self._size = size  # what the container's terminal has already
 
@@ -129,7 +130,7 @@ class Relay:
             except ConnectionResetError:
                 data = b""
             if not data:
-                return Ended(reason="eof")
+                return self._end or Ended(reason="eof")
         if self._frames is None:
             write_all(STDOUT, data)
             return None
@@ -137,7 +138,9 @@ class Relay:
             if kind in (STDOUT, STDERR):
                 write_all(kind, piece)
             elif kind == END:
-                return _parse_end(piece)
+                # The connection itself ends when everything is done, the removal included.
+                self._end = _parse_end(piece)
+                self._reads_stdin, self._pending = False, b""
             elif kind == CREATED and self._on_created is not None:
                 document = fastjson.loads(piece)
                 assert isinstance(document, dict)

@@ -29,6 +29,7 @@ from sampan.daemon.hangups import HangupWatch
 from sampan.daemon.headers import add_common
 from sampan.daemon.routes_sampan import Control
 from sampan.daemon.routing import Router, split_version
+from sampan.daemon.weblog import make_logger
 from sampan.daemon.workers import Workers
 from sampan.errors import NotFound, SampanError
 
@@ -48,6 +49,7 @@ class Door:
         self._workers = Workers()
         self._hangups = HangupWatch(asyncio.get_running_loop())
         self._router = build_router(control)
+        self._logger = make_logger()
         self._server = web.Server(self._handle, handler_cancellation=True)
 
     def connection(self) -> Connection:
@@ -55,6 +57,7 @@ class Door:
         return Connection(
             self._server,
             loop=asyncio.get_running_loop(),
+            logger=self._logger,
             access_log=None,  # type: ignore[arg-type]  # turns it off; the annotation forgets it
             keepalive_timeout=_IDLE_S,
             max_line_size=_MAX_LINE,

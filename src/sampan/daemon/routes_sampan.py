@@ -140,7 +140,7 @@ class _ExecPlan:
             detach=False,
             tty=self.body.Tty,
             console_size=console_size(self.body.ConsoleSize),
-            keep_open=True,
+            end_frame=True,
         )
 
 
@@ -154,7 +154,7 @@ def _attach(engine: Engine, container_id: str, fd: int, streams: Streams, *, log
         stderr=streams.stderr,
         logs=logs,
         detach_keys=streams.detach_keys,
-        keep_open=True,
+        end_frame=True,
     )
 
 

@@ -5,7 +5,9 @@
             └───────────── one worker thread, one hop ─────────────────────────────┘        └ loop, on exit
 ```
 
-The shim closes its side before it reports the exit (docs/shim.md), so the last frame never meets its bytes.
+The shim sends the last frame, since only it knows when the last byte of output has left it (a slow reader
+may be long behind the exit). sampand closes its duplicate when the wait is over, so the client sees the end
+of the connection only when both are done: after the code, and after the removal if there is to be one.
 """
 
 from __future__ import annotations
@@ -89,7 +91,8 @@ async def run_session(call: Call, plan: Plan) -> web.StreamResponse:
                 await asyncio.wait((ended.future, hangup), return_when=asyncio.FIRST_COMPLETED)
             if not hangup.done():
                 await takeover.drained()
-                await _send_end(takeover, begun.failure or ended.future.result(), hangup)
+            if begun.failure is not None:
+                await _send_end(takeover, begun.failure, hangup)
         finally:
             call.hangups.forget(takeover.sock.fileno())
     finally:
@@ -119,17 +122,12 @@ def _begin(plan: Plan, takeover: Takeover, ended: Landing[WaitResult]) -> _Begun
     return _Begun(subscription, None)
 
 
-async def _send_end(takeover: Takeover, result: WaitResult | Exception, hangup: asyncio.Future[None]) -> None:
-    """Send the last frame, waiting for the client to read all before it, unless the client goes."""
-    data = frame(END, msgspec.json.encode(_end_of(result)))
-    task = asyncio.create_task(send_all(takeover.sock, data), name="end of session")
+async def _send_end(takeover: Takeover, error: Exception, hangup: asyncio.Future[None]) -> None:
+    """Send the last frame of a program that never ran, unless the client goes."""
+    end = End(StatusCode=exit_code_of(error), Error=message_of(error), Hint=hint_of(error))
+    sending = send_all(takeover.sock, frame(END, msgspec.json.encode(end)))
+    task = asyncio.create_task(sending, name="end of session")
     await asyncio.wait((task, hangup), return_when=asyncio.FIRST_COMPLETED)
     if not task.done():
         task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-
-
-def _end_of(result: WaitResult | Exception) -> End:
-    if isinstance(result, WaitResult):
-        return End(StatusCode=result.status_code, Error=result.error)
-    return End(StatusCode=exit_code_of(result), Error=message_of(result), Hint=hint_of(result))

@@ -76,7 +76,7 @@ def make_attach_request(
     stderr: bool,
     detach_keys: str,
     tty: bool,
-    keep_open: bool = False,
+    end_frame: bool = False,
 ) -> AttachRequest:
     """Name an attach; raises InvalidArgument for unknown keys. Without a terminal data is no keys."""
     keys = parse_detach_keys(detach_keys)
@@ -88,7 +88,7 @@ def make_attach_request(
         stdout=stdout,
         stderr=stderr,
         detach_keys=keys if tty else b"",
-        keep_open=keep_open,
+        end_frame=end_frame,
     )
 
 

@@ -135,14 +135,14 @@ class Containers:
         stream: bool = True,
         logs: bool = False,
         detach_keys: str = "",
-        keep_open: bool = False,
+        end_frame: bool = False,
         begin: Callable[[], None] = lambda: None,
     ) -> None:
         """Hand a connected socket over: the engine duplicates fd, the caller may close its own at once.
 
         On a created container the socket waits for the start. framed: Docker's 8-byte frames. logs: replay
         the log first. detach_keys: `ctrl-p,ctrl-q` form, "" for the default; heeded on a terminal only.
-        keep_open: the caller, who keeps a duplicate, says more after the last byte and ends the connection.
+        end_frame: the client is told the exit code in its stream; the caller, who keeps a duplicate, ends it.
         begin: writes what the client must read first (a response head), without waiting; nothing of the
         container comes before it, and no start comes between it and the hand-over.
         """
@@ -156,7 +156,7 @@ class Containers:
             stderr=stderr,
             detach_keys=detach_keys,
             tty=container.record.config.Tty,
-            keep_open=keep_open,
+            end_frame=end_frame,
         )
         attach(self._core, container, request, stream=stream, logs=logs, begin=begin)
 

@@ -166,11 +166,11 @@ class Execs:
         detach: bool,
         tty: bool,
         console_size: tuple[int, int] | None = None,
-        keep_open: bool = False,
+        end_frame: bool = False,
     ) -> None:
         """Run the program; fd (the caller's to close) is its connection, None when detached. Size is (h, w).
 
-        keep_open: the caller, who keeps a duplicate, says more after the last byte and ends the connection.
+        end_frame: the client is told the exit code in its stream; the caller, who keeps a duplicate, ends it.
 
         Raises:
             Conflict: as prepare_start.
@@ -184,7 +184,7 @@ class Execs:
         request = entry.request
         attach = None
         if not detach and fd is not None:
-            attach = _attach_request(entry, fd, framed=framed, tty=tty or request.Tty, keep_open=keep_open)
+            attach = _attach_request(entry, fd, framed=framed, tty=tty or request.Tty, end_frame=end_frame)
         size = console_size or _size(request)
         try:
             process = make_exec_process(
@@ -284,7 +284,7 @@ def _size(request: docker.ExecCreate) -> tuple[int, int] | None:
     return (size[0], size[1]) if request.Tty and size and len(size) == 2 and all(size) else None
 
 
-def _attach_request(entry: Exec, fd: int, *, framed: bool, tty: bool, keep_open: bool) -> AttachRequest:
+def _attach_request(entry: Exec, fd: int, *, framed: bool, tty: bool, end_frame: bool) -> AttachRequest:
     request = entry.request
     keys = parse_detach_keys(request.DetachKeys)
     return AttachRequest(
@@ -295,5 +295,5 @@ def _attach_request(entry: Exec, fd: int, *, framed: bool, tty: bool, keep_open:
         stdout=request.AttachStdout,
         stderr=request.AttachStderr,
         detach_keys=keys if tty else b"",
-        keep_open=keep_open,
+        end_frame=end_frame,
     )

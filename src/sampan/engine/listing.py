@@ -39,7 +39,9 @@ def list_containers(
     ]
     found.sort(key=lambda container: container.record.created_ns, reverse=True)
     images = image_names(core)
-    return [summary(core, container, images, size=size) for container in found[: limit if limit > 0 else None]]
+    return [
+        summary(core, container, images, size=size) for container in found[: limit if limit > 0 else None]
+    ]
 
 
 def matches(container: Container, tests: Iterable[Test]) -> bool:

@@ -53,12 +53,13 @@ class Subscription:
 class Echo(threading.Thread):
     """The far end of an attach: sends back what comes, and `bye` after the end of input."""
 
-    def __init__(self, fd: int, *, framed: bool, done: Callable[[], None]) -> None:
+    def __init__(self, fd: int, *, framed: bool, done: Callable[[], None], code: int | None) -> None:
         super().__init__(daemon=True)
         self._sock = socket.socket(fileno=os.dup(fd))
         self._sock.setblocking(True)
         self._framed = framed
         self._done = done
+        self._code = code  # told in a last frame, as the shim does for sessions
 
     def _send(self, data: bytes) -> None:
         self._sock.sendall(struct.pack(">BxxxL", 1, len(data)) + data if self._framed else data)
@@ -79,6 +80,9 @@ class Echo(threading.Thread):
         while data := self._sock.recv(65536):
             self._send(data)
         self._send(b"bye")
+        if self._code is not None:
+            end = b'{"StatusCode":%d,"Error":"","Hint":""}' % self._code
+            self._sock.sendall(struct.pack(">BxxxL", 5, len(end)) + end)
 
 
 class FakeLog:
@@ -191,7 +195,12 @@ class FakeContainers:
         self, ref: str, *, fd: int, framed: bool, begin: Callable[[], None] = lambda: None, **asked: Any
     ) -> None:
         begin()
-        self._echo = Echo(fd, framed=framed, done=lambda: self.exits.fire(WaitResult(status_code=7)))
+        self._echo = Echo(
+            fd,
+            framed=framed,
+            done=lambda: self.exits.fire(WaitResult(status_code=7)),
+            code=7 if asked.get("end_frame") else None,
+        )
         self.calls.append(("attach", framed, asked))
         if asked.get("stream", True) and not self.tty and asked.get("logs"):
             self._echo.start()
@@ -230,7 +239,8 @@ class FakeExecs:
         if asked["console_size"] == (1, 1):
             raise CommandNotFound('exec: "nope": executable file not found in $PATH')
         done = lambda: self.exits.fire(WaitResult(status_code=3))  # noqa: E731
-        Echo(asked["fd"], framed=asked["framed"], done=done).start()
+        code = 3 if asked.get("end_frame") else None
+        Echo(asked["fd"], framed=asked["framed"], done=done, code=code).start()
 
     def on_exit(self, exec_id: str, callback: Callable[[WaitResult], None]) -> Subscription:
         return self.exits.add(callback)

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 STDOUT = 1
 STDERR = 2
+END = 5  # of sampan's own sessions (docs/api.md)
 CHUNK = 64 * 1024
 _LIMIT = 1024 * 1024  # unsent bytes at which the container waits for its reader
 _RESUME = _LIMIT // 2
@@ -57,7 +58,7 @@ class AttachedClient:
         self._framed = request.framed
         self._wanted = (request.stdout and STDOUT) | (request.stderr and STDERR)
         self._keys = DetachKeys(request.detach_keys)
-        self._keep_open = request.keep_open
+        self._end_frame = request.end_frame
         self._pending = bytearray()
         self._full = False
         self._typing = request.stdin  # its input has not ended
@@ -73,7 +74,11 @@ class AttachedClient:
 
     def send(self, number: int, data: bytes) -> None:
         """Send data of stream number (STDOUT, STDERR) if the client asked for it; keep what does not fit."""
-        if not self._open or not self._wanted & number:
+        if self._wanted & number:
+            self._queue(number, data)
+
+    def _queue(self, number: int, data: bytes) -> None:
+        if not self._open:
             return
         header = _HEADER.pack(number, len(data)) if self._framed else b""
         if self._pending:
@@ -89,8 +94,17 @@ class AttachedClient:
             self._accepting = wanted
             self._update()
 
-    def finish(self) -> None:
-        """Close once everything is sent: the output has ended."""
+    @property
+    def wants_end(self) -> bool:
+        """Whether the client is told how the process ended."""
+        return self._end_frame
+
+    def finish(self, code: int | None) -> None:
+        """Close once everything is sent: the output has ended, and the process with this code."""
+        if self._finishing:
+            return
+        if self._end_frame and code is not None:
+            self._queue(END, b'{"StatusCode":%d,"Error":"","Hint":""}' % code)
         self._finishing = True
         if not self._pending:
             self._leave("eof")
@@ -174,7 +188,7 @@ class AttachedClient:
         self._full = False
         self._pending.clear()
         self._loop.forget(self._fd)
-        if not (self._keep_open and reason == "eof"):
+        if not (self._end_frame and reason == "eof"):
             self._shut_down(reason)
         self._sock.close()
         self._owner.client_left(self, reason)

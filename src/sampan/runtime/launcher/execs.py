@@ -159,6 +159,7 @@ class ExecTable:
     def _drained(self, exec_id: str) -> None:
         process = self._running[exec_id]
         assert process.ended is not None  # streams drain after process_ended only
+        process.streams.finish_sessions(process.ended.code)
         event = ExecExited(exec_id=exec_id, code=process.ended.code, at_ns=process.ended.at_ns)
         if self._keeper.publish(event):
             process.timer = self._loop.call_later(_ACK_S, lambda: self.close(exec_id))
@@ -211,4 +212,4 @@ class Exec:
         if self.console_master >= 0:
             os.close(self.console_master)
             self.console_master = -1
-        self.streams.finish_clients()
+        self.streams.finish_clients(None if self.ended is None else self.ended.code)

@@ -65,8 +65,9 @@ class AttachRequest:
     """A client's connection to join to a container's streams.
 
     fd is a stream socket; it is duplicated for the shim, the caller still closes its own. framed puts an
-    8-byte header before each piece (Docker's multiplexed stream); detach_keys empty means none. keep_open:
-    somebody else has more to say to the client after the last byte of output, and ends the connection.
+    8-byte header before each piece (Docker's multiplexed stream); detach_keys empty means none. end_frame:
+    after the last byte of output the client is told the exit code in a frame of number 5 (docs/api.md), and
+    the connection is not shut down: its end is for whoever holds the other duplicate to choose.
     """
 
     fd: int
@@ -76,7 +77,7 @@ class AttachRequest:
     stdout: bool = True
     stderr: bool = True
     detach_keys: bytes = b""
-    keep_open: bool = False
+    end_frame: bool = False
 
 
 @record

@@ -154,10 +154,16 @@ class Streams:
         else:
             self._on_drained()
 
-    def finish_clients(self) -> None:
-        """Close each client once it got everything."""
+    def finish_clients(self, code: int | None) -> None:
+        """Close each client once it got everything; those that want it are told the code first."""
         for client in list(self._clients):
-            client.finish()
+            client.finish(code)
+
+    def finish_sessions(self, code: int) -> None:
+        """Do so with the clients that are told the code in their stream, and ask nobody else for it."""
+        for client in list(self._clients):
+            if client.wants_end:
+                client.finish(code)
 
     # What clients say (attached.Owner).
 

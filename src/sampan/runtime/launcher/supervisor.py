@@ -169,7 +169,7 @@ class Supervisor:
         if self._log is not None:
             self._log.close()
         if self._streams is not None:
-            self._streams.finish_clients()
+            self._streams.finish_clients(self._ended.code)
         ended = self._ended
         oom_killed = self._oom_killed()
         self._write_record(ended, oom_killed=oom_killed)

@@ -51,7 +51,7 @@ class Stage:
             except OSError:
                 pass
         self.streams.process_ended()
-        self.streams.finish_clients()
+        self.streams.finish_clients(0)
         self.run()
 
 
@@ -130,7 +130,7 @@ def test_end_of_the_process_overrides_a_slow_reader(stage: Stage) -> None:
     stage.streams.process_ended()
     stage.run()
     assert stage.drained
-    stage.streams.finish_clients()
+    stage.streams.finish_clients(0)
     got = 0
     while got < written:
         stage.run()
