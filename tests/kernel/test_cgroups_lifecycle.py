@@ -64,6 +64,31 @@ def test_create_twice_is_fine(cgroup: CgroupManager) -> None:
     assert cgroup.pids() == []
 
 
+def test_cgroup_in_use_is_not_taken_over(hierarchy: Hierarchy, cgroup: CgroupManager) -> None:
+    with process_inside(cgroup, signal.pause) as pid:
+        for path in (f"{parent_path()}/c", parent_path()):
+            with pytest.raises(
+                Conflict, match=rf"cgroup .*{path} is in use by other processes, such as {pid}"
+            ):
+                open_manager(hierarchy, path).create()
+        assert cgroup.pids() == [pid]
+    cgroup.freeze()
+    with pytest.raises(Conflict, match="is frozen"):
+        open_manager(hierarchy, f"{parent_path()}/c").create()
+    cgroup.thaw()
+
+
+def test_failed_create_leaves_what_others_made(hierarchy: Hierarchy) -> None:
+    """Two containers begin below one new parent; the one that fails leaves the other's cgroup alone."""
+    if hierarchy.v2 is None:
+        pytest.skip("needs a v2 tree, where the number of cgroups can be limited")
+    with private_cgroup(hierarchy, "shared/one") as one:
+        root = Path(f"{hierarchy.v2.mount_point}{parent_path()}/shared")
+        place.Place(hierarchy.v2, f"{parent_path()[1:]}/shared").withdraw()
+        assert Path(root, "one").is_dir()
+        one.close()
+
+
 def test_delete_twice_is_fine(hierarchy: Hierarchy) -> None:
     manager = open_manager(hierarchy, f"{parent_path()}/gone")
     manager.create()

@@ -20,7 +20,11 @@ if TYPE_CHECKING:
         """
 
         def create(self) -> None:
-            """Make the cgroup and its missing parents; an existing one is taken as it is."""
+            """Make the cgroup and its missing parents; an existing one is taken as it is if it is empty.
+
+            Raises:
+                Conflict: processes are inside, or it is frozen: it belongs to something else.
+            """
 
         def attach(self, pid: int) -> None:
             """Move a process in, from outside: about 8 ms on an idle machine (one RCU grace period)."""

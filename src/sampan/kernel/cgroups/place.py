@@ -58,8 +58,8 @@ class Place:
         except FileNotFoundError:
             return None
 
-    def create(self, prepare: Prepare) -> Place | None:
-        """Make the cgroup and its missing parents; return the outermost one made, None when it was there.
+    def create(self, prepare: Prepare) -> list[Place]:
+        """Make the cgroup and its missing parents; return those made, outermost first: none if it was there.
 
         The usual case, a parent that is there and ready, is tried first; else the path is walked from the
         root and every cgroup on it prepared.
@@ -67,7 +67,7 @@ class Place:
         root = open_root(self.tree)
         try:
             if self._create_in_ready_parent(root, prepare):
-                return self
+                return [self]
             return self._create_by_walk(root, prepare)
         finally:
             root.close()
@@ -93,17 +93,17 @@ class Place:
         finally:
             parent.close()
 
-    def _create_by_walk(self, root: Directory, prepare: Prepare) -> Place | None:
+    def _create_by_walk(self, root: Directory, prepare: Prepare) -> list[Place]:
         path = ""
-        outermost: Place | None = None
+        made: list[Place] = []
         here = Directory(os.dup(root.fd), root.path)
         with Undo() as undo:
             for name in self.path.split("/"):
                 path = f"{path}/{name}" if path else name
                 try:
-                    if here.make_child(name) and outermost is None:
-                        outermost = Place(self.tree, path)
-                        undo.add(outermost.delete)
+                    if here.make_child(name):
+                        made.append(Place(self.tree, path))
+                        undo.add(made[-1].withdraw)
                     child = here.child(name)
                     undo.add(child.close)
                     prepare(here, child)
@@ -112,11 +112,15 @@ class Place:
                 here = child
             self._keep(here)
             undo.commit()
-        return outermost
+        return made
 
     def _keep(self, directory: Directory) -> None:
         self.close()
         self._directory = directory
+
+    def withdraw(self) -> None:
+        """Remove a cgroup that was just made, unless somebody uses it by now: parents are shared."""
+        self._remove_with(_remove_unused)
 
     def delete(self) -> None:
         """Remove the cgroup and those below it; accepts that it is gone.
@@ -124,6 +128,9 @@ class Place:
         Raises:
             OSError: EBUSY: processes are still inside after five seconds.
         """
+        self._remove_with(_remove)
+
+    def _remove_with(self, remove: Callable[[Directory, str], None]) -> None:
         self.close()
         parent_path, _, name = self.path.rpartition("/")
         try:
@@ -137,7 +144,7 @@ class Place:
         finally:
             root.close()
         try:
-            _remove(parent, name)
+            remove(parent, name)
         finally:
             parent.close()
 
@@ -146,6 +153,14 @@ class Place:
         directory, self._directory = self._directory, None
         if directory is not None:
             directory.close()
+
+
+def _remove_unused(parent: Directory, name: str) -> None:
+    try:
+        parent.remove_child(name)
+    except OSError as exc:
+        if exc.errno != errno.EBUSY:
+            raise
 
 
 def _remove(parent: Directory, name: str) -> None:

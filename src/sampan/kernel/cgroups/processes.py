@@ -6,6 +6,7 @@ import errno
 import os
 import time
 
+from sampan.errors import Conflict
 from sampan.kernel.process import pidfd_open, pidfd_send_signal
 
 TYPE_CHECKING = False
@@ -38,6 +39,27 @@ def attach(directory: Directory, pid: int) -> None:
             if exc.errno != errno.EINVAL or attempt == _ATTEMPTS - 1:
                 raise
             time.sleep(_LONGEST_PAUSE_S)
+
+
+def check_unused(directory: Directory) -> None:
+    """Refuse a cgroup that was there before us and is in use: it would be limited, killed and removed.
+
+    Raises:
+        Conflict: processes are inside, or it is frozen.
+    """
+    pids = read_pids(directory, recursive=True)
+    if pids:
+        raise Conflict(
+            f"cgroup {directory.path} is in use by other processes, such as {pids[0]}",
+            hint="choose another cgroup path, or end what runs there",
+        )
+    if _is_frozen(directory):
+        raise Conflict(f"cgroup {directory.path} is frozen", hint="thaw it, or choose another cgroup path")
+
+
+def _is_frozen(directory: Directory) -> bool:
+    v2, v1 = directory.find("cgroup.freeze"), directory.find("freezer.self_freezing")
+    return (v2 or v1 or "0").strip() == "1"
 
 
 def read_pids(directory: Directory, *, recursive: bool) -> list[int]:

@@ -7,6 +7,7 @@ import errno
 from sampan.errors import Conflict, Unsupported
 from sampan.kernel.cgroups import processes
 from sampan.kernel.cgroups.values import keyed
+from sampan.lean import Undo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,8 +39,26 @@ class UnifiedPart:
         A controller that cannot be had is no error here: one is raised when a limit of it is asked for.
 
         Raises:
+            Conflict: the cgroup is there already, with processes inside.
             Unsupported: the parent is a threaded cgroup, which takes single threads only.
         """
+        made = self._make(controllers)
+        with Undo() as undo:
+            undo.add(self.close)
+            for new in made:
+                undo.add(new.withdraw)
+            directory = self._place.directory()
+            if not made:
+                processes.check_unused(directory)
+            kind = directory.read("cgroup.type").strip()
+            if kind not in ("domain", "domain threaded"):
+                raise Unsupported(
+                    f"cgroup {self.full_path} would be {kind!r}: its parent is a threaded cgroup",
+                    hint="choose a cgroup path whose parents are not threaded (cgroups(7), thread mode)",
+                )
+            undo.commit()
+
+    def _make(self, controllers: Sequence[str]) -> list[Place]:
         wanted = frozenset(controllers)
 
         def prepare(parent: Directory, child: Directory) -> bool:
@@ -48,20 +67,11 @@ class UnifiedPart:
                 return wanted.issubset(child.read("cgroup.controllers").split())
             return True
 
-        made = self._place.create(prepare)
-        kind = self._place.directory().read("cgroup.type").strip()
-        if kind not in ("domain", "domain threaded"):
-            if made is not None:
-                self._place.close()
-                made.delete()
-            raise Unsupported(
-                f"cgroup {self.full_path} would be {kind!r}: its parent is a threaded cgroup",
-                hint="choose a cgroup path whose parents are not threaded (cgroups(7), thread mode)",
-            )
+        return self._place.create(prepare)
 
     def enable(self, controller: str) -> None:
         """Turn on one more controller on the way down to the cgroup, as far as possible."""
-        self.create(controllers=(controller,))
+        self._make((controller,))
 
     def _enable(self, parent: Directory, controllers: frozenset[str]) -> None:
         """Hand controllers of parent on to its children: all in one write, else one by one.

@@ -40,11 +40,14 @@ class V1Manager:
 
     def create(self) -> None:
         with Undo() as undo:
+            undo.add(self.close)
             for place in self._places:
                 prepare = _inherit_cpuset if "cpuset" in place.tree.controllers else _nothing_to_prepare
                 made = place.create(prepare)
-                if made is not None:
-                    undo.add(made.delete)
+                for new in made:
+                    undo.add(new.withdraw)
+                if not made:
+                    processes.check_unused(place.directory())
             if self._unified is not None:
                 self._unified.create(controllers=())
             undo.commit()
