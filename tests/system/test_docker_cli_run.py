@@ -85,7 +85,7 @@ def test_large_streams_are_exact_both_ways(sampand: Sampand, cli: str) -> None:
 
 
 def test_run_on_a_terminal(sampand: Sampand, cli: str) -> None:
-    command = [cli, *RUN, "-it", "busybox", "sh"]
+    command = [cli, *RUN, "-it", "--name", "ended-by-key", "busybox", "sh"]
     with Terminal(command, sampand.environment, rows=33, columns=101) as terminal:
         terminal.expect("# ")
         terminal.send("stty size\r")
@@ -98,8 +98,8 @@ def test_run_on_a_terminal(sampand: Sampand, cli: str) -> None:
             if terminal.shows("resized\r\n", within_s=0.2):
                 break
         terminal.expect("resized\r\n")
-        terminal.send("echo sl''eeping; sleep 100\r")
-        terminal.expect("sleeping\r\n")
+        terminal.send("sleep 100\r")
+        wait_for(lambda: "sleep 100" in sampand.docker("top", "ended-by-key", cli=cli).text, "sleep runs")
         terminal.send("\x03")
         terminal.expect("# ")
         terminal.send("exit 9\r")
