@@ -148,7 +148,7 @@ CASES = [
     ),
     pytest.param(
         lambda config: None,
-        "cat /proc/1/cmdline | head -c 2; echo; set -- /proc/[0-9]*; echo $#",  # counted without a new process
+        "cat /proc/1/cmdline | head -c 2; echo; set -- /proc/[0-9]*; echo $#",  # counts no process of its own
         "sh\n1",
         id="pid namespace",
     ),
