@@ -16,9 +16,14 @@ _HEAD_END: Final = b"\r\n\r\n"
 
 
 class Connection(RequestHandler):
-    """One client. diverted: somebody took the connection over, it serves no further request."""
+    """One client.
+
+    diverted: somebody took the connection over, it serves no further request. answering: the head of the
+    present request's answer is sent, so that an error can only break the connection off.
+    """
 
     diverted: bool = False
+    answering: bool = False
     _early: bytes | None = None  # None as long as the connection speaks HTTP
     _left: int = 0  # bytes of the upgrading request's body that are still to come
 

@@ -36,6 +36,7 @@ from sampan.errors import NotFound, SampanError
 if TYPE_CHECKING:
     from sampan.engine.engine import Engine
 
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"  # curl waits for it before a large body
 _MAX_LINE: Final = 16 * 1024  # bytes; `images/get?names=` carries many names
 _MAX_FIELD: Final = 32 * 1024  # bytes; registry credentials travel in a header
 _IDLE_S: Final = 600.0  # a connection without a request, or with half a head, is closed after this
@@ -75,12 +76,16 @@ class Door:
         """Answer one request; every error becomes a response here."""
         connection = request.protocol
         assert isinstance(connection, Connection)
+        connection.answering = False
         try:
             response = await self._dispatch(request)
-        except ConnectionError:
-            raise  # the client has gone; nobody to answer
         except Exception as exc:
+            if request.transport is None or request.transport.is_closing():
+                raise ConnectionResetError("the client has gone") from exc
             response = self._fail(request, exc)
+            if connection.answering:
+                request.transport.abort()
+                raise ConnectionResetError("the answer broke off") from exc
         if connection.diverted:
             response.force_close()
         else:
@@ -97,6 +102,9 @@ class Door:
         found = self._router.find(request.method, path)
         if found is None:
             raise NotFound("page not found")
+        if request.headers.get("Expect", "").lower() == "100-continue":
+            await request.writer.write(_CONTINUE)
+            request.writer.output_size = 0  # as aiohttp's own handler: the answer proper has not begun
         call = Call(request, self._engine, self._workers, self._hangups, found.name, version)
         return add_common(await found.handler(call))
 

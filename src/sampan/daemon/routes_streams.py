@@ -15,7 +15,14 @@ from sampan.daemon.call import Call, encode_line
 from sampan.daemon.failures import raw_error
 from sampan.daemon.landing import Landing, Mailbox
 from sampan.daemon.routing import Router
-from sampan.daemon.streaming import RAW_STREAM, end_stream, frame_entries, open_stream, stream_type
+from sampan.daemon.streaming import (
+    RAW_STREAM,
+    end_stream,
+    frame_entries,
+    mark_answering,
+    open_stream,
+    stream_type,
+)
 from sampan.daemon.takeover import Takeover
 from sampan.engine.types import LogRequest, WaitCondition, WaitResult
 from sampan.errors import InvalidArgument, SampanError
@@ -77,6 +84,7 @@ async def attach_websocket(call: Call) -> web.StreamResponse:
     every = call.version < _WS_STREAMS_SINCE
     channel = web.WebSocketResponse(max_msg_size=1024 * 1024)
     await channel.prepare(call.request)
+    mark_answering(call.request)
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     with ours:

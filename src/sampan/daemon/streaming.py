@@ -10,6 +10,7 @@ from typing import Final
 from aiohttp import web
 
 from sampan.daemon.call import Call, encode_line
+from sampan.daemon.connection import Connection
 from sampan.daemon.failures import JSON_TYPE, hint_of, message_of, status_of
 from sampan.daemon.headers import add_common
 from sampan.daemon.landing import Mailbox
@@ -40,7 +41,14 @@ async def open_stream(call: Call, content_type: str = JSON_TYPE) -> web.StreamRe
     response = web.StreamResponse(headers={"Content-Type": content_type})
     add_common(response)
     await response.prepare(call.request)
+    mark_answering(call.request)
     return response
+
+
+def mark_answering(request: web.BaseRequest) -> None:
+    """Note that the head of the answer is on its way."""
+    assert isinstance(request.protocol, Connection)
+    request.protocol.answering = True
 
 
 async def end_stream(response: web.StreamResponse) -> web.StreamResponse:
@@ -76,11 +84,9 @@ async def stream_progress(
     try:
         while (line := await mailbox.get()) is not None:
             await response.write(encode_line(line))
-        await task
-    except ConnectionError:
-        raise
-    except Exception as exc:
-        await response.write(error_line(exc))
+        await asyncio.wait((task,))
+        if (error := task.exception()) is not None:
+            await response.write(error_line(error))
     finally:
         task.cancel()
     return await end_stream(response)

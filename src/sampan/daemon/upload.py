@@ -13,7 +13,14 @@ from aiohttp import web
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
+_STALLED_S: Final = 300.0
 _HIGH: Final = 4 * 1024 * 1024  # bytes kept for a slow reader before the client has to wait
+
+
+async def _next_piece(request: web.BaseRequest) -> bytes:
+    """Return what has come of the body; a client that sends nothing for a long time is given up."""
+    async with asyncio.timeout(_STALLED_S):
+        return await request.content.readany()
 
 
 class Upload(io.RawIOBase):
@@ -34,7 +41,7 @@ class Upload(io.RawIOBase):
     async def feed(self, request: web.BaseRequest) -> None:
         """Pass the body of request on until its end, or until the reader has closed the file."""
         try:
-            while piece := await request.content.readany():
+            while piece := await _next_piece(request):
                 if not self._push(memoryview(piece)):
                     return
                 await self._room.wait()

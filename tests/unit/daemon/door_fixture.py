@@ -88,7 +88,8 @@ class Echo(threading.Thread):
 class FakeLog:
     """A log of two lines; following, a third comes when the pipe is written."""
 
-    def __init__(self, *, follow: bool) -> None:
+    def __init__(self, *, follow: bool, error: Exception | None) -> None:
+        self._error = error
         self.finished = not follow
         self.closed = False
         self.read_fd, self.write_fd = os.pipe()
@@ -98,6 +99,8 @@ class FakeLog:
         return self.read_fd
 
     def read_available(self, max_entries: int = 1000) -> list[LogEntry]:
+        if self._error:
+            raise self._error
         if self._entries:
             entries, self._entries = self._entries, []
             return entries
@@ -127,6 +130,7 @@ class FakeContainers:
         self.exits = Callbacks()
         self.log: FakeLog | None = None
         self.start_error: Exception | None = None
+        self.log_error: Exception | None = None
         self.tty = False
         self.release = threading.Event()
         self._echo: Echo | None = None
@@ -206,7 +210,7 @@ class FakeContainers:
             self._echo.start()
 
     def logs(self, ref: str, request: LogRequest) -> FakeLog:
-        self.log = FakeLog(follow=request.follow)
+        self.log = FakeLog(follow=request.follow, error=self.log_error)
         return self.log
 
     def on_exit(self, ref: str, condition: str, callback: Callable[[WaitResult], None]) -> Subscription:

@@ -136,6 +136,35 @@ def test_logs_of_a_vanished_client_are_closed(door: Served) -> None:
     wait_for(lambda: door.engine.containers.log is not None and door.engine.containers.log.closed)
 
 
+def test_logs_that_fail_half_way_break_off(door: Served) -> None:
+    door.engine.containers.log_error = RuntimeError("disk")
+    with door.connect() as sock:
+        sock.sendall(build("GET /containers/box/logs?stdout=1"))
+        answer = read_to_end(sock)
+    assert answer.startswith(b"HTTP/1.1 200 OK")
+    assert b"disk" not in answer
+    assert not answer.endswith(b"0\r\n\r\n")  # the client can tell that something is missing
+
+
+def test_an_engine_that_meets_a_dead_peer_is_no_dead_client(door: Served) -> None:
+    door.engine.containers.start_error = ConnectionRefusedError(111, "Connection refused")
+    with door.connect() as sock:
+        status, _, answer = ask(sock, "POST /containers/box/start")
+    assert (status, b"Connection refused" in answer) == (500, True)
+
+
+def test_a_large_body_is_asked_for(door: Served) -> None:
+    with door.connect() as sock:
+        sock.sendall(
+            b"POST /images/load HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
+        )
+        head, _ = read_head(sock)
+        assert head == b"HTTP/1.1 100 Continue"
+        sock.sendall(b"12345")
+        status, _, body = read_response(sock)
+    assert (status, b"Loaded image: x:latest" in body) == (200, True)
+
+
 def event(action: str) -> docker.Event:
     return docker.Event(
         Type="container",
