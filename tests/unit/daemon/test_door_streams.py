@@ -153,16 +153,14 @@ def test_an_engine_that_meets_a_dead_peer_is_no_dead_client(door: Served) -> Non
     assert (status, b"Connection refused" in answer) == (500, True)
 
 
-def test_a_large_body_is_asked_for(door: Served) -> None:
+def test_a_body_is_asked_for(door: Served) -> None:
+    body = b'{"Image":"box"}'
+    request = build("POST /containers/create", body, headers="Expect: 100-continue")
     with door.connect() as sock:
-        sock.sendall(
-            b"POST /images/load HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
-        )
-        head, _ = read_head(sock)
-        assert head == b"HTTP/1.1 100 Continue"
-        sock.sendall(b"12345")
-        status, _, body = read_response(sock)
-    assert (status, b"Loaded image: x:latest" in body) == (200, True)
+        sock.sendall(request.removesuffix(body))
+        assert read_head(sock) == (b"HTTP/1.1 100 Continue", b"")
+        sock.sendall(body)
+        assert read_response(sock)[0] == 201
 
 
 def event(action: str) -> docker.Event:
