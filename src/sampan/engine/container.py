@@ -55,6 +55,15 @@ class Container:
         """Whether its program runs, paused or not."""
         return self.record.state.status in ("running", "paused")
 
+    def settle(self) -> None:
+        """Wait until a change that is under way is done.
+
+        A program may have spoken, and its client may answer with a signal or an exec, before the start that
+        runs it has been recorded: whoever asks whether it runs has to let that start finish first.
+        """
+        with self.lock:
+            pass
+
     def result(self) -> WaitResult:
         """Return the last exit, as waits report it."""
         return WaitResult(status_code=self.state.exit_code, error=self.state.error)

@@ -8,6 +8,7 @@ from sampan.engine.anatomy import read_anatomy
 from sampan.engine.attaching import attach, make_attach_request, prepare_attach
 from sampan.engine.bundle.plan import Document
 from sampan.engine.changing import rename_container, resize_container, update_container
+from sampan.engine.container import Container
 from sampan.engine.core import Core
 from sampan.engine.creating import Creator
 from sampan.engine.ending import Ender
@@ -71,15 +72,15 @@ class Containers:
         Raises:
             NotModified: it does not run.
         """
-        self._stopper.stop(self._core.index.get(ref), signal=signal, timeout_s=timeout_s)
+        self._stopper.stop(self._settled(ref), signal=signal, timeout_s=timeout_s)
 
     def kill(self, ref: str, signal: str = "KILL") -> None:
         """Send a signal to the container's first process; KILL also waits for its end."""
-        self._stopper.kill(self._core.index.get(ref), signal=signal, ref=ref)
+        self._stopper.kill(self._settled(ref), signal=signal, ref=ref)
 
     def restart(self, ref: str, *, signal: str = "", timeout_s: int | None = None) -> None:
         """Stop the container if it runs, then start it."""
-        self._stopper.restart(self._core.index.get(ref), signal=signal, timeout_s=timeout_s)
+        self._stopper.restart(self._settled(ref), signal=signal, timeout_s=timeout_s)
 
     def remove(self, ref: str, *, force: bool = False, volumes: bool = False, link: bool = False) -> None:
         """Remove a container that does not run; force kills it first. Files go in the background."""
@@ -93,7 +94,7 @@ class Containers:
 
     def pause(self, ref: str) -> None:
         """Freeze every process of the container."""
-        self._stopper.pause(self._core.index.get(ref))
+        self._stopper.pause(self._settled(ref))
 
     def unpause(self, ref: str) -> None:
         """Let a paused container go on."""
@@ -101,7 +102,7 @@ class Containers:
 
     def update(self, ref: str, request: docker.ContainerUpdate) -> docker.UpdateResponse:
         """Change limits of a container; null and zero leave a field alone."""
-        return update_container(self._core, self._core.index.get(ref), request)
+        return update_container(self._core, self._settled(ref), request)
 
     def resize(self, ref: str, *, height: int, width: int) -> None:
         """Set the size of the container's terminal.
@@ -109,11 +110,16 @@ class Containers:
         Raises:
             Conflict: it does not run.
         """
-        resize_container(self._core, self._core.index.get(ref), height=height, width=width)
+        resize_container(self._core, self._settled(ref), height=height, width=width)
 
     def top(self, ref: str, args: str = "-ef") -> docker.ContainerTop:
         """List the container's processes as the host's `ps` shows them."""
-        return top(self._core, self._core.index.get(ref), args)
+        return top(self._core, self._settled(ref), args)
+
+    def _settled(self, ref: str) -> Container:
+        container = self._core.index.get(ref)
+        container.settle()
+        return container
 
     def prepare_attach(self, ref: str) -> AttachTarget:
         """Check that an attach is allowed now, before the connection is taken over.
@@ -167,7 +173,7 @@ class Containers:
             InvalidArgument: neither stdout nor stderr is wanted.
             Unsupported: the container's log driver keeps nothing.
         """
-        return open_log(self._core, self._core.index.get(ref), request)
+        return open_log(self._core, self._settled(ref), request)
 
     def on_exit(self, ref: str, condition: WaitCondition, callback: ExitCallback) -> Subscription:
         """Call back once, in a thread of the engine, when the condition is met; at once if it is already.
@@ -179,7 +185,7 @@ class Containers:
 
     def inspect(self, ref: str, *, size: bool = False) -> docker.ContainerInspect:
         """Tell everything about a container, in the shape of API 1.51."""
-        return inspect_container(self._core, self._core.index.get(ref), size=size)
+        return inspect_container(self._core, self._settled(ref), size=size)
 
     def prune(self, filters: Filters | None = None) -> docker.ContainersPrune:
         """Remove every container that does not run and matches."""
@@ -190,7 +196,7 @@ class Containers:
 
         A container that does not run gives its id and name only.
         """
-        return read_stats(self._core, self._core.index.get(ref))
+        return read_stats(self._core, self._settled(ref))
 
     def explain(self, ref: str) -> Steps:
         """Return the steps that started the container: `{"plank", "text", "microseconds"}`, in order.
@@ -202,7 +208,7 @@ class Containers:
 
     def anatomy(self, ref: str) -> Document:
         """Read the running container back from the kernel: what it sees, what it may use, what it is."""
-        return read_anatomy(self._core, self._core.index.get(ref))
+        return read_anatomy(self._core, self._settled(ref))
 
     def list(
         self, *, all: bool = False, limit: int = 0, size: bool = False, filters: Filters | None = None

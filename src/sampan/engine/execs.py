@@ -137,6 +137,7 @@ class Execs:
             Conflict: the container does not run, or is paused.
         """
         container = self._core.index.get(container_ref)
+        container.settle()
         _check_container(container)
         check_exec(request)
         make_exec_process(self._core, container, request, tty=request.Tty, console_size=None)
