@@ -7,11 +7,22 @@ import re
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from tests.system.engine_kit import Box, Waiter, alive, own_descriptors, read_all, read_until, wait_until
+from tests.system.engine_kit import (
+    DEADLINE_S,
+    Box,
+    Waiter,
+    alive,
+    own_descriptors,
+    read_all,
+    read_until,
+    wait_until,
+)
 
 from sampan.engine.types import WaitResult
 from sampan.errors import (
@@ -598,3 +609,44 @@ def test_another_runtime(box: Box) -> None:
     assert box.state(container_id).ExitCode == 137
     with pytest.raises(InvalidArgument, match="Init works with the runtime sampan only"):
         box.create("true", host={"Runtime": "runc", "Init": True})
+
+
+def test_a_signal_at_the_first_word_is_not_too_early(box: Box) -> None:
+    """The program's output overtakes the record of its start; one that answers at once is heard."""
+    for _ in range(10):
+        container_id = box.create("sh", "-c", "trap 'exit 8' TERM; echo ready; while :; do sleep 0.05; done")
+        waiter = Waiter()
+        box.engine.containers.on_exit(container_id, "next-exit", waiter)
+        with box.attach(container_id) as client, ThreadPoolExecutor(1) as pool:
+            started = pool.submit(box.engine.containers.start, container_id)
+            assert client.recv(64).endswith(b"ready\n")
+            box.engine.containers.kill(container_id, "TERM")
+            started.result()
+        assert waiter.get().status_code == 8
+
+
+@pytest.mark.parametrize("logs", [False, True])
+def test_who_is_answered_is_queued(box: Box, logs: bool) -> None:
+    """A start that follows the answer to an attach by another connection never overtakes the attach."""
+    container_id = box.create("echo", "all of it")
+    mine, theirs = socket.socketpair()
+    answered = threading.Event()
+    with mine, ThreadPoolExecutor(1) as pool:
+
+        def begin() -> None:
+            answered.set()
+            time.sleep(0.05)  # opens the race: the start gets as far as it can before the attach goes on
+
+        def start() -> None:
+            answered.wait(DEADLINE_S)
+            box.engine.containers.start(container_id)
+
+        started = pool.submit(start)
+        box.engine.containers.attach(
+            container_id, fd=theirs.fileno(), framed=False, stdin=False, stdout=True, stderr=True,
+            logs=logs, begin=begin,
+        )  # fmt: skip
+        theirs.close()
+        mine.settimeout(DEADLINE_S)
+        started.result()
+        assert read_all(mine) == b"all of it\n"

@@ -52,11 +52,12 @@ def attach(
     Raises:
         Conflict: the container has just ended, or too many connections wait for its start.
     """
-    if logs:
+    replay = logs and container.state.started_at_ns > 0  # who never ran has no log, and may be started now
+    if replay:
         begin()
         replay_log(core, container, request)
     with container.lock:
-        if not logs:
+        if not replay:
             begin()
         shim = container.shim
         if stream and shim is None:
