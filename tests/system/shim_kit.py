@@ -170,7 +170,7 @@ class Box:
         (self.run_root / "containers").mkdir(parents=True)
         self.layer = folder / "layer"
         make_busybox_root(self.layer)
-        self.launcher = Launcher.spawn(run_root=str(self.run_root), data_root=str(folder))
+        self.launcher = Launcher.spawn(run_root=str(self.run_root))
         self.running: list[Running] = []
 
     def request(self, args: Sequence[str], **options: Any) -> ShimRequest:

@@ -77,7 +77,7 @@ def test_launcher_does_not_take_containers_along(box: Box) -> None:
     with pytest.raises(Unavailable):
         box.start(["true"])
     box.launcher.close()
-    box.launcher = Launcher.spawn(run_root=str(box.run_root), data_root=str(box.folder))
+    box.launcher = Launcher.spawn(run_root=str(box.run_root))
     assert box.start(["true"]).wait().code == 0
     client = Client(framed=True, stdin=True)
     container.handle.attach(client.request)

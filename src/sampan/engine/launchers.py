@@ -75,6 +75,6 @@ class LauncherKeeper:
 
     def _spawn(self) -> Launcher:
         try:
-            return Launcher.spawn(run_root=self._roots.run, data_root=self._roots.data)
+            return Launcher.spawn(run_root=self._roots.run)
         except OSError as exc:
             raise Unavailable(f"cannot start the launcher: {exc}") from exc

@@ -91,6 +91,7 @@ class Starter:
             runtime=core.runtimes.command(record.runtime),
             init=core.settings.init if record.host.Init is None else record.host.Init,
             report=EXPLAIN in record.host.Annotations,
+            seccomp_cache=core.paths.seccomp_cache,
         )
 
     def _started(self, container: Container, handle: ShimHandle) -> None:

@@ -14,6 +14,7 @@ class Paths:
         self.run = roots.run
         self.containers = f"{roots.data}/containers"
         self.run_containers = f"{roots.run}/containers"
+        self.seccomp_cache = f"{roots.data}/cache/seccomp"
 
     def bundle(self, container_id: str) -> str:
         """Return the container's directory: the bundle, its log, its upper directory."""

@@ -148,7 +148,7 @@ class _Creation:
             return None
         from sampan.runtime.filters import make_filter
 
-        return make_filter(self.spec.linux.seccomp)
+        return make_filter(self.spec.linux.seccomp, cache_dir=self.request.seccomp_cache)
 
     def _cgroup_path(self) -> str:
         """Return an absolute path, so that whoever manages the container later finds the same cgroup."""

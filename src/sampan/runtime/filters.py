@@ -32,8 +32,8 @@ class Filter:
     listener_metadata: str = ""
 
 
-def make_filter(profile: LinuxSeccomp) -> Filter:
-    """Compile a profile, or take it from the cache.
+def make_filter(profile: LinuxSeccomp, *, cache_dir: str) -> Filter:
+    """Compile a profile, or take it from the cache; cache_dir "" is the one below the default data root.
 
     Raises:
         InvalidArgument: the profile is wrong, or notifies nobody.
@@ -42,7 +42,7 @@ def make_filter(profile: LinuxSeccomp) -> Filter:
     if flags & SECCOMP_FILTER_FLAG_NEW_LISTENER and not profile.listener_path:
         raise InvalidArgument("linux.seccomp.listenerPath: is required by SCMP_ACT_NOTIFY")
     return Filter(
-        program=profiles.program_for(profile, cache_dir=f"{default_roots().data}/cache/seccomp"),
+        program=profiles.program_for(profile, cache_dir=cache_dir or f"{default_roots().data}/cache/seccomp"),
         flags=flags,
         listener_path=profile.listener_path,
         listener_metadata=profile.listener_metadata,

@@ -47,6 +47,7 @@ class CreateRequest:
     init: the program runs as a child of a built-in PID 1 that reaps and passes signals on (decision 0011).
     report: a list that gets one Plank for each thing done, in order; None costs nothing.
     pid_file: a path to write the pid to, "" for none. cgroup_driver: of `kernel.cgroups.open_manager`.
+    seccomp_cache: a folder for compiled filters, "" for the one below the default data root.
     """
 
     id: str
@@ -67,6 +68,7 @@ class CreateRequest:
     report: list[Plank] | None = None
     pid_file: str = ""
     cgroup_driver: str = "cgroupfs"
+    seccomp_cache: str = ""
 
 
 @record

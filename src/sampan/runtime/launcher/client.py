@@ -86,7 +86,7 @@ class Launcher:
         self.pid = process.pid
 
     @classmethod
-    def spawn(cls, *, run_root: str, data_root: str) -> Launcher:
+    def spawn(cls, *, run_root: str) -> Launcher:
         """Start the launcher program, on an interpreter that no container can write to.
 
         Raises:
@@ -96,7 +96,7 @@ class Launcher:
 
         mine, yours = seqpacket_pair()
         try:
-            process = start_program(yours.fileno(), run_root=run_root, data_root=data_root)
+            process = start_program(yours.fileno(), run_root=run_root)
         except BaseException:
             mine.close()
             raise

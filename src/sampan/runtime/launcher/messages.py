@@ -43,7 +43,8 @@ class ShimRequest:
     run_dir is `<run-root>/containers/<id>`; the shim makes it (0700) where it is missing. root_mount is None
     when the bundle's root path already holds the file system. console_size is (rows, columns).
     runtime, when set, is another OCI runtime: its absolute path, then its global options.
-    report asks the runtime to note each step for `sampan explain` (ShimHandle.report).
+    report asks the runtime to note each step for `sampan explain` (ShimHandle.report). seccomp_cache: where
+    compiled filters are kept, "" for below the default data root.
     """
 
     id: str
@@ -58,6 +59,7 @@ class ShimRequest:
     runtime: tuple[str, ...] | None = None
     init: bool = False
     report: bool = False
+    seccomp_cache: str = ""
 
 
 @record

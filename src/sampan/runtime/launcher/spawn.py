@@ -21,7 +21,7 @@ _MAX_INTERPRETER = 256 * 1024 * 1024
 _ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 
 
-def start_program(fd: int, *, run_root: str, data_root: str) -> subprocess.Popen[bytes]:
+def start_program(fd: int, *, run_root: str) -> subprocess.Popen[bytes]:
     """Start the launcher with fd as its socket to sampand; standard error is shared for its log.
 
     Raises:
@@ -32,7 +32,7 @@ def start_program(fd: int, *, run_root: str, data_root: str) -> subprocess.Popen
         image = open_interpreter(python)
     except OSError as exc:
         raise Unavailable(f"cannot protect the interpreter {python}: {exc.strerror}") from exc
-    arguments = [python, "-I", "-S", "-X", "utf8", _PROGRAM, str(fd), run_root, data_root]
+    arguments = [python, "-I", "-S", "-X", "utf8", _PROGRAM, str(fd), run_root]
     try:
         return subprocess.Popen(
             arguments,
