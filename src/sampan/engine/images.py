@@ -17,9 +17,9 @@ from sampan.engine.types import LoadedImage
 from sampan.errors import Conflict, InvalidArgument, NotFound
 from sampan.ids import ContainerId, Digest
 from sampan.spec import docker
-from sampan.spec.image import Platform
 from sampan.store import bootstrap, hello
 from sampan.store.model import Image, ImageUser, Progress
+from sampan.store.platforms import parse_platform
 from sampan.store.references import Reference, make_tagged
 
 Summaries = list[docker.ImageSummary]
@@ -131,7 +131,7 @@ class Images:
             reference=reference,
             message=message or "Imported from -",
             changes=changes,
-            platform=_parse_platform(platform),
+            platform=parse_platform(platform) if platform else None,
         )
         self._emit("import", image_id, reference.familiar if reference is not None else image_id)
         return image_id
@@ -282,13 +282,3 @@ def _unix(created: str) -> int:
         return calendar.timegm(time.strptime(created[:19], "%Y-%m-%dT%H:%M:%S"))
     except ValueError:
         return 0
-
-
-def _parse_platform(text: str) -> Platform | None:
-    if not text:
-        return None
-    system, _, rest = text.partition("/")
-    architecture, _, variant = rest.partition("/")
-    if not architecture:
-        raise InvalidArgument(f'"{text}": invalid platform, write os/architecture[/variant]')
-    return Platform(os=system, architecture=architecture, variant=variant)

@@ -8,13 +8,13 @@ from typing import Final, get_args
 
 from msgspec import UNSET
 
+from sampan.durations import describe_duration
 from sampan.engine.bundle.process import command_of
 from sampan.engine.container import Container
 from sampan.engine.core import Core
 from sampan.engine.inspection import mount_points, networks, sizes
 from sampan.engine.patterns import compile_filter
 from sampan.engine.records import Record, Status
-from sampan.engine.times import describe_duration
 from sampan.errors import InvalidArgument, NotFound
 from sampan.spec import docker
 

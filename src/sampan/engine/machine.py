@@ -111,12 +111,9 @@ def _parse_cpu(digits: str, text: str) -> int:
 
 def _bounding_set() -> frozenset[str]:
     """Return the capabilities this process could ever give to a container."""
-    mask = next(
-        int(line.split()[1], 16)
-        for line in _read("/proc/self/status").splitlines()
-        if line.startswith("CapBnd:")
+    return frozenset(
+        capabilities.NAMES[cap] for cap in capabilities.get_bounding() if cap < len(capabilities.NAMES)
     )
-    return frozenset(name for number, name in enumerate(capabilities.NAMES) if mask >> number & 1)
 
 
 def _read_rlimits() -> dict[str, tuple[int, int]]:

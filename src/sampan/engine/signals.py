@@ -36,8 +36,3 @@ def _parse_realtime(name: str) -> int | None:
         number = start + sign * int(rest or "0")
         return number if _RTMIN <= number <= _RTMAX else None
     return None
-
-
-def signal_name(number: int) -> str:
-    """Return the name without SIG, or the number as text."""
-    return _NAMES.get(number, str(number))

@@ -39,33 +39,6 @@ def parse_time_ns(text: str) -> int:
         raise InvalidArgument(f"invalid time {text!r}") from exc
 
 
-def describe_duration(seconds: float) -> str:
-    """Return a span in Docker's words: `Less than a second`, `5 minutes` (go-units, HumanDuration)."""
-    whole = int(seconds)
-    minutes, hours = whole // 60, int(seconds / 3600 + 0.5)
-    if whole < 1:
-        return "Less than a second"
-    if whole == 1:
-        return "1 second"
-    if whole < 60:
-        return f"{whole} seconds"
-    if minutes == 1:
-        return "About a minute"
-    if minutes < 60:
-        return f"{minutes} minutes"
-    if hours == 1:
-        return "About an hour"
-    if hours < 48:
-        return f"{hours} hours"
-    if hours < 24 * 7 * 2:
-        return f"{hours // 24} days"
-    if hours < 24 * 30 * 2:
-        return f"{hours // 24 // 7} weeks"
-    if hours < 24 * 365 * 2:
-        return f"{hours // 24 // 30} months"
-    return f"{hours // 24 // 365} years"
-
-
 def parse_until_ns(text: str) -> int:
     """Return ns since 1970 of a filter's `until`: unix seconds, a duration back from now, or RFC 3339.
 

@@ -165,13 +165,13 @@ def get_bounding() -> frozenset[int]:
     return frozenset(cap for cap in range(last_cap() + 1) if prctl(PR_CAPBSET_READ, cap))
 
 
-def drop_bounding(keep: frozenset[int]) -> None:
-    """Drop all but these from the bounding set of the calling thread; capabilities without a name here too.
+def drop_bounding(caps: frozenset[int]) -> None:
+    """Drop capabilities from the bounding set of the calling thread, for good; one that is not in it is fine.
 
     Raises:
         OSError: EPERM, no CAP_SETPCAP.
     """
-    for cap in get_bounding() - keep:
+    for cap in caps:
         prctl(PR_CAPBSET_DROP, cap)
 
 

@@ -26,7 +26,6 @@ from sampan.kernel.constants import (
     PR_SET_NAME,
     PR_SET_NO_NEW_PRIVS,
     PR_SET_PDEATHSIG,
-    PR_SET_SECUREBITS,
     RLIMITS,
 )
 from sampan.kernel.syscall import POINTER, WORD, Call, buffer, encode, fail
@@ -195,11 +194,6 @@ def set_name(name: str) -> None:
 def keep_caps(value: bool) -> None:
     """Keep the permitted capabilities when all user ids change from 0 (until the next exec)."""
     prctl(PR_SET_KEEPCAPS, int(value))
-
-
-def set_securebits(bits: int) -> None:
-    """Set the `SECBIT_*` of capabilities(7); 0 is the state a container starts with."""
-    prctl(PR_SET_SECUREBITS, bits)
 
 
 def setgroups(groups: Sequence[int]) -> None:

@@ -396,8 +396,7 @@ def _own_stdio(stdio: tuple[int, int, int], uid: int) -> None:
 
 def become_user(child: Child, program: Program) -> None:
     """Take the program's ids and capability sets; nothing else that is privileged is left from here on."""
-    for cap in program.dropped:
-        process.prctl(k.PR_CAPBSET_DROP, cap)
+    capabilities.drop_bounding(program.dropped)
     process.keep_caps(True)
     if program.groups is not None:
         process.setgroups(program.groups)

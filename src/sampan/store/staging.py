@@ -44,7 +44,3 @@ class Staging:
                     piece = piece[written:]
                     written = file.write(piece)
         return StagedBlob(path, Digest(f"sha256:{digest.hexdigest()}"), size)
-
-    def add_document(self, data: bytes) -> StagedBlob:
-        """Write one document."""
-        return self.add([data])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sampan.cli.table import ago, human_duration, human_size, local_time, parse_time, render, shorten
+from sampan.cli.table import ago, human_size, local_time, parse_time, render, shorten
 
 
 def test_columns_are_three_apart_and_at_least_ten_wide() -> None:
@@ -18,29 +18,8 @@ def test_columns_are_three_apart_and_at_least_ten_wide() -> None:
     assert render([]) == ""
 
 
-@pytest.mark.parametrize(
-    ("seconds", "want"),
-    [
-        (0.4, "Less than a second"),
-        (1, "1 second"),
-        (59, "59 seconds"),
-        (60, "About a minute"),
-        (119, "About a minute"),
-        (120, "2 minutes"),
-        (3599, "59 minutes"),
-        (3600, "About an hour"),
-        (5399, "About an hour"),
-        (5400, "2 hours"),
-        (86400, "24 hours"),
-        (172800, "2 days"),
-        (86400 * 14, "2 weeks"),
-        (86400 * 60, "2 months"),
-        (86400 * 365 * 2, "2 years"),
-    ],
-)
-def test_lengths_of_time(seconds: float, want: str) -> None:
-    assert human_duration(seconds) == want
-    assert ago(1000 - seconds, 1000) == f"{want} ago"
+def test_ago() -> None:
+    assert ago(1000 - 300, 1000) == "5 minutes ago"
 
 
 @pytest.mark.parametrize(

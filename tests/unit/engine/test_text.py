@@ -13,8 +13,8 @@ from sampan.engine import names
 from sampan.engine.detach_keys import parse_detach_keys
 from sampan.engine.hostfiles import make_hosts, make_resolv_conf
 from sampan.engine.patterns import compile_filter
-from sampan.engine.signals import parse_signal, signal_name
-from sampan.engine.times import describe_duration, format_time, parse_time_ns, parse_until_ns
+from sampan.engine.signals import parse_signal
+from sampan.engine.times import format_time, parse_time_ns, parse_until_ns
 from sampan.engine.top import parse_ps
 from sampan.errors import InvalidArgument, SampanError
 
@@ -41,11 +41,6 @@ def test_signal(text: str, number: int) -> None:
 def test_wrong_signal(text: str) -> None:
     with pytest.raises(InvalidArgument, match="invalid signal"):
         parse_signal(text)
-
-
-def test_signal_names() -> None:
-    assert signal_name(15) == "TERM"
-    assert signal_name(40) == "40"
 
 
 @pytest.mark.parametrize("name", ["ab", "a.b-c_d", "1x", "A" * 255])
@@ -105,26 +100,6 @@ def test_never() -> None:
 def test_wrong_time(text: str) -> None:
     with pytest.raises(InvalidArgument):
         parse_time_ns(text)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "want"),
-    [
-        (0.4, "Less than a second"),
-        (1, "1 second"),
-        (59, "59 seconds"),
-        (60, "About a minute"),
-        (180, "3 minutes"),
-        (3600, "About an hour"),
-        (7200, "2 hours"),
-        (3 * 86400, "3 days"),
-        (21 * 86400, "3 weeks"),
-        (90 * 86400, "3 months"),
-        (3 * 365 * 86400, "3 years"),
-    ],
-)
-def test_duration(seconds: float, want: str) -> None:
-    assert describe_duration(seconds) == want
 
 
 def test_until() -> None:

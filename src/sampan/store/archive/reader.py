@@ -71,16 +71,6 @@ class TarReader:
             self._data_left -= len(piece)
             yield piece
 
-    def read_data(self, limit_bytes: int) -> bytes:
-        """Return the whole data of a small entry.
-
-        Raises:
-            InvalidArgument: it is longer than limit_bytes.
-        """
-        if self._data_left > limit_bytes:
-            raise InvalidArgument(f"archive: document of {self._data_left} bytes; {limit_bytes} is the most")
-        return b"".join(bytes(piece) for piece in self.data())
-
     def _finish(self, entry: Entry, block: bytes, records: pax.Records) -> Entry:
         if entry.kind not in _KNOWN:
             raise InvalidArgument(f"archive: entry {entry.name[:100]!r} has unknown type {entry.kind!r}")
