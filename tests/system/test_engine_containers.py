@@ -650,3 +650,8 @@ def test_who_is_answered_is_queued(box: Box, logs: bool) -> None:
         mine.settimeout(DEADLINE_S)
         started.result()
         assert read_all(mine) == b"all of it\n"
+
+
+def test_compiled_filters_lie_in_the_data_root(box: Box) -> None:
+    box.run("true")
+    assert list((box.folder / "data" / "cache" / "seccomp").iterdir()) != []

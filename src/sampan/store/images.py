@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Final
 
 from sampan.errors import InvalidArgument, NotFound
 from sampan.ids import Digest
@@ -46,6 +47,8 @@ RemovedList = list[Removed]
 _HEX = re.compile(r"[0-9a-f]{1,64}", re.ASCII)
 _FULL_ID = re.compile(r"(?:sha256:)?([0-9a-f]{64})", re.ASCII)
 
+_HINT: Final = "make the archive again with `docker save` or `skopeo copy … docker-archive:FILE`"
+
 
 class Images:
     """All images of a store; thread-safe."""
@@ -81,9 +84,13 @@ class Images:
             NotFound: an index has no manifest for the platform.
         """
         with Staging(self._places) as staging:
-            members = Members.read(stream, staging)
-            images = plan_images(members, staging, platform=platform)
-            return self._intake.take(images, progress=progress)
+            try:
+                members = Members.read(stream, staging)
+                images = plan_images(members, staging, platform=platform)
+                return self._intake.take(images, progress=progress)
+            except InvalidArgument as exc:
+                exc.hint = exc.hint or _HINT
+                raise
 
     def import_rootfs(
         self,

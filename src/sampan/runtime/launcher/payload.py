@@ -76,6 +76,7 @@ class OwnPayload:
                 for_parent=True,
                 init=request.init,
                 report=report,
+                seccomp_cache=request.seccomp_cache,
             )
         )
         os.close(container.pidfd)  # the shim is the parent: until it reaps init, the pid is init's own
