@@ -224,18 +224,23 @@ class Box:
         return [summary.Id for summary in self.engine.containers.list()]
 
     def tidy(self) -> None:
-        for folder in CGROUPS.glob(f"*{self.cgroup}"):
+        for folder in self._cgroup_folders():
             for below in (*folder.glob("*"), folder):
                 if below.is_dir():
                     with contextlib.suppress(OSError):
                         below.rmdir()
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def _cgroup_folders(self) -> list[Path]:
+        """Return our parent cgroup in every tree: on v2 that is the mount point itself."""
+        name = self.cgroup.strip("/")
+        return [path for path in (CGROUPS / name, *CGROUPS.glob(f"*/{name}")) if path.is_dir()]
+
     def leftovers(self) -> list[str]:
         """Return what containers leave behind when they are not removed properly."""
         run, data = Path(self.settings.roots.run), Path(self.settings.roots.data)
         found = [str(path) for path in (*(run / "containers").iterdir(), *(data / "containers").iterdir())]
-        found += [str(path) for path in CGROUPS.glob(f"*{self.cgroup}/*/") if path.is_dir()]
+        found += [str(path) for top in self._cgroup_folders() for path in top.iterdir() if path.is_dir()]
         mounts = Path("/proc/self/mountinfo").read_text()
         found += [f"shim of {one}" for one in self._shims() if one not in self._running()]
         return found + [line for line in mounts.splitlines() if str(self.folder) in line]

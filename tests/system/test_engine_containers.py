@@ -35,6 +35,7 @@ from sampan.errors import (
     SampanError,
     Unsupported,
 )
+from sampan.kernel.cgroups import detect
 from sampan.spec import docker
 
 
@@ -400,9 +401,14 @@ def test_limits_reach_the_kernel(box: Box) -> None:
     values = box.engine.containers.anatomy(container_id)["may_use"]["cgroups"]  # type: ignore[index,call-overload]  # nested JSON
     flat = {key: value for group in values.values() for key, value in group.items()}
     assert flat["pids.max"] == "50"
-    assert flat.get("memory.limit_in_bytes") == str(32 << 20)
-    assert flat["cpu.shares"] == "512"
-    assert flat["cpu.cfs_quota_us"] == "10000"
+    if detect().kind == "v2":
+        assert flat["memory.max"] == str(32 << 20)
+        assert 1 < int(flat["cpu.weight"]) < 100  # 100 is the weight of 1024 shares
+        assert flat["cpu.max"] == "10000 100000"
+    else:
+        assert flat["memory.limit_in_bytes"] == str(32 << 20)
+        assert flat["cpu.shares"] == "512"
+        assert flat["cpu.cfs_quota_us"] == "10000"
 
 
 def test_oom_kill_is_told(box: Box) -> None:
