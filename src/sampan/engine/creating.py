@@ -10,7 +10,8 @@ import msgspec
 
 from sampan.engine import names
 from sampan.engine.bundle.config import cgroup_path
-from sampan.engine.bundle.mounts import UserMount, parse_mounts
+from sampan.engine.bundle.mount_parsing import parse_mounts
+from sampan.engine.bundle.mount_wishes import UserMount
 from sampan.engine.bundle.plan import Joins
 from sampan.engine.container import Container
 from sampan.engine.core import Core
@@ -20,7 +21,7 @@ from sampan.engine.planning import plan_bundle
 from sampan.engine.records import Record
 from sampan.engine.requests import check_platform, check_request, log_limits, merge_image
 from sampan.engine.users import User
-from sampan.errors import InvalidArgument
+from sampan.errors import InvalidArgument, Unsupported
 from sampan.ids import ContainerId, new_container_id
 from sampan.kernel.overlay import overlay_mount
 from sampan.kernel.resolve import mkdir_in_root
@@ -50,6 +51,10 @@ class Creator:
         record = msgspec.structs.replace(record, name=name or names.make_name(core.index.is_name_free))
         warnings += self._check_bundle(record)
         mounts = parse_mounts(record.host)
+        for mount in mounts:
+            if mount.kind in ("volume", "image"):
+                raise Unsupported(f"not supported yet: mount of type {mount.kind!r} at {mount.target!r}")
+        record = msgspec.structs.replace(record, mounts=mounts)
         check_sources(mounts)
         self._make(record, image, mounts)
         return docker.CreateResponse(Id=record.id, Warnings=list(dict.fromkeys(warnings)))

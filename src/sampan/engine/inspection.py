@@ -6,10 +6,10 @@ import msgspec
 from msgspec import UNSET
 
 from sampan.engine.bundle import posture
-from sampan.engine.bundle.mounts import UserMount, parse_mounts
 from sampan.engine.bundle.process import command_of
 from sampan.engine.container import Container
 from sampan.engine.core import Core
+from sampan.engine.mount_points import shown_mounts
 from sampan.engine.records import Record
 from sampan.engine.times import format_time
 from sampan.errors import NotFound
@@ -40,7 +40,7 @@ def inspect_container(core: Core, container: Container, *, size: bool) -> docker
         GraphDriver=_graph_driver(core, record),
         SizeRw=rw,
         SizeRootFs=root,
-        Mounts=mount_points(record),
+        Mounts=shown_mounts(record),
         Config=msgspec.structs.replace(record.config, Image=record.image, Hostname=record.config.Hostname),
         NetworkSettings=docker.NetworkSettings(
             Ports=dict.fromkeys(record.config.ExposedPorts) if container.running else {},
@@ -101,24 +101,6 @@ def _graph_driver(core: Core, record: Record) -> docker.GraphDriver:
             "UpperDir": snapshot.upper,
             "WorkDir": snapshot.work,
         },
-    )
-
-
-def mount_points(record: Record) -> list[docker.MountPoint]:
-    """Return the mounts that the client asked for; tmpfs of `--tmpfs` are not listed (as Docker)."""
-    return [
-        _mount_point(mount) for mount in parse_mounts(record.host) if mount.target not in record.host.Tmpfs
-    ]
-
-
-def _mount_point(mount: UserMount) -> docker.MountPoint:
-    return docker.MountPoint(
-        Type=mount.kind,
-        Source=mount.source,
-        Destination=mount.target,
-        Mode=mount.mode,
-        RW=not mount.read_only,
-        Propagation=mount.propagation,
     )
 
 

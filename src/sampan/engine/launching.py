@@ -7,7 +7,7 @@ import os
 import msgspec
 
 from sampan import log
-from sampan.engine.bundle.mounts import parse_mounts
+from sampan.engine.bundle.mount_parsing import parse_mounts
 from sampan.engine.bundle.namespaces import parse_network_mode
 from sampan.engine.bundle.plan import Joins
 from sampan.engine.container import Container

@@ -12,7 +12,8 @@ from sampan.durations import describe_duration
 from sampan.engine.bundle.process import command_of
 from sampan.engine.container import Container
 from sampan.engine.core import Core
-from sampan.engine.inspection import mount_points, networks, sizes
+from sampan.engine.inspection import networks, sizes
+from sampan.engine.mount_points import shown_mounts, user_mounts
 from sampan.engine.patterns import compile_filter
 from sampan.engine.records import Record, Status
 from sampan.errors import InvalidArgument, NotFound
@@ -88,9 +89,9 @@ def _make_test(core: Core, key: str, values: Sequence[str]) -> Test:
             return lambda container: any(_network_name(container.record) == value for value in values)
         case "volume":
             return lambda container: any(
-                value in (point.Source, point.Destination)
+                value in (mount.name, mount.source, mount.target)
                 for value in values
-                for point in mount_points(container.record)
+                for mount in user_mounts(container.record)
             )
         case "health":
             return lambda _container: "none" in values
@@ -194,7 +195,7 @@ def summary(
             Annotations=record.host.Annotations or UNSET,
         ),
         NetworkSettings=docker.SummaryNetworkSettings(Networks=networks(record)),
-        Mounts=mount_points(record),
+        Mounts=shown_mounts(record),
     )
 
 

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from sampan.engine.bundle.config import Bundle, make_bundle
 from sampan.engine.bundle.devices import find_devices
+from sampan.engine.bundle.mount_wishes import UserMount
 from sampan.engine.bundle.plan import BundlePlan, Joins
 from sampan.engine.core import Core
 from sampan.engine.records import Record
 from sampan.engine.users import User
 
 
-def plan_bundle(core: Core, record: Record, *, user: User, joins: Joins) -> Bundle:
-    """Translate a record for this machine as it is now."""
+def plan_bundle(
+    core: Core,
+    record: Record,
+    *,
+    user: User,
+    joins: Joins,
+    mounts: tuple[UserMount, ...] | None = None,
+) -> Bundle:
+    """Translate a record for this machine as it is now; mounts: as they are prepared for a start."""
     settings = core.settings
     return make_bundle(
         BundlePlan(
@@ -23,6 +31,7 @@ def plan_bundle(core: Core, record: Record, *, user: User, joins: Joins) -> Bund
             files=core.paths.host_files(record.id),
             devices=find_devices(record.host),
             joins=joins,
+            mounts=record.mounts if mounts is None else mounts,
             cgroup=record.cgroup,
             pids_limit=settings.pids_limit,
             shm_size_bytes=settings.shm_size_bytes,

@@ -6,6 +6,7 @@ from typing import Literal
 
 from msgspec import Struct, field
 
+from sampan.engine.bundle.mount_wishes import UserMount
 from sampan.spec import docker
 
 Status = Literal["created", "running", "paused", "restarting", "removing", "exited", "dead"]
@@ -32,7 +33,8 @@ class Record(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A container: the request as it was checked, merged with its image, and its state.
 
     image: as the client wrote it. runtime: name of the OCI runtime. cgroup: path below each tree's root.
-    log_max_size in bytes, 0: no rotation.
+    log_max_size in bytes, 0: no rotation. mounts: in the order in which they are made; None in a record of a
+    version that knew no volumes, where host says it all.
     """
 
     id: str
@@ -47,4 +49,5 @@ class Record(Struct, frozen=True, kw_only=True, omit_defaults=True):
     cgroup: str
     log_max_size: int = 0
     log_max_files: int = 0
+    mounts: tuple[UserMount, ...] | None = None
     state: State = State()

@@ -59,6 +59,7 @@ _OFF_BY_DEFAULT = frozenset(("async", "nolazytime", "nomand", "noiversion"))
 _WITHOUT_EFFECT = frozenset(("defaults", "loud", "silent", "remount"))
 _IDMAP = {"idmap": False, "ridmap": True}
 _BIND = {"bind": False, "rbind": True}
+_SUBDIR = "X-mount.subdir="  # mount(8): a bind mount of what lies below its source
 
 KNOWN_OPTIONS = tuple(
     sorted(
@@ -81,7 +82,8 @@ class MountOptions:
     """The options of one mount, sorted by who acts on them.
 
     bind, idmap: None for no, else whether the whole tree is meant. tree_set, tree_clear: for every mount of a
-    recursive bind. propagation: (`MS_*`, recursive) in order. data: "key" or "key=value" for the file system.
+    recursive bind. subdir: an unsafe path inside a bind's source. propagation: (`MS_*`, recursive) in order.
+    data: "key" or "key=value" for the file system.
     """
 
     bind: bool | None = None
@@ -92,6 +94,7 @@ class MountOptions:
     propagation: tuple[tuple[int, bool], ...] = ()
     idmap: bool | None = None
     copy_up: bool = False
+    subdir: str = ""
     data: tuple[str, ...] = ()
 
 
@@ -106,8 +109,11 @@ def parse_options(options: tuple[str, ...], *, is_bind: bool, where: str) -> Mou
     data = []
     bind = False if is_bind else None
     idmap = None
+    subdir = ""
     for option in options:
-        if option in _ATTRIBUTES:
+        if option.startswith(_SUBDIR) and is_bind:
+            subdir = option[len(_SUBDIR) :]
+        elif option in _ATTRIBUTES:
             _apply(changes[False], _ATTRIBUTES[option])
         elif option in _RECURSIVE:
             _apply(changes[True], _RECURSIVE[option])
@@ -135,6 +141,7 @@ def parse_options(options: tuple[str, ...], *, is_bind: bool, where: str) -> Mou
         propagation=tuple(propagation),
         idmap=idmap,
         copy_up="tmpcopyup" in options,
+        subdir=subdir,
         data=tuple(data),
     )
 

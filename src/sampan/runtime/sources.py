@@ -10,7 +10,7 @@ import os
 
 from sampan.errors import InvalidArgument, SampanError
 from sampan.kernel import constants as k
-from sampan.kernel import mountattrs, mountcalls, namespaces, process
+from sampan.kernel import files, mountattrs, mountcalls, namespaces, process
 from sampan.runtime.restrictions import check_null_device
 
 TYPE_CHECKING = False
@@ -86,19 +86,27 @@ def open_bind(mount: PlannedMount, *, propagation: int, container_maps: Maps, fd
     Raises:
         InvalidArgument: the source does not exist. SampanError: its file system cannot be idmapped.
     """
-    recursive = k.AT_RECURSIVE if mount.options.bind else 0
-    try:
-        fd = mountcalls.open_tree(k.AT_FDCWD, mount.source, k.OPEN_TREE_CLONE | recursive)
-    except FileNotFoundError as exc:
-        raise InvalidArgument(
-            f"mounts: source {mount.source!r} of {mount.destination} does not exist"
-        ) from exc
-    fds.add(fd)
+    fd = fds.add(_clone_source(mount, k.OPEN_TREE_CLONE | (k.AT_RECURSIVE if mount.options.bind else 0)))
     if propagation:
         mountattrs.mount_setattr(fd, "", k.AT_EMPTY_PATH | k.AT_RECURSIVE, propagation=propagation)
     if mount.maps is not None:
         _idmap(fd, mount, container_maps)
     return fd
+
+
+def _clone_source(mount: PlannedMount, flags: int) -> int:
+    """Clone the source, or what lies below it: resolved inside it, a container may change what is there."""
+    subdir = mount.options.subdir
+    try:
+        if not subdir:
+            return mountcalls.open_tree(k.AT_FDCWD, mount.source, flags)
+        with Descriptors() as fds:
+            source = fds.add(os.open(mount.source, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+            inside = fds.add(files.open_in_root(source, subdir, os.O_PATH))
+            return mountcalls.open_tree(inside, "", flags | k.AT_EMPTY_PATH)
+    except FileNotFoundError as exc:
+        shown = f"{subdir!r} in {mount.source!r}" if subdir else f"{mount.source!r}"
+        raise InvalidArgument(f"mounts: source {shown} of {mount.destination} does not exist") from exc
 
 
 def open_overlay(mount: PlannedMount, fds: Descriptors) -> int:

@@ -3,8 +3,10 @@ from __future__ import annotations
 import pytest
 from tests.unit.engine.plans import make_plan
 
-from sampan.engine.bundle.mounts import UserMount, make_mounts, parse_bind, parse_mounts, root_propagation
-from sampan.errors import InvalidArgument, SampanError, Unsupported
+from sampan.engine.bundle.mount_parsing import parse_bind, parse_mounts
+from sampan.engine.bundle.mount_wishes import UserMount
+from sampan.engine.bundle.mounts import make_mounts, root_propagation
+from sampan.errors import InvalidArgument, SampanError
 from sampan.spec import docker
 
 
@@ -26,9 +28,16 @@ def test_bind(text: str, options: tuple[str, ...], mode: str) -> None:
 @pytest.mark.parametrize(
     ("text", "error", "match"),
     [
-        ("data:/b", Unsupported, "not supported yet: named volume 'data'"),
-        ("/b", Unsupported, "not supported yet: anonymous volume"),
         ("/a:b", InvalidArgument, "mount path must be absolute"),
+        ("a:b", InvalidArgument, 'invalid mount config for type "volume": invalid mount path'),
+        ("/b:ro", InvalidArgument, "invalid volume specification: '/b:ro'"),
+        ("/a:/b:z,Z", InvalidArgument, "invalid mode: z,Z"),
+        ("/a:/b:nocopy", InvalidArgument, "field VolumeOptions must not be specified"),
+        ("data:/b:rslave", InvalidArgument, "field BindOptions must not be specified"),
+        ("/a:/b:idmap,uid=5", InvalidArgument, "contradict each other"),
+        ("/a:/b:uid=x", InvalidArgument, "invalid uid 'x'"),
+        ("/a:/b:idmap=uids=0-0-1", InvalidArgument, "invalid mode"),
+        ("/a:/b:idmap=uids=0-0-2#1-5-1;gids=0-0-1", InvalidArgument, "invalid mode"),
         ("/a:/", InvalidArgument, "destination can't be '/'"),
         ("/a:/..", InvalidArgument, "destination can't be '/'"),
         ("/a:/b:nosuch", InvalidArgument, "invalid mode: nosuch"),
@@ -65,6 +74,39 @@ def test_mount_of_type_bind(read_only: bool, bind: docker.BindOptions, options: 
     assert not found.make_source
 
 
+@pytest.mark.parametrize(
+    ("text", "name", "mode", "copy"),
+    [
+        pytest.param("data:/b", "data", "", True, id="named"),
+        pytest.param("data:/b:nocopy,ro", "data", "nocopy,ro", False, id="nocopy"),
+        pytest.param("/b", "", "", True, id="anonymous"),
+    ],
+)
+def test_volume(text: str, name: str, mode: str, copy: bool) -> None:
+    mount = parse_bind(text, volume_driver="x")
+    assert (mount.kind, mount.name, mount.mode, mount.copy, mount.driver) == ("volume", name, mode, copy, "x")
+    assert mount.anonymous == (not name)
+
+
+def test_mount_of_type_volume() -> None:
+    driver = docker.VolumeDriverConfig(Name="local", Options={"o": "ro"})
+    options = docker.VolumeOptions(Labels={"a": "b"}, DriverConfig=driver, Subpath="x/y")
+    found = one(docker.Mount(Type="volume", Source="v", Target="/b", VolumeOptions=options))
+    assert (found.name, found.driver, found.subpath, found.copy) == ("v", "local", "x/y", False)
+    assert (found.labels, found.driver_options) == ({"a": "b"}, {"o": "ro"})
+
+
+def test_subpath_of_a_volume_is_left_to_the_runtime() -> None:
+    mount = UserMount(kind="volume", source="/v/_data", target="/b", options=("rbind",), subpath="x")
+    (made,) = [one for one in make_mounts(make_plan(), [mount]) if one["destination"] == "/b"]
+    assert made == {
+        "destination": "/b",
+        "type": "bind",
+        "source": "/v/_data",
+        "options": ["rbind", "X-mount.subdir=x"],
+    }
+
+
 def test_create_mountpoint() -> None:
     options = docker.BindOptions(CreateMountpoint=True)
     assert one(docker.Mount(Type="bind", Source="/a", Target="/b", BindOptions=options)).make_source
@@ -73,12 +115,23 @@ def test_create_mountpoint() -> None:
 @pytest.mark.parametrize(
     ("mount", "error", "match"),
     [
+        (docker.Mount(Type="image", Target="/b"), InvalidArgument, "field Source must not be empty"),
+        (docker.Mount(Type="volume", Target="/b", ReadOnly=True), InvalidArgument, "anonymous volumes"),
         (
-            docker.Mount(Type="volume", Source="v", Target="/b"),
-            Unsupported,
-            "not supported yet: mount of type 'volume'",
+            docker.Mount(Type="volume", Target="/b", VolumeOptions=docker.VolumeOptions(Subpath="x")),
+            InvalidArgument,
+            "must not set Subpath",
         ),
-        (docker.Mount(Type="image", Target="/b"), Unsupported, "not supported yet"),
+        (
+            docker.Mount(
+                Type="volume",
+                Source="v",
+                Target="/b",
+                VolumeOptions=docker.VolumeOptions(Subpath="a/../../b"),
+            ),
+            InvalidArgument,
+            "subpath must be a relative path within the volume",
+        ),
         (docker.Mount(Type="npipe", Target="/b"), InvalidArgument, "Windows"),
         (docker.Mount(Type="nosuch", Target="/b"), InvalidArgument, "mount type unknown"),
         (docker.Mount(Type="bind", Target="/b"), InvalidArgument, "field Source must not be empty"),

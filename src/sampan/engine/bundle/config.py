@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from sampan.engine.bundle.devices import make_device_nodes, make_device_rules
 from sampan.engine.bundle.limits import make_rlimits
-from sampan.engine.bundle.mounts import make_mounts, parse_mounts, root_propagation
+from sampan.engine.bundle.mount_parsing import parse_mounts
+from sampan.engine.bundle.mounts import make_mounts, root_propagation
 from sampan.engine.bundle.namespaces import make_namespaces, parse_host_flag
 from sampan.engine.bundle.plan import BundlePlan, Document, Warn
 from sampan.engine.bundle.privileges import (
@@ -41,7 +42,7 @@ def make_bundle(plan: BundlePlan) -> Bundle:
     warn = warnings.append
     options = parse_security_options(plan.host.SecurityOpt, machine=plan.machine, warn=warn)
     capabilities = choose_capabilities(plan.host, plan.machine)
-    user_mounts = parse_mounts(plan.host)
+    user_mounts = parse_mounts(plan.host) if plan.mounts is None else plan.mounts
     hostname = hostname_of(plan)
     document: Document = {
         "ociVersion": OCI_VERSION,

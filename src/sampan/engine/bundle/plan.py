@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from sampan.engine.bundle.mount_wishes import UserMount
 from sampan.engine.machine import Machine
 from sampan.engine.users import User
 from sampan.spec import docker
@@ -48,7 +49,7 @@ class Joins:
 class BundlePlan:
     """What config.json is made of. config is merged with the image's; host is as the client sent it.
 
-    cgroup: the container's own, below the root of each tree.
+    mounts: None, those of host alone. cgroup: the container's own, below the root of each tree.
     """
 
     id: str
@@ -59,6 +60,7 @@ class BundlePlan:
     files: HostFiles
     devices: tuple[DeviceNode, ...] = ()
     joins: Joins = Joins()
+    mounts: tuple[UserMount, ...] | None = None
     cgroup: str
     pids_limit: int
     shm_size_bytes: int
