@@ -43,6 +43,10 @@ class Unavailable(SampanError):
     """A service that the call needs does not answer; the same call may succeed later."""
 
 
+class TimedOut(Unavailable):
+    """No answer came within the time that the caller allowed."""
+
+
 class Unsupported(SampanError):
     """This machine, or this version of sampan, cannot do it; the message says which."""
 
@@ -53,3 +57,15 @@ class CommandNotFound(SampanError):
 
 class CommandNotExecutable(SampanError):
     """The container's program exists but the kernel refuses to run it (exit code 126)."""
+
+
+class ProcessFailed(SampanError):
+    """A process that was run for its output ended with a code other than 0."""
+
+    def __init__(
+        self, message: str, *, exit_code: int, stdout: bytes = b"", stderr: bytes = b"", hint: str = ""
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.exit_code = exit_code
+        self.stdout = stdout
+        self.stderr = stderr

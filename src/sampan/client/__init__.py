@@ -1,11 +1,4 @@
-"""The typed API client, for users and for our command line. Never imports the engine.
-
-```python
-from sampan.client import Client, ContainerOptions
-
-with Client() as client:
-    done = client.containers.run("busybox", ["date"], ContainerOptions(auto_remove=True))
-```
+"""The typed API client, for users and for our command line (docs/python-api.md). Never imports the engine.
 
 `address`, `http`, `frames` and `session` are lean (decision 0002): the command line starts with
 them alone, so the typed classes are loaded when they are first asked for.
@@ -17,13 +10,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.client.aio import AsyncClient as AsyncClient
     from sampan.client.api import Client as Client
-    from sampan.client.containers import Container as Container
+    from sampan.client.container import Container as Container
     from sampan.client.options import ContainerOptions as ContainerOptions
 
 _TYPED = {
     "Client": "api",
     "AsyncClient": "aio",
-    "Container": "containers",
+    "Container": "container",
     "ContainerOptions": "options",
 }
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import _socket
 
-from sampan.errors import Unavailable
+from sampan.errors import TimedOut, Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,8 +62,13 @@ class Connection:
         """Return the socket's descriptor, for poll."""
         return self._sock.fileno()
 
+    def limit(self, timeout_s: float | None) -> None:
+        """Let no single read or write take longer; None: for ever. A read that does raises TimedOut."""
+        self._sock.settimeout(timeout_s)
+
     def take(self) -> tuple[_socket.socket, bytes]:
         """Give the socket away, with the bytes that were read past the last head."""
+        self._sock.settimeout(None)
         return self._sock, bytes(self._buffer)
 
     def send(
@@ -80,6 +85,7 @@ class Connection:
         Raises:
             Disconnected: the daemon closed the connection before it took everything; an answer that it
                 sent before is still to be read.
+            TimedOut: it took nothing for longer than the limit.
         """
         lines = [
             f"{method} {target} HTTP/1.1",
@@ -102,6 +108,8 @@ class Connection:
                 self._sock.sendall(b"0\r\n\r\n")
         except (BrokenPipeError, ConnectionResetError) as exc:
             raise Disconnected(f"{self._name} closed the connection while it was sent a request") from exc
+        except TimeoutError as exc:
+            raise self._silent() from exc
 
     def receive(self, *, head_only: bool = False) -> Response:
         """Read the head of the next answer; interim 1xx answers other than 101 are skipped.
@@ -126,8 +134,13 @@ class Connection:
             data = self._sock.recv(_CHUNK)
         except ConnectionResetError:
             return False
+        except TimeoutError as exc:
+            raise self._silent() from exc
         self._buffer += data
         return bool(data)
+
+    def _silent(self) -> TimedOut:
+        return TimedOut(f"{self._name} did not answer within {self._sock.gettimeout():g} s")
 
     def take_some(self, limit: int) -> bytes:
         """Return 1 to limit bytes, or nothing at the end of the connection."""
@@ -156,6 +169,10 @@ class Connection:
 
     def lost(self) -> Disconnected:
         """Return the error for a connection that ended too early."""
+        # A connection that is more than a socket (client/tls.py) may know why.
+        reason = getattr(self._sock, "failure", "")
+        if reason:
+            return Disconnected(f"{self._name} closed the connection: {reason}")
         return Disconnected(f"{self._name} closed the connection", hint="see the daemon's log for the reason")
 
     def _read_head(self) -> list[str]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
-from sampan.client.api import Client, Document, Filters, as_document, as_documents, encode_filters
+from sampan.client.archives import Data, Download, pieces_of
+from sampan.client.filters import Filters, encode_filters
 from sampan.client.http import quote
+from sampan.client.values import Document, Pruned, as_document, as_documents, whole
 from sampan.errors import SampanError
 
 if TYPE_CHECKING:
+    from sampan.client.api import Client
     from sampan.fastjson import JsonValue
 
 
@@ -48,16 +52,63 @@ class Images:
         """
         return as_document(self._client.call("GET", f"/images/{quote(reference)}/json"))
 
-    def load(self, archive: Iterable[bytes]) -> Lines:
-        """Load images from the pieces of an archive; return the daemon's lines: `Loaded image: x:tag`.
+    def get(self, reference: str) -> Image:
+        """Return the image of that name or id.
+
+        Raises:
+            NotFound: there is none.
+        """
+        found = self.inspect(reference)
+        tags = found.get("RepoTags")
+        return Image(
+            id=str(found["Id"]),
+            tags=tuple(str(tag) for tag in tags) if isinstance(tags, list) else (),
+            created_unix=_unix_time(str(found.get("Created") or "")),
+            size_bytes=whole(found.get("Size")),
+        )
+
+    def load(self, archive: Data) -> Lines:
+        """Load images from an archive, whole or in pieces; return the daemon's lines: `Loaded image: x:tag`.
 
         Raises:
             SampanError: the archive is damaged or hostile.
         """
-        return _lines(self._client.documents("POST", "/images/load", [("quiet", "1")], chunks=archive))
+        return _lines(
+            self._client.documents("POST", "/images/load", [("quiet", "1")], chunks=pieces_of(archive))
+        )
+
+    def save(self, references: Sequence[str]) -> Download:
+        """Return an archive of images, as `load` takes it; the caller closes it.
+
+        Raises:
+            NotFound: there is no image of one of the names.
+        """
+        query = [("names", reference) for reference in references]
+        return Download(self._client.open_stream("GET", "/images/get", query, patient=True))
+
+    def pull(self, reference: str, *, platform: str = "") -> Image:
+        """Fetch an image from its registry and return it; without a tag the latest one.
+
+        Raises:
+            NotFound: the registry has none of that name.
+        """
+        name, colon, tag = reference.rpartition(":")
+        if not colon or "/" in tag:
+            name, tag = reference, "latest"
+        query = [("fromImage", reference if "@" in reference else name)]
+        query += [("tag", tag)] if "@" not in reference else []
+        query += [("platform", platform)] if platform else []
+        _lines(self._client.documents("POST", "/images/create", query))
+        return self.get(reference)
+
+    def prune(self, *, all: bool = False, filters: Filters | None = None) -> Pruned:
+        """Remove every image without a name that no container uses; all: those with names too."""
+        wanted = {**(filters or {}), **({"dangling": ["false"]} if all else {})}
+        answer = self._client.call("POST", "/images/prune", encode_filters(wanted), patient=True)
+        return Pruned.read(as_document(answer), "ImagesDeleted")
 
     def import_rootfs(
-        self, archive: Iterable[bytes], *, repository: str = "", tag: str = "", changes: Iterable[str] = ()
+        self, archive: Data, *, repository: str = "", tag: str = "", changes: Iterable[str] = ()
     ) -> str:
         """Make an image from a tar archive of a root file system; return its id.
 
@@ -70,7 +121,7 @@ class Images:
             ("tag", tag),
             *(("changes", text) for text in changes),
         ]
-        return _lines(self._client.documents("POST", "/images/create", query, chunks=archive))[-1]
+        return _lines(self._client.documents("POST", "/images/create", query, chunks=pieces_of(archive)))[-1]
 
     def bootstrap(self, name: str, *, suite: str = "") -> Lines:
         """Have sampand make a base image (`busybox`, `debian`, `hello`) from the distribution's packages.
@@ -100,13 +151,21 @@ class Images:
 
 
 def _image(item: Document) -> Image:
-    tags, created, size = item.get("RepoTags"), item.get("Created"), item.get("Size")
+    tags = item.get("RepoTags")
     return Image(
         id=str(item["Id"]),
         tags=tuple(str(tag) for tag in tags) if isinstance(tags, list) else (),
-        created_unix=created if isinstance(created, int) else 0,
-        size_bytes=size if isinstance(size, int) else 0,
+        created_unix=whole(item.get("Created")),
+        size_bytes=whole(item.get("Size")),
     )
+
+
+def _unix_time(text: str) -> int:
+    """Return RFC 3339 text, of which Go writes nine digits of a fraction, in seconds since 1970."""
+    try:
+        return int(datetime.fromisoformat(f"{text[:19]}+00:00").timestamp())
+    except ValueError:
+        return 0
 
 
 def _lines(documents: Iterable[dict[str, JsonValue]]) -> list[str]:

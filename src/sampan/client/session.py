@@ -60,13 +60,22 @@ class Hijacked:
 class Session:
     """Requests to one daemon. Connections are opened as needed; one idle one is kept for the next call.
 
-    Not thread-safe: one session belongs to one thread.
+    Not thread-safe: one session belongs to one thread. timeout_s limits how long the daemon may be silent
+    in an exchange that is not `patient`.
     """
 
-    def __init__(self, address: Address, *, connector: Callable[[Address], _socket.socket] = connect) -> None:
+    def __init__(
+        self,
+        address: Address,
+        *,
+        connector: Callable[[Address], _socket.socket] = connect,
+        timeout_s: float | None = None,
+    ) -> None:
         self.address = address
         self.version = API_VERSION
         self._connector = connector
+        self._timeout_s = timeout_s
+        self._limit_s = timeout_s
         self._idle: Connection | None = None
 
     def call(
@@ -77,13 +86,14 @@ class Session:
         *,
         body: JsonValue = None,
         headers: Sequence[tuple[str, str]] = (),
+        patient: bool = False,
     ) -> JsonValue:
         """Make one request and return its JSON answer, None when the answer is empty.
 
         Raises:
             SampanError: the daemon refused; the class says what kind of refusal (`error_for`).
         """
-        data = self._finish(self.open(method, path, query, body=body, headers=headers))
+        data = self._finish(self.open(method, path, query, body=body, headers=headers, patient=patient))
         return fastjson.loads(data) if data.strip() else None
 
     def open(
@@ -95,17 +105,20 @@ class Session:
         body: JsonValue = None,
         chunks: Iterable[bytes] | None = None,
         headers: Sequence[tuple[str, str]] = (),
+        patient: bool = False,
     ) -> Response:
         """Make one request and return the answer with its body unread: a stream, or a wait.
 
         Raises:
             SampanError: the daemon refused.
+            TimedOut: it was silent for too long, and the exchange is not patient.
         """
         pairs = list(query)
         if chunks is not None:
             self._ask_version()  # an upload cannot be sent twice
         data = None if body is None else fastjson.dumps(body).encode()
         sent = [*headers, ("Content-Type", "application/json")] if data is not None else list(headers)
+        self._limit_s = None if patient else self._timeout_s
         response = self._exchange(method, self._target(path, pairs), sent, data, chunks)
         if response.status == 400 and chunks is None and self._lower_version(response.headers):
             self._finish(response)
@@ -122,7 +135,7 @@ class Session:
         Raises:
             SampanError: the daemon refused.
         """
-        response = self.open(method, path, query, body=body, headers=_UPGRADE)
+        response = self.open(method, path, query, body=body, headers=_UPGRADE, patient=True)
         if response.status not in (101, 200):
             response.close()
             raise Unavailable(f"unable to upgrade to tcp, received {response.status}")
@@ -186,6 +199,7 @@ class Session:
         chunks: Iterable[bytes] | None,
     ) -> Response:
         try:
+            connection.limit(self._limit_s)
             try:
                 connection.send(method, target, headers=headers, body=body, chunks=chunks)
             except Disconnected:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import select
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from sampan.client.frames import STDERR, SYSTEM_ERROR, Frames
-from sampan.client.http import Response
 from sampan.client.session import Hijacked
 from sampan.errors import SampanError
 
 _PIECE = 256 * 1024
+_FRAMED = "application/vnd.docker.multiplexed-stream"
 _RAW = "application/vnd.docker.raw-stream"
 
 
@@ -34,10 +34,10 @@ def exchange(stream: Hijacked, stdin: bytes, *, framed: bool) -> tuple[bytes, by
     """
     with socket.socket(fileno=stream.sock.detach()) as sock:
         sock.setblocking(False)
-        frames = Frames() if framed else None
+        splitter = Splitter(framed=framed)
         found: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
         for piece in _pump(sock, stdin, stream.early):
-            for output in _split(piece, frames):
+            for output in splitter.feed(piece):
                 found[output.stream].append(output.data)
     return b"".join(found["stdout"]), b"".join(found["stderr"])
 
@@ -79,25 +79,27 @@ def _half_close(sock: socket.socket) -> None:
         pass  # the other side was faster
 
 
-def read_output(response: Response) -> Iterator[Output]:
-    """Yield the output in an answer of `/logs` as it comes."""
-    split = split_output(response)
-    while piece := response.read_some():
-        yield from split(piece)
+def framing(headers: Mapping[str, str]) -> bool | None:
+    """Tell whether a stream has frames; None when the daemon is too old to say (before API 1.42)."""
+    return {_FRAMED: True, _RAW: False}.get(headers.get("content-type", ""))
 
 
-def split_output(response: Response) -> Callable[[bytes], Iterator[Output]]:
-    """Return what takes the pieces of an answer of `/logs` apart, to be called with each in turn."""
-    framed = response.headers.get("content-type", "") != _RAW
-    frames = Frames() if framed else None
-    return lambda piece: _split(piece, frames)
+class Splitter:
+    """Takes the pieces of one stream apart, each given in turn. Without frames all is standard output."""
 
+    def __init__(self, *, framed: bool) -> None:
+        self._frames = Frames() if framed else None
 
-def _split(piece: bytes, frames: Frames | None) -> Iterator[Output]:
-    if frames is None:
-        yield Output("stdout", piece)
-        return
-    for kind, data in frames.feed(piece):
-        if kind == SYSTEM_ERROR:
-            raise SampanError(data.decode(errors="replace").strip())
-        yield Output("stderr" if kind == STDERR else "stdout", data)
+    def feed(self, piece: bytes) -> Iterator[Output]:
+        """Yield the output in piece.
+
+        Raises:
+            SampanError: the daemon reported an error in the stream.
+        """
+        if self._frames is None:
+            yield Output("stdout", piece)
+            return
+        for kind, data in self._frames.feed(piece):
+            if kind == SYSTEM_ERROR:
+                raise SampanError(data.decode(errors="replace").strip())
+            yield Output("stderr" if kind == STDERR else "stdout", data)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import ast
 import asyncio
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from tests.system.cli.harness import Daemon
-from tests.system.sampand import Sampand
 
 from sampan.client import AsyncClient, Client, ContainerOptions
-from sampan.client.containers import Container
+from sampan.client.container import Container
 from sampan.errors import Conflict, InvalidArgument, NotFound, SampanError
 
 NONE = ContainerOptions(network="none", auto_remove=True)
@@ -159,15 +156,3 @@ def test_asyncio(daemon: Daemon) -> None:
         assert (await client.images.list())[0].id
 
     asyncio.run(asyncio.wait_for(story(), 60))
-
-
-def test_the_example_of_the_docs(
-    sampand: Sampand, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("SAMPAN_HOST", sampand.host)
-    page = (Path(__file__).parents[3] / "docs" / "cli.md").read_text()
-    example = page.partition("```python\n")[2].partition("```")[0]
-    exec(compile(example, "docs/cli.md", "exec"), {})
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "0 b'4\\n'"
-    assert len(ast.literal_eval(lines[1])) == len("0123456789ab\n")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,9 +14,13 @@ from sampan.client.session import Session
 
 
 class Scripted:
-    """Listens on a unix socket; connection n is answered with `scripts[n]`, one answer for each request."""
+    """Listens on a unix socket; connection n is answered with `scripts[n]`, one answer for each request.
 
-    def __init__(self, folder: Path, *scripts: Sequence[bytes]) -> None:
+    delay_s: how long each answer takes.
+    """
+
+    def __init__(self, folder: Path, *scripts: Sequence[bytes], delay_s: float = 0) -> None:
+        self._delay_s = delay_s
         self.path = folder / "api.sock"
         self.requests: list[bytes] = []
         self._listener = socket.socket(socket.AF_UNIX)
@@ -42,7 +48,9 @@ class Scripted:
                 connection.settimeout(10)
                 for answer in answers:
                     self.requests.append(_read_request(connection))
-                    connection.sendall(answer)
+                    time.sleep(self._delay_s)
+                    with contextlib.suppress(BrokenPipeError):  # a client may have given up
+                        connection.sendall(answer)
 
 
 def _read_request(connection: socket.socket) -> bytes:

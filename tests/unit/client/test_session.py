@@ -7,9 +7,18 @@ from pathlib import Path
 import pytest
 from tests.unit.client.scripted import Scripted, answer
 
+from sampan.client.address import parse_address
 from sampan.client.http import Disconnected
-from sampan.client.session import error_for
-from sampan.errors import Conflict, InvalidArgument, NotFound, NotModified, SampanError, Unavailable
+from sampan.client.session import Session, error_for
+from sampan.errors import (
+    Conflict,
+    InvalidArgument,
+    NotFound,
+    NotModified,
+    SampanError,
+    TimedOut,
+    Unavailable,
+)
 
 
 def test_two_calls_use_one_connection(tmp_path: Path) -> None:
@@ -125,3 +134,17 @@ def test_a_refusal_during_an_upload_is_what_counts(tmp_path: Path) -> None:
     with Scripted(tmp_path, [pong, refusal]) as daemon:
         with pytest.raises(InvalidArgument, match="archive is damaged"):
             daemon.session().open("POST", "/images/load", chunks=iter([b"x" * 1000]))
+
+
+def test_a_silent_daemon_is_given_up(tmp_path: Path) -> None:
+    with Scripted(tmp_path, [answer()], delay_s=0.3) as daemon:
+        session = Session(parse_address(f"unix://{daemon.path}"), timeout_s=0.05)
+        with pytest.raises(TimedOut, match=r"did not answer within 0\.05 s"):
+            session.call("GET", "/info")
+
+
+def test_what_waits_by_its_nature_has_no_limit(tmp_path: Path) -> None:
+    with Scripted(tmp_path, [answer(b'{"StatusCode":0}')], delay_s=0.2) as daemon:
+        session = Session(parse_address(f"unix://{daemon.path}"), timeout_s=0.01)
+        assert session.call("POST", "/containers/a/wait", patient=True) == {"StatusCode": 0}
+        session.close()
