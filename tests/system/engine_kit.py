@@ -7,6 +7,7 @@ import io
 import os
 import select
 import shutil
+import signal
 import socket
 import threading
 import time
@@ -84,6 +85,20 @@ class Box:
             roots=Roots(data=f"{folder}/data", run=f"{folder}/run"), cgroup_parent=self.cgroup, **settings
         )
         self.engine = Engine.open(self.settings)
+
+    def restart_machine(self) -> Engine:
+        """Do to this engine what a power cut does: every process dies, the run root is empty afterwards."""
+        pids = [self.state(one.Id).Pid for one in self.engine.containers.list()]
+        shims = [pid for pid, _ in self._shim_processes()]
+        self.engine.close()
+        for pid in (*shims, *filter(None, pids)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        for pid in (*shims, *filter(None, pids)):
+            wait_until(lambda pid=pid: not alive(pid), "all processes are gone")
+        shutil.rmtree(self.settings.roots.run)
+        self.engine = Engine.open(self.settings)
+        return self.engine
 
     def load_busybox(self) -> Box:
         self.engine.images.load(io.BytesIO(busybox_archive()))
@@ -208,16 +223,18 @@ class Box:
 
     def _shims(self) -> set[str]:
         """Return the ids of containers that have a shim: it keeps a file of theirs open."""
+        return {container_id for _, container_id in self._shim_processes()}
+
+    def _shim_processes(self) -> list[tuple[int, str]]:
         containers = f"{self.settings.roots.data}/containers/"
-        found = set()
+        found = []
         for folder in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 if (folder / "comm").read_text() != "sampan-shim\n":
                     continue
-                for link in (folder / "fd").iterdir():
-                    target = os.readlink(link)
-                    if target.startswith(containers):
-                        found.add(target.removeprefix(containers).partition("/")[0])
+                targets = {os.readlink(link) for link in (folder / "fd").iterdir()}
+                ids = {one.removeprefix(containers).partition("/")[0] for one in targets if containers in one}
+                found += [(int(folder.name), container_id) for container_id in ids]
         return found
 
     def _running(self) -> list[str]:

@@ -29,6 +29,8 @@ def prepare_attach(container: Container, ref: str) -> AttachTarget:
     """
     if container.state.status == "paused":
         raise Conflict(f"container {ref} is paused, unpause the container before attach")
+    if container.state.status == "restarting":
+        raise Conflict(f"container {ref} is restarting, wait until the container is running")
     if container.removed:
         raise Conflict(f"container {ref} is marked for removal")
     return AttachTarget(id=container.id, tty=container.record.config.Tty, running=container.running)

@@ -9,6 +9,8 @@ from sampan.engine.bundle.resources import make_resources
 from sampan.engine.container import Container
 from sampan.engine.core import Core
 from sampan.engine.events import container_event
+from sampan.engine.restart_policy import check_policy
+from sampan.engine.restarting import Restarter
 from sampan.errors import Conflict, InvalidArgument, Unsupported
 from sampan.lean import Undo
 from sampan.spec import docker
@@ -53,20 +55,27 @@ def resize_container(core: Core, container: Container, *, height: int, width: in
 
 
 def update_container(
-    core: Core, container: Container, request: docker.ContainerUpdate
+    core: Core, container: Container, request: docker.ContainerUpdate, restarter: Restarter
 ) -> docker.UpdateResponse:
     """See `Containers.update`: a field that is zero, empty or null stays as it is.
 
     Raises:
         InvalidArgument, Unsupported: the new limits together are wrong, or cannot be honoured.
     """
-    if request.RestartPolicy is not None and request.RestartPolicy.Name not in ("", "no"):
-        raise Unsupported(f"not supported yet: RestartPolicy {request.RestartPolicy.Name!r}")
+    policy = request.RestartPolicy if request.RestartPolicy and request.RestartPolicy.Name else None
+    if policy is not None:
+        check_policy(policy, auto_remove=False)
     warnings: list[str] = []
     with container.lock:
         if container.removed:
             raise Conflict(f"container {container.id} is marked for removal")
         host = msgspec.structs.replace(container.record.host, **_changes(request))
+        if policy is not None:
+            if host.AutoRemove and policy.Name != "no":
+                raise InvalidArgument(
+                    "Restart policy cannot be updated because AutoRemove is enabled for the container"
+                )
+            host = msgspec.structs.replace(host, RestartPolicy=policy)
         limits = make_resources(host, core.machine, pids_limit=core.settings.pids_limit, warn=warnings.append)
         if container.running:
             manager = core.cgroup(container)
@@ -81,6 +90,8 @@ def update_container(
             core.journal.add_event(event)
         container.record = record
     core.events.publish(event)
+    if policy is not None:
+        restarter.policy_changed(container)
     return docker.UpdateResponse(Warnings=warnings)
 
 

@@ -9,6 +9,7 @@ from typing import Protocol
 import msgspec
 
 from sampan.engine.bundle.plan import Document
+from sampan.engine.lifecycle import ALIVE
 from sampan.engine.records import Record, State
 from sampan.engine.types import WaitResult
 from sampan.engine.waits import Waits
@@ -42,7 +43,8 @@ class Container:
         self.release_lock = threading.Lock()
         self.removed = False
         self.exec_ids: set[str] = set()
-        self.restarting = False  # its end is followed by a start: AutoRemove waits
+        self.restarting = False  # its end is followed by a start: neither AutoRemove nor the policy acts
+        self.backoff_s = 0.0  # how long the last restart waited
         self.explanation: list[Document] = []
 
     @property
@@ -54,6 +56,11 @@ class Container:
     def running(self) -> bool:
         """Whether its program runs, paused or not."""
         return self.record.state.status in ("running", "paused")
+
+    @property
+    def active(self) -> bool:
+        """Whether it runs as Docker counts it: also between two runs of a restart policy."""
+        return self.record.state.status in ALIVE
 
     def settle(self) -> None:
         """Wait until a change that is under way is done.

@@ -18,8 +18,9 @@ from sampan.engine.launching import Starter
 from sampan.engine.listing import list_containers
 from sampan.engine.logs import LogReader, open_log
 from sampan.engine.removing import prune_containers, remove_container
+from sampan.engine.restarting import Restarter
 from sampan.engine.statistics import read_stats
-from sampan.engine.stopping import Stopper
+from sampan.engine.stopping import Stopper, StopReport
 from sampan.engine.top import top
 from sampan.engine.types import AttachTarget, ExitCallback, LogRequest, Subscription, WaitCondition
 from sampan.engine.waiting import on_exit
@@ -37,8 +38,11 @@ class Containers:
     when the state forbids the verb.
     """
 
-    def __init__(self, core: Core, ender: Ender, starter: Starter, stopper: Stopper) -> None:
+    def __init__(
+        self, core: Core, ender: Ender, starter: Starter, stopper: Stopper, restarter: Restarter
+    ) -> None:
         self._core = core
+        self._restarter = restarter
         self._ender = ender
         self._starter = starter
         self._stopper = stopper
@@ -66,13 +70,19 @@ class Containers:
         """
         self._starter.start(self._core.index.get(ref))
 
-    def stop(self, ref: str, *, signal: str = "", timeout_s: int | None = None) -> None:
+    def stop(
+        self, ref: str, *, signal: str = "", timeout_s: int | None = None, now_if_unhandled: bool = False
+    ) -> StopReport:
         """Send the stop signal, wait (-1: for ever), then SIGKILL; returns when it has ended.
+
+        now_if_unhandled: do not wait when the first process cannot notice the signal.
 
         Raises:
             NotModified: it does not run.
         """
-        self._stopper.stop(self._settled(ref), signal=signal, timeout_s=timeout_s)
+        return self._stopper.stop(
+            self._settled(ref), signal=signal, timeout_s=timeout_s, now_if_unhandled=now_if_unhandled
+        )
 
     def kill(self, ref: str, signal: str = "KILL") -> None:
         """Send a signal to the container's first process; KILL also waits for its end."""
@@ -102,7 +112,7 @@ class Containers:
 
     def update(self, ref: str, request: docker.ContainerUpdate) -> docker.UpdateResponse:
         """Change limits of a container; null and zero leave a field alone."""
-        return update_container(self._core, self._settled(ref), request)
+        return update_container(self._core, self._settled(ref), request, self._restarter)
 
     def resize(self, ref: str, *, height: int, width: int) -> None:
         """Set the size of the container's terminal.

@@ -15,9 +15,11 @@ from sampan.engine.launchers import LauncherKeeper
 from sampan.engine.machine import Machine
 from sampan.engine.options import EngineSettings
 from sampan.engine.paths import Paths
+from sampan.engine.pool import Pool
 from sampan.engine.records import Record
 from sampan.engine.runtimes import Runtimes
 from sampan.engine.supervisor import Supervisor
+from sampan.engine.timers import Timers
 from sampan.engine.workers import Worker
 from sampan.kernel import cgroups
 from sampan.kernel.cgroups import Hierarchy
@@ -47,6 +49,9 @@ class Core:
     releases: Worker = field(default_factory=lambda: Worker("release"))
     removals: Worker = field(default_factory=lambda: Worker("removal"))
     acknowledgements: Worker = field(default_factory=lambda: Worker("ack"))
+    timers: Timers = field(default_factory=Timers)
+    starts: Pool = field(default_factory=lambda: Pool("start", 8))  # restarts
+    remedies: Pool = field(default_factory=lambda: Pool("remedy", 16))  # stops and kills for bad health
 
     def cgroup(self, container: Container) -> CgroupManager:
         """Return the manager of a container's cgroup; the caller closes it."""

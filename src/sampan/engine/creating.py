@@ -12,6 +12,7 @@ from sampan.engine import names
 from sampan.engine.bundle.config import cgroup_path
 from sampan.engine.bundle.mount_parsing import parse_mounts
 from sampan.engine.bundle.mount_wishes import UserMount
+from sampan.engine.bundle.namespaces import parse_network_mode
 from sampan.engine.bundle.plan import Joins
 from sampan.engine.container import Container
 from sampan.engine.core import Core
@@ -82,7 +83,7 @@ class Creator:
             created_ns=time.time_ns(),
             image_id=image.id,
             image=request.Image,
-            config=msgspec.structs.replace(config, Hostname=_hostname(config, host, container_id)),
+            config=msgspec.structs.replace(config, Hostname=self._hostname(config, host, container_id)),
             host=host,
             network=request.NetworkingConfig,
             runtime=core.runtimes.choose(host.Runtime),
@@ -91,12 +92,24 @@ class Creator:
             log_max_files=max_files,
         )
 
+    def _hostname(self, config: docker.Config, host: docker.HostConfig, container_id: str) -> str:
+        sharing = parse_network_mode(host.NetworkMode)
+        if sharing.share == "container":
+            return self._core.index.get(sharing.container).record.config.Hostname
+        if config.Hostname or host.UTSMode == "host" or sharing.share == "host":
+            return config.Hostname or os.uname().nodename
+        return container_id[:12]
+
     def _check_bundle(self, record: Record) -> tuple[str, ...]:
         """Translate once, for the refusals; user and joined namespaces are looked up at the start."""
         core = self._core
         check_joins(core.index, record)
         if record.host.Init and core.runtimes.command(record.runtime) is not None:
             raise InvalidArgument(f"Init works with the runtime sampan only, not with {record.runtime}")
+        if record.host.IpcMode.startswith("container:") and core.runtimes.command(record.runtime) is not None:
+            raise InvalidArgument(
+                f"IpcMode {record.host.IpcMode} works with the runtime sampan only, not with {record.runtime}"
+            )
         return plan_bundle(core, record, user=User(), joins=Joins()).warnings
 
     def _make(self, record: Record, image: Image, mounts: tuple[UserMount, ...]) -> None:
@@ -117,12 +130,6 @@ class Creator:
             undo.commit()
         core.index.add(container)
         core.events.publish(created)
-
-
-def _hostname(config: docker.Config, host: docker.HostConfig, container_id: str) -> str:
-    if config.Hostname or host.UTSMode == "host" or host.NetworkMode == "host":
-        return config.Hostname or os.uname().nodename
-    return container_id[:12]
 
 
 def check_sources(mounts: tuple[UserMount, ...]) -> None:

@@ -2,7 +2,9 @@
 
 ```
  shim: exited ──► state and `die` in one transaction ──► waits wake ──► AutoRemove: remove ──► files go in the
-                                                     └─► else: shim, cgroup, run directory go      background
+                                                     │                                             background
+                                                     ├─► else: shim, cgroup, run directory go
+                                                     └─► restart policy: back-off (restarting.py)
  shim: lost (killed) ──► its exit record, or kill what is left and 137 ──► as above
 ```
 """
@@ -18,7 +20,8 @@ from sampan.engine.core import Core
 from sampan.engine.events import container_event
 from sampan.engine.execs import ExecTable
 from sampan.engine.leftovers import kill_leftovers
-from sampan.engine.records import Record
+from sampan.engine.records import Record, Status
+from sampan.engine.restarting import Restarter
 from sampan.engine.supervisor import Last
 from sampan.errors import Conflict
 from sampan.ids import ContainerId
@@ -38,9 +41,10 @@ KILLED = 137  # 128 + SIGKILL
 class Ender:
     """Follows running containers to their end, and removes them."""
 
-    def __init__(self, core: Core, execs: ExecTable) -> None:
+    def __init__(self, core: Core, execs: ExecTable, restarter: Restarter) -> None:
         self._core = core
         self._execs = execs
+        self._restarter = restarter
 
     def watch(self, container: Container, handle: ShimHandle) -> None:
         """Follow a container that has just been started, or was found running."""
@@ -81,13 +85,16 @@ class Ender:
         with container.lock:
             if not container.running:
                 return
+            again = self._restarter.wants(container, exit_code=code)
+            status: Status = "restarting" if again else "exited"
             record = container.with_state(
-                status="exited",
+                status=status,
                 pid=0,
                 start_ticks=0,
                 exit_code=code,
                 oom_killed=oom_killed,
                 finished_at_ns=at_ns,
+                restart_count=container.state.restart_count + again,
             )
             container.ended_shim, container.shim = container.shim, None
             events = [container_event(container, "oom")] if oom_killed else []
@@ -101,6 +108,8 @@ class Ender:
         container.waits.ended(container.result())
         if saved:  # otherwise the exit record must stay: it is all that tells of the end
             self._clear_away(container, keep=keep)
+        if again:
+            self._restarter.schedule(container)
 
     def _clear_away(self, container: Container, *, keep: bool = False) -> None:
         if keep or not container.record.host.AutoRemove:
@@ -127,7 +136,7 @@ class Ender:
         with container.lock:
             if container.removed:
                 raise Conflict(f"removal of container {container.id} is already in progress")
-            if container.running:
+            if container.active:
                 raise Conflict(_cannot_remove(container))
             event = container_event(container, "destroy")
             with self._core.journal.transaction():
@@ -159,9 +168,10 @@ def _die_event(container: Container, record: Record) -> docker.Event:
 
 
 def _cannot_remove(container: Container) -> str:
-    paused = container.state.status == "paused"
-    advice = "paused: unpause and then stop" if paused else "running: stop"
-    return (
-        f'cannot remove container "/{container.record.name}": container is {advice} '
-        "the container before removing or force remove"
+    status = container.state.status
+    advice = (
+        "paused and must be unpaused first"
+        if status == "paused"
+        else f"{status}: stop the container before removing or force remove"
     )
+    return f'cannot remove container "/{container.record.name}": container is {advice}'

@@ -20,6 +20,7 @@ from sampan.engine.machine import read_machine
 from sampan.engine.options import EngineSettings
 from sampan.engine.paths import Paths
 from sampan.engine.recovery import Recovery
+from sampan.engine.restarting import Restarter
 from sampan.engine.runtimes import Runtimes
 from sampan.engine.stopping import Stopper
 from sampan.engine.supervisor import Supervisor
@@ -40,10 +41,13 @@ class Engine:
     def __init__(self, core: Core) -> None:
         self._core = core
         table = ExecTable(core)
-        ender = Ender(core, table)
+        restarter = Restarter(core)
+        ender = Ender(core, table, restarter)
         starter = Starter(core, ender)
         self._ender = ender
-        self.containers = Containers(core, ender, starter, Stopper(core, starter))
+        self._starter = starter
+        self._restarter = restarter
+        self.containers = Containers(core, ender, starter, Stopper(core, starter, restarter), restarter)
         self.execs = Execs(core, table)
         self.images = Images(core)
         self.events: Events = core.events
@@ -83,12 +87,16 @@ class Engine:
             Recovery(core, engine._ender).run()
             launchers.watch(core.supervisor)
             core.supervisor.start()
+            engine._restarter.begin(engine._starter, engine._restarter.at_start())
             undo.commit()
         return engine
 
     def close(self) -> None:
         """Stop watching and end the launcher; containers run on and are found again by the next `open`."""
         core = self._core
+        core.timers.close()
+        for pool in (core.starts, core.remedies):
+            pool.close(_DRAIN_S)
         core.supervisor.close()
         for worker in (core.releases, core.removals, core.acknowledgements):
             worker.close(_DRAIN_S)

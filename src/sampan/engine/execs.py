@@ -13,6 +13,7 @@ from sampan.engine.core import Core
 from sampan.engine.detach_keys import parse_detach_keys
 from sampan.engine.events import container_event
 from sampan.engine.exec_process import check_exec, make_exec_process
+from sampan.engine.lifecycle import restarting_refusal
 from sampan.engine.types import AttachTarget, ExitCallback, Subscription, WaitResult
 from sampan.engine.waits import Waits, call_safely
 from sampan.errors import (
@@ -263,6 +264,8 @@ def _check_container(container: Container) -> ShimHandle:
     """
     if container.state.status == "paused":
         raise Conflict(f"Container {container.id} is paused, unpause the container before exec")
+    if container.state.status == "restarting":
+        raise Conflict(restarting_refusal(container.id))
     shim = container.shim
     if not container.running or shim is None:
         raise Conflict(f"container {container.id} is not running")

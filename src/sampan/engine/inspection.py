@@ -9,10 +9,11 @@ from sampan.engine.bundle import posture
 from sampan.engine.bundle.process import command_of
 from sampan.engine.container import Container
 from sampan.engine.core import Core
+from sampan.engine.dependencies import network_owner
 from sampan.engine.mount_points import shown_mounts
 from sampan.engine.records import Record
 from sampan.engine.times import format_time
-from sampan.errors import NotFound
+from sampan.errors import InvalidArgument, NotFound
 from sampan.ids import ContainerId, Digest
 from sampan.spec import docker
 
@@ -21,7 +22,7 @@ def inspect_container(core: Core, container: Container, *, size: bool) -> docker
     """See `Containers.inspect`."""
     record = container.record
     command = command_of(record.config)
-    files = core.paths.host_files(record.id)
+    files = core.paths.host_files(_network_owner_id(core, record))
     rw, root = sizes(core, record) if size else (UNSET, UNSET)
     return docker.ContainerInspect(
         Id=record.id,
@@ -33,6 +34,7 @@ def inspect_container(core: Core, container: Container, *, size: bool) -> docker
         ResolvConfPath=files.resolv_conf,
         HostnamePath=files.hostname,
         HostsPath=files.hosts,
+        RestartCount=record.state.restart_count,
         LogPath=core.paths.log(record.id) if record.host.LogConfig.Type != "none" else "",
         Name=f"/{record.name}",
         ExecIDs=sorted(container.exec_ids) or None,
@@ -47,6 +49,13 @@ def inspect_container(core: Core, container: Container, *, size: bool) -> docker
             Networks=networks(record),
         ),
     )
+
+
+def _network_owner_id(core: Core, record: Record) -> str:
+    try:
+        return network_owner(core.index, record).id
+    except (InvalidArgument, NotFound):
+        return record.id  # the container it joined is gone
 
 
 def _state(record: Record) -> docker.State:
@@ -77,7 +86,7 @@ def _host_config(core: Core, record: Record) -> docker.HostConfig:
         host,
         LogConfig=docker.LogConfig(Type=kind, Config=host.LogConfig.Config),
         NetworkMode=host.NetworkMode or "default",
-        RestartPolicy=docker.RestartPolicy(Name=host.RestartPolicy.Name or "no"),
+        RestartPolicy=msgspec.structs.replace(host.RestartPolicy, Name=host.RestartPolicy.Name or "no"),
         IpcMode=host.IpcMode or "private",
         CgroupnsMode=host.CgroupnsMode or ("private" if core.machine.cgroup_version == 2 else "host"),
         ShmSize=host.ShmSize or core.settings.shm_size_bytes,

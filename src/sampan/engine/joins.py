@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from types import TracebackType
 
-from sampan.engine.bundle.namespaces import Sharing, parse_network_mode, parse_pid_mode
+from sampan.engine.bundle.namespaces import Sharing, parse_ipc_mode, parse_network_mode, parse_pid_mode
 from sampan.engine.bundle.plan import Joins
 from sampan.engine.container import Container
+from sampan.engine.dependencies import joined_names
 from sampan.engine.index import ContainerIndex
 from sampan.engine.records import Record
-from sampan.errors import Conflict, NotFound
+from sampan.errors import Conflict, InvalidArgument, NotFound
 from sampan.kernel.process import start_ticks
 
 
@@ -31,6 +32,8 @@ class OpenJoins:
             self.paths = Joins(
                 network=self._join(index, parse_network_mode(record.host.NetworkMode), "net"),
                 pid=self._join(index, parse_pid_mode(record.host.PidMode), "pid"),
+                ipc=self._join(index, parse_ipc_mode(record.host.IpcMode), "ipc"),
+                shared_memory=_find_shared_memory(index, record),
             )
         except BaseException:
             self.close()
@@ -76,6 +79,28 @@ def check_joins(index: ContainerIndex, record: Record) -> None:
     Raises:
         NotFound: no such container.
     """
-    for sharing in (parse_network_mode(record.host.NetworkMode), parse_pid_mode(record.host.PidMode)):
-        if sharing.share == "container" and index.get(sharing.container).id == record.id:
-            raise NotFound(f"No such container: {sharing.container}")
+    for name in joined_names(record):
+        if index.get(name).id == record.id:
+            raise NotFound(f"No such container: {name}")
+
+
+def _find_shared_memory(index: ContainerIndex, record: Record) -> str | None:
+    """Return the path of the /dev/shm that comes with a joined ipc namespace; None if none is joined.
+
+    Its mount can only be cloned in its own mount namespace (runtime, sources.py). The path has a pid in it:
+    its owner was found alive a moment ago (`_open_namespace`), and pids are not used again that soon.
+
+    Raises:
+        InvalidArgument: the other container does not share; in Docker's words.
+    """
+    sharing = parse_ipc_mode(record.host.IpcMode)
+    if sharing.share != "container":
+        return None
+    other = index.get(sharing.container)
+    mode = other.record.host.IpcMode
+    if mode in ("", "private", "none"):
+        raise InvalidArgument(
+            f"container {sharing.container}: non-shareable IPC "
+            "(hint: use IpcMode:shareable for the donor container)"
+        )
+    return f"/proc/{other.state.pid}/root/dev/shm"

@@ -38,23 +38,39 @@ class Starter:
         self._core = core
         self._ender = ender
 
-    def start(self, container: Container) -> None:
-        """See `Containers.start`."""
+    def start(self, container: Container, *, restart_count: int = 0) -> None:
+        """See `Containers.start`. restart_count: what RestartCount shows from then on."""
         with container.lock:
             if container.removed:
                 raise Conflict("container is marked for removal and cannot be started")
-            if container.state.status == "running":
+            if container.state.status in ("running", "restarting"):
                 raise NotModified(f"container {container.id} is running already")
             if container.state.status == "paused":
                 raise Conflict("cannot start a paused container, try unpause instead")
             check_transition(container.id, container.state.status, "running")
-            container.release_shim()
+            container.backoff_s = 0.0
             try:
-                handle = self._launch(container)
+                self._run(container, restart_count=restart_count)
             except Exception as exc:
                 self._failed(container, exc)
                 raise
-            self._started(container, handle)
+
+    def start_again(self, container: Container) -> bool:
+        """Start a container whose back-off is over; False if it waits for its restart no more.
+
+        Raises:
+            SampanError, OSError: it cannot be started; its state is as it was.
+        """
+        with container.lock:
+            if container.removed or container.state.status != "restarting":
+                return False
+            self._run(container, restart_count=container.state.restart_count)
+            return True
+
+    def _run(self, container: Container, *, restart_count: int) -> None:
+        container.release_shim()
+        handle = self._launch(container)
+        self._started(container, handle, restart_count=restart_count)
 
     def _launch(self, container: Container) -> ShimHandle:
         record = container.record
@@ -94,7 +110,7 @@ class Starter:
             seccomp_cache=core.paths.seccomp_cache,
         )
 
-    def _started(self, container: Container, handle: ShimHandle) -> None:
+    def _started(self, container: Container, handle: ShimHandle, *, restart_count: int) -> None:
         core = self._core
         container.drop_pending()
         record = container.with_state(
@@ -106,6 +122,8 @@ class Starter:
             oom_killed=False,
             started_at_ns=handle.started_at_ns,
             finished_at_ns=container.state.finished_at_ns,
+            restart_count=restart_count,
+            manually_stopped=False,
         )
         event = container_event(container, "start")
         core.save_state(record, event)

@@ -18,6 +18,12 @@ ALLOWED: Final[frozenset[tuple[Status, Status]]] = frozenset(
         ("running", "exited"),
         ("paused", "exited"),
         ("created", "exited"),  # recovery: it was started, and ended while nobody looked
+        ("running", "restarting"),
+        ("paused", "restarting"),
+        ("restarting", "running"),
+        ("restarting", "restarting"),  # the start failed: a longer back-off
+        ("restarting", "exited"),
+        ("exited", "restarting"),  # sampand starts
         ("created", "removing"),
         ("exited", "removing"),
         ("dead", "removing"),
@@ -36,6 +42,11 @@ def check_transition(container_id: str, now: Status, then: Status) -> None:
         raise Conflict(_refusal(container_id, now, then))
 
 
+def restarting_refusal(container_id: str) -> str:
+    """Return why nothing can be done in a container that waits for its restart."""
+    return f"Container {container_id} is restarting, wait until the container is running"
+
+
 def _refusal(container_id: str, now: Status, then: Status) -> str:
     match now, then:
         case "removing" | "dead", "running":
@@ -45,7 +56,7 @@ def _refusal(container_id: str, now: Status, then: Status) -> str:
         case "paused", "paused":
             return f"Container {container_id} is already paused"
         case "restarting", "paused":
-            return f"Container {container_id} is restarting, wait until the container is running"
+            return restarting_refusal(container_id)
         case _, "paused":
             return f"Container {container_id} is not running"
     return f"container {container_id} is {now} and cannot become {then}"

@@ -36,7 +36,7 @@ def list_containers(
     found = [
         container
         for container in core.index.all()
-        if (everything or container.running) and matches(container, tests)
+        if (everything or container.active) and matches(container, tests)
     ]
     found.sort(key=lambda container: container.record.created_ns, reverse=True)
     images = image_names(core)
@@ -231,7 +231,8 @@ def describe_status(record: Record) -> str:
         case "exited":
             return f"Exited ({state.exit_code}) {describe_duration((now - state.finished_at_ns) / 1e9)} ago"
         case "restarting":
-            return f"Restarting ({state.exit_code})"
+            ago = describe_duration((now - state.finished_at_ns) / 1e9)
+            return f"Restarting ({state.exit_code}) {ago} ago"
         case "removing":
             return "Removal In Progress"
         case "dead":

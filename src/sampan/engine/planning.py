@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 from sampan.engine.bundle.config import Bundle, make_bundle
 from sampan.engine.bundle.devices import find_devices
 from sampan.engine.bundle.mount_wishes import UserMount
-from sampan.engine.bundle.plan import BundlePlan, Joins
+from sampan.engine.bundle.plan import BundlePlan, HostFiles, Joins
 from sampan.engine.core import Core
+from sampan.engine.dependencies import network_owner
 from sampan.engine.records import Record
 from sampan.engine.users import User
 
@@ -28,7 +31,7 @@ def plan_bundle(
             host=record.host,
             machine=core.machine,
             user=user,
-            files=core.paths.host_files(record.id),
+            files=_host_files(core, record),
             devices=find_devices(record.host),
             joins=joins,
             mounts=record.mounts if mounts is None else mounts,
@@ -38,3 +41,9 @@ def plan_bundle(
             no_new_privileges=settings.no_new_privileges,
         )
     )
+
+
+def _host_files(core: Core, record: Record) -> HostFiles:
+    """Return the container's files; who joins another's network sees those of that one, if it ever ran."""
+    files = core.paths.host_files(network_owner(core.index, record).id)
+    return files if os.path.exists(files.resolv_conf) else core.paths.host_files(record.id)

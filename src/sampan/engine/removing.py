@@ -29,7 +29,7 @@ def remove_container(
     if link:
         raise Unsupported("not supported yet: removing a link")
     for _ in range(_ATTEMPTS if force else 0):
-        if container.running:
+        if container.active:
             with suppress(Conflict):  # it has just ended by itself
                 stopper.kill(container, signal="KILL", ref=ref)
         if container.removed:
@@ -56,7 +56,7 @@ def prune_containers(core: Core, ender: Ender, filters: Filters) -> docker.Conta
     until_ns = min((parse_until_ns(value) for value in filters.get("until", ())), default=None)
     deleted, freed = [], 0
     for container in core.index.all():
-        if container.running or not matches(container, wanted):
+        if container.active or not matches(container, wanted):
             continue
         if any(matches(container, tests) for tests in unwanted):
             continue

@@ -16,6 +16,7 @@ from sampan.engine.bundle.plan import Warn
 from sampan.engine.bundle.process import check_environment, check_workdir, merge_environment
 from sampan.engine.hostfiles import check_nameserver, check_resolver_word, parse_extra_host
 from sampan.engine.machine import GO_ARCH
+from sampan.engine.restart_policy import check_policy
 from sampan.engine.signals import parse_signal
 from sampan.errors import InvalidArgument, NotFound, Unsupported
 from sampan.spec import docker
@@ -36,6 +37,7 @@ def check_request(request: docker.ContainerCreate) -> None:
     """
     _check_config(request)
     _check_host(request.HostConfig)
+    _check_joined_network(request, request.HostConfig)
     _check_networking(request.NetworkingConfig, request.HostConfig.NetworkMode)
 
 
@@ -91,8 +93,7 @@ def _check_host(host: docker.HostConfig) -> None:
         raise InvalidArgument(f"Invalid value {host.OomScoreAdj}, range for oom score adj is [-1000, 1000]")
     if host.ShmSize < 0:
         raise InvalidArgument("SHM size can not be less than 0")
-    if host.AutoRemove and host.RestartPolicy.Name not in ("", "no"):
-        raise InvalidArgument("can't create 'AutoRemove' container with restart policy")
+    check_policy(host.RestartPolicy, auto_remove=host.AutoRemove)
     if host.Isolation not in ("", "default"):
         raise InvalidArgument(f"invalid isolation {host.Isolation!r}: Linux has only default")
     if "/../" in f"/{host.CgroupParent}/" or not host.CgroupParent.isprintable():
@@ -120,8 +121,6 @@ def _refuse_not_yet(host: docker.HostConfig) -> None:
         raise InvalidArgument(
             f'could not select device driver "{request.Driver}" with capabilities: {wanted}'
         )
-    if host.RestartPolicy.Name not in ("", "no"):
-        raise _not_yet("RestartPolicy", host.RestartPolicy.Name)
     for field, neutral in (
         ("VolumeDriver", ("", "local")),
         ("VolumesFrom", ([],)),
@@ -176,6 +175,25 @@ def _parse_size(text: str) -> int:
     if unit is None or not (number.isascii() and number.isdigit()) or not 0 < int(number[:16]):
         raise InvalidArgument(f"invalid log opt max-size {text!r}: write for example 10m")
     return int(number[:16]) * unit
+
+
+def _check_joined_network(config: docker.Config, host: docker.HostConfig) -> None:
+    """Refuse what belongs to the owner of a network namespace, in Docker's words."""
+    if not host.NetworkMode.startswith("container:"):
+        return
+    for given, what in (
+        (config.Hostname, "hostname and the network mode"),
+        (
+            host.Links,
+            "container type network can't be used with links. This would result in undefined behavior",
+        ),
+        (host.Dns, "dns and the network mode"),
+        (host.ExtraHosts, "custom host-to-IP mapping and the network mode"),
+        (host.PortBindings or host.PublishAllPorts, "port publishing and the container type network mode"),
+        (config.ExposedPorts, "port exposing and the container type network mode"),
+    ):
+        if given:
+            raise InvalidArgument(f"conflicting options: {what}")
 
 
 def _check_networking(networking: docker.NetworkingConfig, mode: str) -> None:

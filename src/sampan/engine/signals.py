@@ -26,6 +26,15 @@ def parse_signal(text: str) -> int:
     return number
 
 
+def signal_name(number: int) -> str:
+    """Return `SIGTERM` for 15, `SIGRTMIN+3` for 37; `signal 32` for one without a name."""
+    if number in _NAMES:
+        return f"SIG{_NAMES[number]}"
+    if not _RTMIN <= number <= _RTMAX:
+        return f"signal {number}"
+    return f"SIGRTMIN+{number - _RTMIN}" if number > _RTMIN else "SIGRTMIN"
+
+
 def _parse_realtime(name: str) -> int | None:
     for base, start, sign in (("RTMIN", _RTMIN, 1), ("RTMAX", _RTMAX, -1)):
         if not name.startswith(base):

@@ -3,52 +3,130 @@
 from __future__ import annotations
 
 import threading
+import time
+from dataclasses import dataclass
+from typing import Final
 
+from sampan import log
 from sampan.engine.container import Container
 from sampan.engine.core import Core
+from sampan.engine.dispositions import Disposition, program_name, read_disposition
 from sampan.engine.events import container_event
 from sampan.engine.launching import Starter
 from sampan.engine.lifecycle import check_transition
 from sampan.engine.records import Status
-from sampan.engine.signals import parse_signal
+from sampan.engine.restarting import Restarter
+from sampan.engine.signals import parse_signal, signal_name
 from sampan.errors import Conflict, NotModified, SampanError, Unavailable
 
 SIGKILL = 9
+# Signals that are sent to end a program; with the container's own stop signal they call the restart policy
+# off. Differs: Docker takes every signal for that, so that a reload by HUP ends it (moby#11065).
+_ENDING: Final = frozenset((2, 3, SIGKILL, 15))
 _DEATH_S = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopReport:
+    """How a stop went. killed: it took SIGKILL; reason: why, for people, "" when the signal was enough."""
+
+    signal: int
+    killed: bool = False
+    waited_s: float = 0.0
+    reason: str = ""
 
 
 class Stopper:
     """Brings running containers to their end."""
 
-    def __init__(self, core: Core, starter: Starter) -> None:
+    def __init__(self, core: Core, starter: Starter, restarter: Restarter) -> None:
         self._core = core
         self._starter = starter
+        self._restarter = restarter
 
-    def stop(self, container: Container, *, signal: str, timeout_s: int | None) -> None:
+    def stop(
+        self,
+        container: Container,
+        *,
+        signal: str = "",
+        timeout_s: int | None = None,
+        now_if_unhandled: bool = False,
+    ) -> StopReport:
         """See `Containers.stop`."""
-        record = container.record
-        number = parse_signal(signal or record.config.StopSignal or "TERM")
-        if timeout_s is None:
-            timeout_s = record.config.StopTimeout
-        if timeout_s is None:
-            timeout_s = self._core.settings.stop_timeout_s
+        number = parse_signal(signal) if signal else self._stop_signal(container)
         ended = _EndWatch(container)
         try:
-            if not container.running:
+            if self._restarter.cancel(container):
+                report = StopReport(signal=number)
+            elif self._mark_stopped(container):
+                report = self._end(
+                    container, number, ended, self._limit_s(container, timeout_s), now_if_unhandled
+                )
+            elif self._restarter.cancel(container):  # it has just ended by itself
+                report = StopReport(signal=number)
+            else:
                 raise NotModified(f"container {container.id} does not run")
-            self._send(container, number)
-            if not ended.wait(None if timeout_s < 0 else float(timeout_s)):
-                self._kill_for_good(container, ended)
         finally:
             ended.cancel()
         self._core.events.emit(container_event(container, "stop"))
+        return report
+
+    def _end(
+        self,
+        container: Container,
+        number: int,
+        ended: _EndWatch,
+        limit_s: float | None,
+        now_if_unhandled: bool,
+    ) -> StopReport:
+        """Send the signal, wait, and kill what is left."""
+        began_s = time.monotonic()
+        name = program_name(container)
+        before = read_disposition(container, number)
+        self._send(container, number)
+        lost = ("unhandled", "ignored")
+        if now_if_unhandled and before in lost and read_disposition(container, number) in lost:
+            limit_s = 0.0  # read twice: a program may install its handler at any moment
+        if ended.wait(limit_s):
+            return StopReport(signal=number, waited_s=time.monotonic() - began_s)
+        after = read_disposition(container, number)
+        waited_s = time.monotonic() - began_s
+        self._kill_for_good(container, ended)
+        reason = _describe_kill(name, signal_name(number), after, waited_s=waited_s)
+        log.info("container had to be killed", container=container.id, reason=reason)
+        return StopReport(signal=number, killed=True, waited_s=waited_s, reason=reason)
+
+    def _limit_s(self, container: Container, timeout_s: int | None) -> float | None:
+        if timeout_s is None:
+            timeout_s = container.record.config.StopTimeout
+        if timeout_s is None:
+            timeout_s = self._core.settings.stop_timeout_s
+        return None if timeout_s < 0 else float(timeout_s)
+
+    @staticmethod
+    def _stop_signal(container: Container) -> int:
+        return parse_signal(container.record.config.StopSignal or "TERM")
+
+    def _mark_stopped(self, container: Container) -> bool:
+        """Remember that a user ends the container, before it ends; False if it does not run."""
+        with container.lock:
+            if not container.running:
+                return False
+            if not container.state.manually_stopped:
+                record = container.with_state(manually_stopped=True)
+                self._core.save_state(record)
+                container.record = record
+            return True
 
     def kill(self, container: Container, *, signal: str, ref: str) -> None:
         """See `Containers.kill`."""
         number = parse_signal(signal or "KILL")
+        ends = number in _ENDING or number == self._stop_signal(container)
         ended = _EndWatch(container)
         try:
-            if not container.running:
+            if ends and self._restarter.cancel(container):
+                return
+            if not (self._mark_stopped(container) if ends else container.running):
                 raise Conflict(f"cannot kill container: {ref}: container {container.id} is not running")
             if number == SIGKILL:
                 self._kill_for_good(container, ended)
@@ -57,8 +135,19 @@ class Stopper:
         finally:
             ended.cancel()
 
-    def restart(self, container: Container, *, signal: str, timeout_s: int | None) -> None:
-        """See `Containers.restart`."""
+    def kill_unhealthy(self, container: Container) -> None:
+        """Kill a container; unlike a user's kill, the restart policy decides what follows."""
+        ended = _EndWatch(container)
+        try:
+            if container.running:
+                self._kill_for_good(container, ended)
+        finally:
+            ended.cancel()
+
+    def restart(
+        self, container: Container, *, signal: str = "", timeout_s: int | None = None, by_itself: bool = False
+    ) -> None:
+        """See `Containers.restart`. by_itself: it counts as a restart of the policy."""
         container.restarting = True
         try:
             self.stop(container, signal=signal, timeout_s=timeout_s)
@@ -66,8 +155,9 @@ class Stopper:
             pass
         finally:
             container.restarting = False
+        count = container.state.restart_count + 1 if by_itself else 0
         try:
-            self._starter.start(container)
+            self._starter.start(container, restart_count=count)
         except NotModified:
             pass  # somebody else has started it meanwhile
         self._core.events.emit(container_event(container, "restart"))
@@ -102,8 +192,7 @@ class Stopper:
         except (Conflict, Unavailable):
             return
         self._core.events.emit(container_event(container, "kill", signal=str(number)))
-        stop_number = parse_signal(container.record.config.StopSignal or "TERM")
-        if container.state.status == "paused" and number in (SIGKILL, stop_number):
+        if container.state.status == "paused" and number in (SIGKILL, self._stop_signal(container)):
             self._thaw(container)
 
     def pause(self, container: Container) -> None:
@@ -141,6 +230,17 @@ class Stopper:
         self._core.save_state(record, event)
         container.record = record
         self._core.events.publish(event)
+
+
+def _describe_kill(name: str, signal: str, after: Disposition, *, waited_s: float) -> str:
+    first = f"PID 1 ({name})" if name else "PID 1"
+    match after:
+        case "unhandled":
+            return f"{first} has no handler for {signal}"
+        case "ignored":
+            return f"{first} ignores {signal}"
+        case "noticed" | "unknown":
+            return f"{first} did not end within {waited_s:.0f} s of {signal}"
 
 
 class _EndWatch:

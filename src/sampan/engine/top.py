@@ -12,6 +12,7 @@ from typing import Final
 from sampan.engine.container import Container
 from sampan.engine.core import Core
 from sampan.engine.events import container_event
+from sampan.engine.lifecycle import restarting_refusal
 from sampan.errors import Conflict, InvalidArgument, SampanError, Unsupported
 from sampan.spec import docker
 
@@ -23,6 +24,8 @@ _MAX_ARGS: Final = 1024
 
 def top(core: Core, container: Container, args: str) -> docker.ContainerTop:
     """See `Containers.top`."""
+    if container.state.status == "restarting":
+        raise Conflict(restarting_refusal(container.id))
     if not container.running:
         raise Conflict(f"container {container.id} is not running")
     manager = core.cgroup(container)

@@ -11,7 +11,7 @@ def on_exit(container: Container, condition: WaitCondition, callback: ExitCallba
     """See `Containers.on_exit`. The wait is registered before the state is looked at, so no end is missed."""
     wait = container.waits.add(condition, callback)
     with container.lock:
-        due = container.removed or (condition == "not-running" and not container.running)
+        due = container.removed or (condition == "not-running" and not container.active)
         result = container.result()
     if container.removed:
         result = WaitResult(status_code=result.status_code)  # as `Waits.removed`

@@ -96,6 +96,9 @@ def open_bind(mount: PlannedMount, *, propagation: int, container_maps: Maps, fd
 
 def _clone_source(mount: PlannedMount, flags: int) -> int:
     """Clone the source, or what lies below it: resolved inside it, a container may change what is there."""
+    other = _other_containers_memory(mount, flags)
+    if other is not None:
+        return other
     subdir = mount.options.subdir
     try:
         if not subdir:
@@ -107,6 +110,19 @@ def _clone_source(mount: PlannedMount, flags: int) -> int:
     except FileNotFoundError as exc:
         shown = f"{subdir!r} in {mount.source!r}" if subdir else f"{mount.source!r}"
         raise InvalidArgument(f"mounts: source {shown} of {mount.destination} does not exist") from exc
+
+
+def _other_containers_memory(mount: PlannedMount, flags: int) -> int | None:
+    """Return a clone of the /dev/shm of another process, made where it is mounted; None for other sources.
+
+    By its path alone a link that the other container put there would lead to a place of the host.
+    """
+    if mount.destination != "/dev/shm":  # noqa: S108 -- inside the container
+        return None
+    from sampan.runtime.other_mounts import clone_from_process, split_process_path
+
+    place = split_process_path(mount.source)
+    return None if place is None else clone_from_process(*place, recursive=bool(flags & k.AT_RECURSIVE))
 
 
 def open_overlay(mount: PlannedMount, fds: Descriptors) -> int:

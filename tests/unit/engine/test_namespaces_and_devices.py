@@ -43,8 +43,8 @@ def test_wrong_modes() -> None:
         parse_network_mode("container:")
     with pytest.raises(InvalidArgument, match="invalid PID mode: x"):
         parse_pid_mode("x")
-    with pytest.raises(Unsupported, match="not supported yet: IpcMode 'shareable'"):
-        parse_ipc_mode("shareable")
+    with pytest.raises(InvalidArgument, match="write container:NAME"):
+        parse_ipc_mode("container:")
     with pytest.raises(InvalidArgument, match="invalid IPC mode: x"):
         parse_ipc_mode("x")
     with pytest.raises(InvalidArgument, match="invalid UTS mode: x"):
@@ -81,8 +81,9 @@ def test_namespaces() -> None:
 
 
 def test_joined_namespaces_have_paths() -> None:
-    made = make_namespaces(make_plan(joins=Joins(network="/proc/1/fd/7")))
+    made = make_namespaces(make_plan(joins=Joins(network="/proc/1/fd/7", ipc="/proc/1/fd/8")))
     assert {"type": "network", "path": "/proc/1/fd/7"} in made
+    assert {"type": "ipc", "path": "/proc/1/fd/8"} in made
 
 
 @pytest.mark.parametrize(

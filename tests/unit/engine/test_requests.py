@@ -41,7 +41,6 @@ def host(**fields: object) -> docker.ContainerCreate:
 
 NOT_YET = {
     "PortBindings": {"80/tcp": [docker.PortBinding(HostPort="80")]},
-    "RestartPolicy": docker.RestartPolicy(Name="always"),
     "VolumeDriver": "nfs",
     "VolumesFrom": ["other"],
     "Links": ["db:db"],

@@ -21,12 +21,13 @@ def make_mounts(plan: BundlePlan, user_mounts: Sequence[UserMount]) -> list[Docu
 
 def _default_mounts(plan: BundlePlan) -> Iterable[Document]:
     ipc = parse_ipc_mode(plan.host.IpcMode)
+    shm_source = "/dev/shm" if ipc.share == "host" else plan.joins.shared_memory  # noqa: S108 -- a mount
     for destination, kind, source, options in posture.MOUNTS:
         if destination == "/dev/shm":  # noqa: S108 -- inside the container
-            if ipc == "none":
+            if plan.host.IpcMode == "none" or (ipc.share == "container" and shm_source is None):
                 continue
-            if ipc == "host":
-                yield _mount(destination, "bind", destination, ("rbind", "rprivate", *posture.SHM_FLAGS))
+            if shm_source is not None:
+                yield _mount(destination, "bind", shm_source, ("rbind", "rprivate", *posture.SHM_FLAGS))
                 continue
             options = (*options, f"size={plan.host.ShmSize or plan.shm_size_bytes}")
         if plan.host.Privileged:

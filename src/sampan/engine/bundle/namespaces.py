@@ -53,22 +53,20 @@ def parse_pid_mode(mode: str) -> Sharing:
     raise InvalidArgument(f"invalid PID mode: {mode}")
 
 
-def parse_ipc_mode(mode: str) -> Literal["private", "none", "host"]:
-    """Read HostConfig.IpcMode.
+def parse_ipc_mode(mode: str) -> Sharing:
+    """Read HostConfig.IpcMode: "", private, shareable, none, host, container:NAME.
+
+    none is one's own as well, without /dev/shm.
 
     Raises:
         InvalidArgument: another mode.
-        Unsupported: sharing with other containers.
     """
-    match mode:
-        case "" | "private":
-            return "private"
-        case "none":
-            return "none"
-        case "host":
-            return "host"
-    if mode == "shareable" or mode.startswith("container:"):
-        raise Unsupported(f"not supported yet: IpcMode {mode!r}")
+    if mode in ("", "private", "shareable", "none"):
+        return Sharing(share="own")
+    if mode == "host":
+        return Sharing(share="host")
+    if mode.startswith("container:"):
+        return _parse_container(mode, field="IpcMode")
     raise InvalidArgument(f"invalid IPC mode: {mode}")
 
 
@@ -114,7 +112,9 @@ def make_namespaces(plan: BundlePlan) -> list[Document]:
         result.append({"type": "pid"})
     if not parse_host_flag(host.UTSMode, field="UTS mode"):
         result.append({"type": "uts"})
-    if parse_ipc_mode(host.IpcMode) != "host":
+    if plan.joins.ipc is not None:
+        result.append({"type": "ipc", "path": plan.joins.ipc})
+    elif parse_ipc_mode(host.IpcMode).share == "own":
         result.append({"type": "ipc"})
     if parse_cgroupns_mode(host, cgroup_version=plan.machine.cgroup_version):
         result.append({"type": "cgroup"})

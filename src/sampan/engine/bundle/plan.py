@@ -39,10 +39,15 @@ class HostFiles:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Joins:
-    """Paths of other containers' namespaces to join; None: one's own, or the host's."""
+    """Paths of other containers' namespaces to join; None: one's own, or the host's.
+
+    shared_memory: the path of the /dev/shm that belongs to ipc; None: that one has none.
+    """
 
     network: str | None = None
     pid: str | None = None
+    ipc: str | None = None
+    shared_memory: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,7 +42,7 @@ def _check_sysctl(name: str, value: str, host: docker.HostConfig) -> None:
         if parse_network_mode(host.NetworkMode).share == "host":
             raise InvalidArgument(f"sysctl '{name}' not allowed in host network namespace")
     elif dotted in _IPC or dotted.startswith("fs.mqueue."):
-        if parse_ipc_mode(host.IpcMode) == "host":
+        if parse_ipc_mode(host.IpcMode).share == "host":
             raise InvalidArgument(f"sysctl '{name}' not allowed in host ipc namespace")
     elif dotted == "kernel.domainname":
         if parse_host_flag(host.UTSMode, field="UTS mode"):
