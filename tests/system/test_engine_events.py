@@ -258,3 +258,11 @@ def test_anatomy(box: Box) -> None:
     assert may_use["capabilities"]["effective"] == []
     assert (what["uid"], what["gid"], what["command"]) == (12, 34, ["sleep", "100"])
     assert found["processes"][0]["inside"] == 1  # type: ignore[index]  # nested JSON
+
+
+def test_anatomy_of_a_container_with_init(box: Box) -> None:
+    found = box.engine.containers.anatomy(box.start("sleep", "100", host={"Init": True}))
+    assert found["is"]["executable"] == "sampan-init"  # type: ignore[index,call-overload]  # nested JSON
+    assert found["is"]["command"] == ["sampan-init", "--", "sleep", "100"]  # type: ignore[index,call-overload]
+    commands = [process["command"] for process in found["processes"]]  # type: ignore[index,union-attr,call-overload]
+    assert commands == ["sampan-init -- sleep 100", "sleep 100"]

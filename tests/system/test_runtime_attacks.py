@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -509,3 +510,48 @@ def test_28_no_abstract_socket(runtime: Runtime) -> None:
     sockets = Path("/proc/net/unix").read_text()
     assert not [line for line in sockets.splitlines() if "sampan" in line and "@" in line.split()[-1]]
     runtime.call("delete", "-f", id)
+
+
+CHROOT = """
+mount --rbind / "$1" && mount --make-rprivate / && shift || exit 9
+exec chroot "$@"
+"""
+
+
+def in_chroot(place: Path, *command: str) -> tuple[int, str]:
+    """Run a command in a chroot that shows the same files, in a mount namespace of its own."""
+    words = ["unshare", "--mount", "sh", "-ec", CHROOT, "sh", str(place), str(place), *command]
+    with tempfile.TemporaryFile() as out:  # and no pipe: a container in the background holds it open
+        done = subprocess.run(
+            words, stdin=subprocess.DEVNULL, stdout=out, stderr=out, timeout=60, check=False
+        )
+        out.seek(0)
+        return done.returncode, out.read().decode()
+
+
+def test_runtime_in_a_chroot_leaves_no_way_to_the_host(own: Runtime, tmp_path: Path) -> None:
+    """pivot_root(2) moves the caller's root; the namespace's own, where setns(2) leads, must follow."""
+    place = tmp_path / "place"
+    place.mkdir()
+    id, bundle = own.new_id(), own.bundle(None, "sleep", "1000")
+    assert in_chroot(place, *own.command("run", "--detach", "-b", str(bundle), id)) == (0, "")
+    wanted = sorted(os.listdir(own.root))
+    assert own.exec(id, "ls", "/").lines == wanted
+    code, inside = in_chroot(place, *own.command("exec", id, "ls", "/"))
+    assert (code, inside.splitlines()) == (0, wanted)
+    pid = str(own.state(id)["pid"])
+    entered = subprocess.run(
+        ["nsenter", "--mount", "--target", pid, "/bin/busybox", "ls", "/"], capture_output=True, text=True
+    )
+    assert entered.stdout.splitlines() == wanted
+    mounts = Path(f"/proc/{pid}/mountinfo").read_text()
+    assert str(place) not in mounts
+
+
+def test_no_pivot_in_a_chroot_is_refused(own: Runtime, tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    bundle = own.bundle(None, "true")
+    code, said = in_chroot(place, *own.command("run", "--no-pivot", "-b", str(bundle), own.new_id()))
+    assert code == 1
+    assert "cannot start without pivot_root from inside a chroot" in said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from tests.system.shim_kit import Box, Client, open_box
@@ -60,6 +61,20 @@ def test_orphans_are_reaped(box: Box) -> None:
     container = box.shell(script, client, init=True)
     assert client.outputs()[0] == b"sampan-init\n"
     assert container.wait().code == 0
+
+
+def test_command_line_of_init(box: Box) -> None:
+    """As docker-init's: what `ps` and `top` show is the program behind `--`, not who made the container."""
+    client = Client(framed=True)
+    container = box.shell("tr '\\0' '|' < /proc/1/cmdline", client, init=True)
+    assert client.outputs()[0].rstrip(b"|") == b"sampan-init|--|/bin/sh|-c|tr '\\0' '|' < /proc/1/cmdline"
+    container.wait()
+    long = box.start(["sh", "-c", "exec sleep 1000", "x" * 5000], init=True)
+    shown = Path(f"/proc/{long.handle.pid}/cmdline").read_bytes()
+    assert shown.startswith(b"sampan-init\0--\0sh\0-c\0exec sleep 1000\0xxx")
+    assert shown.endswith(b"x\0")
+    long.handle.kill_all()
+    long.wait()
 
 
 def test_interrupt_key_reaches_the_program_once(box: Box) -> None:

@@ -89,7 +89,10 @@ def _list(value: JsonValue) -> list[JsonValue]:
 
 def _is(program: Part) -> Iterator[Branch]:
     yield Branch("command  " + " ".join(str(word) for word in _list(program.get("command"))))
-    yield Branch(f"program  {program.get('executable')}", "as the container names it")
+    executable = str(program.get("executable"))
+    built_in = not executable.startswith("/")
+    note = "built in: passes signals on, reaps orphans; its child is the program"
+    yield Branch(f"program  {executable}", note if built_in else "as the container names it")
     yield Branch(f"in       {program.get('working_directory')}", "its working directory")
     groups = " ".join(str(group) for group in _list(program.get("groups")))
     who = f"user     {program.get('uid')}:{program.get('gid')}" + (f", groups {groups}" if groups else "")

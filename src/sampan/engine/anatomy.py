@@ -59,7 +59,7 @@ def read_anatomy(core: Core, container: Container) -> Document:
             "pid": state.pid,
             "sees": _sees(state.pid),
             "may_use": _may_use(core, container, state.pid),
-            "is": _is(state.pid),
+            "is": _is(state.pid, init=container.record.host.Init is True),
             "processes": _processes(core, container),
         }
     except (FileNotFoundError, ProcessLookupError) as exc:
@@ -113,13 +113,13 @@ def _may_use(core: Core, container: Container, pid: int) -> Document:
     }
 
 
-def _is(pid: int) -> Document:
-    """The program: what runs, as whom, on which root."""
+def _is(pid: int, *, init: bool) -> Document:
+    """The program: what runs, as whom, on which root. With `--init` its process 1 is a part of us."""
     status = read_status(pid)
     root = next((mount for mount in read_mountinfo(pid) if mount.mount_point == "/"), None)
     return {
         "command": _read(f"/proc/{pid}/cmdline").rstrip("\0").split("\0"),
-        "executable": _link(f"/proc/{pid}/exe"),
+        "executable": "sampan-init" if init else _link(f"/proc/{pid}/exe"),
         "working_directory": _link(f"/proc/{pid}/cwd"),
         "uid": int(status["Uid"].split()[1]),
         "gid": int(status["Gid"].split()[1]),

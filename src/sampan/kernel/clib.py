@@ -65,6 +65,11 @@ def make_buffer(size_bytes: int) -> Buffer:
     return (c_char * size_bytes)()
 
 
+def write_memory(address: int, data: bytes) -> None:
+    """Overwrite this process's own memory; nothing checks that the place is ours and as long."""
+    (c_char * len(data)).from_address(address).raw = data
+
+
 def buffer_of(data: bytes) -> Buffer:
     """Return a buffer of exactly these bytes, with no NUL behind them."""
     made = (c_char * len(data))()
@@ -82,4 +87,5 @@ __all__ = [
     "get_errno",
     "libc_function",
     "make_buffer",
+    "write_memory",
 ]

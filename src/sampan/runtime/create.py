@@ -259,9 +259,10 @@ class _Creation:
 
             actions.append(lambda: run_inside("startContainer", wanted, state))
         if self.request.init:
-            from sampan.runtime.launcher.builtin_init import become_init
+            from sampan.runtime.launcher.builtin_init import become_init, plan_title
 
-            actions.append(lambda: become_init(terminal=self.program.terminal))
+            title = plan_title(self.program.argv)
+            actions.append(lambda: become_init(title, terminal=self.program.terminal))
         return tuple(actions)
 
     def _prepare(

@@ -193,7 +193,7 @@ def _root(spec: Spec, mounts: tuple[PlannedMount, ...], prepared: Prepared, wish
         steps.append(Step(label="pivot_root", run=rootfs.pivot, plank="sees"))
     else:
         steps.append(Step(label="hide the host's mounts", run=rootfs.hide_host_mounts))
-        steps.append(Step(label="chroot", run=rootfs.change_root, plank="sees"))
+        steps.append(Step(label="enter the root", run=rootfs.enter_covering_root, plank="sees"))
     return steps
 
 

@@ -13,7 +13,7 @@ from _stat import S_ISDIR
 
 from sampan.errors import InvalidArgument, SampanError
 from sampan.kernel import constants as k
-from sampan.kernel import files, mountattrs, mountcalls, mountinfo
+from sampan.kernel import files, mountattrs, mountcalls, mountinfo, namespaces, process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -196,8 +196,18 @@ def make_directory(child: Child, path: str) -> None:
 
 
 def pivot(child: Child) -> None:
-    """Make the attached root this namespace's root and let go of all the host had (pivot_root(2), NOTES)."""
-    old_root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    """Make the attached root this namespace's root and let go of all the host had (pivot_root(2), NOTES).
+
+    pivot_root moves the caller's root. In a chroot that is not the namespace's, which would stay the host's:
+    where setns(2) puts every exec, and where a broken chroot ends.
+    """
+    old_root = _open_root()
+    if _enter_namespace_root(child):
+        os.fchdir(old_root)  # below the attached root, where pivot_root takes it from
+        os.chroot(".")
+    else:
+        os.close(old_root)
+        old_root = _open_root()
     os.fchdir(child.root_fd)
     mountcalls.pivot_root(".", ".")
     # The old root now lies on the new one. Slave: its end must not reach the host.
@@ -207,8 +217,35 @@ def pivot(child: Child) -> None:
     os.chdir("/")
 
 
+def _open_root() -> int:
+    return os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _enter_namespace_root(child: Child) -> bool:
+    """Go to this mount namespace's own root (setns(2)); tell whether that is the attached root.
+
+    It is, since that lies over "/", unless the caller is in a chroot.
+    """
+    pidfd = process.pidfd_open(os.getpid())
+    try:
+        namespaces.setns(pidfd, k.CLONE_NEWNS)
+    finally:
+        os.close(pidfd)
+    return os.path.samestat(os.stat("/"), os.fstat(child.root_fd))  # no /proc to ask for mount ids here
+
+
+def enter_covering_root(child: Child) -> None:
+    """Enter the root that lies over the host's, for `--no-pivot`."""
+    if not _enter_namespace_root(child):
+        raise SampanError(
+            "cannot start without pivot_root from inside a chroot: the container could leave its root",
+            hint="leave --no-pivot out",
+        )
+    os.chdir("/")
+
+
 def change_root(child: Child) -> None:
-    """Enter the root by chroot, for `--no-pivot` and for a container without a mount namespace of its own."""
+    """Enter the root by chroot, for a container without a mount namespace of its own."""
     os.fchdir(child.root_fd)
     os.chroot(".")
     os.chdir("/")

@@ -12,10 +12,14 @@ from __future__ import annotations
 
 import os
 
+from sampan.kernel.clib import write_memory
 from sampan.kernel.process import close_range, set_name
+from sampan.lean import record
+from sampan.runtime.launcher.title import argument_area
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from signal import SIG_BLOCK, SIG_SETMASK, SIGCHLD, SIGTTIN, SIGTTOU, pthread_sigmask, sigwaitinfo
     from typing import NoReturn
 else:
@@ -26,7 +30,26 @@ _ALL = tuple(number for number in range(1, 65) if number not in (32, 33))  # tho
 _OURS = frozenset((SIGCHLD, SIGTTIN, SIGTTOU))
 
 
-def become_init(*, terminal: bool) -> None:
+@record
+class Title:
+    """The command line that `ps` shows for init, and where in memory it goes."""
+
+    start: int
+    text: bytes
+
+
+def plan_title(argv: Sequence[bytes]) -> Title:
+    """Make `sampan-init -- program argument…`, cut to the room that this process's own arguments have.
+
+    Called before the clone: later the only /proc may be the container's.
+    """
+    start, end = argument_area()
+    room = end - start
+    text = b"\0".join((b"sampan-init", b"--", *argv))
+    return Title(start=start, text=text[: room - 1].ljust(room, b"\0"))
+
+
+def become_init(title: Title, *, terminal: bool) -> None:
     """Fork; return in the child, which becomes the program. The parent stays PID 1 and never returns.
 
     The program gets a process group of its own, in the foreground of its terminal, so that ctrl-C reaches
@@ -36,6 +59,7 @@ def become_init(*, terminal: bool) -> None:
         OSError: fork is refused: by a limit of processes, or by the container's own filter.
     """
     pthread_sigmask(SIG_BLOCK, _ALL)
+    write_memory(title.start, title.text)  # before the program can look; its own title comes with execve
     program = os.fork()
     if program:
         _serve(program)

@@ -17,6 +17,8 @@ from sampan.kernel.files import memfd_sealed, read_file, readonly_clone
 
 _PROGRAM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
 _MAX_INTERPRETER = 256 * 1024 * 1024
+# Forks write their title over their arguments (title.py); this is room for longer ones, never seen as it is.
+_ROOM = " " * 512
 # The environment of hooks' and other runtimes' start; nothing of sampand's own gets there.
 _ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 
@@ -32,7 +34,7 @@ def start_program(fd: int, *, run_root: str) -> subprocess.Popen[bytes]:
         image = open_interpreter(python)
     except OSError as exc:
         raise Unavailable(f"cannot protect the interpreter {python}: {exc.strerror}") from exc
-    arguments = [python, "-I", "-S", "-X", "utf8", _PROGRAM, str(fd), run_root]
+    arguments = [python, "-I", "-S", "-X", "utf8", _PROGRAM, str(fd), run_root, _ROOM]
     try:
         return subprocess.Popen(
             arguments,

@@ -33,8 +33,8 @@ _OOM_SCORE = -998  # inherited by shims: killed for memory last, just before the
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Serve sampand until it goes. arguments: program, socket descriptor, run root."""
-    _, raw_fd, run_root = arguments
+    """Serve sampand until it goes. arguments: program, socket descriptor, run root, room for titles."""
+    _, raw_fd, run_root, _ = arguments
     sock = from_fd(int(raw_fd))
     _become_zygote(sock)
     title_area = argument_area()
