@@ -49,6 +49,8 @@ COMMANDS: tuple[CommandRow, ...] = (
      "lifecycle:rename", "flag_table:NONE", "Give a container another name"),
     ("container top", ("top",), "CONTAINER [PS OPTIONS]", 1, -1,
      "look:top", "flag_table:NONE", "List the processes of a container"),
+    ("container stats", ("stats",), "[CONTAINER...]", 0, -1,
+     "stats:stats", "flag_table:STATS", "Show what containers use: CPU, memory, network, disks"),
     ("container port", ("port",), "CONTAINER [PRIVATE_PORT[/PROTO]]", 1, 2,
      "look:port", "flag_table:NONE", "List the published ports of a container"),
     ("container inspect", (), "CONTAINER [CONTAINER...]", 1, -1,
@@ -105,7 +107,7 @@ NOUNS = (
 
 # What docker has and this version has not: named, so that nobody looks for a spelling mistake.
 LATER = frozenset(
-    "build buildx builder pull push login logout search commit cp diff export stats update network volume "
+    "build buildx builder pull push login logout search commit cp diff export update network volume "
     "compose context manifest plugin swarm node stack service secret config checkpoint trust prune df".split()
 )
 

@@ -51,6 +51,12 @@ PS = _options(
     _QUIET_IDS,
     _SIZE,
 )
+STATS = _options(
+    ("all", "a", "bool", "Show stopped containers as well"),
+    _FORMAT,
+    ("no-stream", "", "bool", "Show it once and end"),
+    _NO_TRUNC,
+)
 LOGS = _options(
     ("follow", "f", "bool", "Go on until the container stops"),
     ("tail", "n", "string", 'Number of lines from the end (default "all")'),

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _MIN_WIDTH, _GAP = 10, 3
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+_BINARY_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 def render(rows: Sequence[Sequence[str]], *, min_width: int = _MIN_WIDTH) -> str:
@@ -45,6 +46,15 @@ def human_size(size: float, *, digits: int = 4) -> str:
         size /= 1000
         step += 1
     return f"{size:.{digits}g}{_UNITS[step]}"
+
+
+def binary_size(size: float) -> str:
+    """Return a size in binary units with four significant digits: `1.5GiB`, `64MiB`, `512B`."""
+    step = 0
+    while size >= 1024 and step < len(_BINARY_UNITS) - 1:
+        size /= 1024
+        step += 1
+    return f"{size:.4g}{_BINARY_UNITS[step]}"
 
 
 def ago(unix: float, now: float | None = None) -> str:

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from sampan.daemon.failures import JSON_TYPE, PayloadTooLarge
 from sampan.daemon.hangups import HangupWatch
+from sampan.daemon.landing import Post
 from sampan.daemon.parameters import parse_filters, parse_flag, parse_time_ns, parse_whole
 from sampan.daemon.workers import Workers
 from sampan.errors import InvalidArgument
@@ -35,6 +36,7 @@ class Call:
     request: web.BaseRequest
     engine: Engine
     workers: Workers
+    post: Post
     hangups: HangupWatch
     name: str
     version: tuple[int, int]

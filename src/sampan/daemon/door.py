@@ -27,6 +27,7 @@ from sampan.daemon.failures import error_response, status_of
 from sampan.daemon.gate import check_origin, check_version, decode_path
 from sampan.daemon.hangups import HangupWatch
 from sampan.daemon.headers import add_common
+from sampan.daemon.landing import Post
 from sampan.daemon.routes_sampan import Control
 from sampan.daemon.routing import Router, split_version
 from sampan.daemon.weblog import make_logger
@@ -48,6 +49,7 @@ class Door:
     def __init__(self, engine: Engine, control: Control) -> None:
         self._engine = engine
         self._workers = Workers()
+        self._post = Post()
         self._hangups = HangupWatch(asyncio.get_running_loop())
         self._router = build_router(control)
         self._logger = make_logger()
@@ -105,7 +107,7 @@ class Door:
         if request.headers.get("Expect", "").lower() == "100-continue":
             await request.writer.write(_CONTINUE)
             request.writer.output_size = 0  # as aiohttp's own handler: the answer proper has not begun
-        call = Call(request, self._engine, self._workers, self._hangups, found.name, version)
+        call = Call(request, self._engine, self._workers, self._post, self._hangups, found.name, version)
         return add_common(await found.handler(call))
 
     @staticmethod

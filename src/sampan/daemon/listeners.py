@@ -12,7 +12,9 @@ from urllib.parse import urlsplit
 
 from sampan.errors import Conflict, Forbidden, InvalidArgument, Unavailable
 
-_BACKLOG: Final = 1024  # connections that arrive while sampand starts, or a hundred containers at once
+# Connections that arrive while sampand starts, or at once: `docker stats` of a thousand containers makes as many,
+# and a client that does not block on connect gets EAGAIN when the queue is full. net.core.somaxconn caps it.
+BACKLOG: Final = 4096
 _SUN_PATH: Final = 108  # bytes with the final NUL (unix(7))
 _FIRST_PASSED_FD: Final = 3  # sd_listen_fds(3)
 _LOOPBACK: Final = frozenset(("127.0.0.1", "localhost", "::1"))
@@ -91,7 +93,7 @@ def _open_unix(path: str, *, group: str) -> Listener:
         sock.bind(path if len(os.fsencode(path)) < _SUN_PATH else f"/proc/self/fd/{folder_fd}/{name}")
         try:
             _set_access(name, folder_fd, group=group)
-            sock.listen(_BACKLOG)
+            sock.listen(BACKLOG)
         except BaseException:
             os.unlink(name, dir_fd=folder_fd)
             raise
@@ -178,7 +180,7 @@ def _open_tcp(address: str, *, insecure: bool) -> Listener:
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(("127.0.0.1" if host == "localhost" else host, port))
-        sock.listen(_BACKLOG)
+        sock.listen(BACKLOG)
     except OSError as exc:
         sock.close()
         raise Conflict(f"cannot listen on {address}: {exc.strerror}") from exc

@@ -220,7 +220,7 @@ def event_line(event: docker.Event) -> bytes:
 async def events(call: Call) -> web.StreamResponse:
     """GET /events: headers at once, then an object for each event."""
     until_ns = call.time_ns("until")
-    mailbox: Mailbox[docker.Event] = Mailbox()
+    mailbox: Mailbox[docker.Event] = Mailbox(call.post)
     subscription = await call.workers.quick(
         call.engine.events.subscribe,
         mailbox.put,

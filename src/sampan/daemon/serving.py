@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from sampan import __version__, log
-from sampan.daemon.listeners import Listener
+from sampan.daemon.listeners import BACKLOG, Listener
 from sampan.daemon.options import DaemonOptions
 from sampan.daemon.presence import ReadyPipe, notify_manager
 from sampan.engine.engine import Engine
@@ -61,7 +61,10 @@ async def _serve(options: DaemonOptions, engine: Engine, listeners: list[Listene
         loop.add_signal_handler(number, stopping.set)
     hosts = [listener.address for listener in listeners]
     door = Door(engine, Program(options, hosts, stopping))
-    servers = [await loop.create_server(door.connection, sock=listener.sock) for listener in listeners]
+    servers = [
+        await loop.create_server(door.connection, sock=listener.sock, backlog=BACKLOG)
+        for listener in listeners
+    ]
     log.info("sampand is ready", hosts=",".join(hosts), version=__version__)
     ready.tell("ready")
     notify_manager("READY=1")

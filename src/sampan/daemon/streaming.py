@@ -71,7 +71,7 @@ async def stream_progress(
 
     The status is sent before the work begins, so its errors go in-band (docker-api 1.5).
     """
-    mailbox: Mailbox[dict[str, object]] = Mailbox()
+    mailbox: Mailbox[dict[str, object]] = Mailbox(call.post)
     response = await open_stream(call)
 
     async def run() -> None:

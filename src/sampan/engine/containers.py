@@ -19,7 +19,9 @@ from sampan.engine.listing import list_containers
 from sampan.engine.logs import LogReader, open_log
 from sampan.engine.removing import prune_containers, remove_container
 from sampan.engine.restarting import Restarter
+from sampan.engine.sampler import Give, Sampler
 from sampan.engine.statistics import read_stats
+from sampan.engine.stats_watch import StatsWatch
 from sampan.engine.stopping import Stopper, StopReport
 from sampan.engine.top import top
 from sampan.engine.types import AttachTarget, ExitCallback, LogRequest, Subscription, WaitCondition
@@ -39,10 +41,17 @@ class Containers:
     """
 
     def __init__(
-        self, core: Core, ender: Ender, starter: Starter, stopper: Stopper, restarter: Restarter
+        self,
+        core: Core,
+        ender: Ender,
+        starter: Starter,
+        stopper: Stopper,
+        restarter: Restarter,
+        sampler: Sampler,
     ) -> None:
         self._core = core
         self._restarter = restarter
+        self._sampler = sampler
         self._ender = ender
         self._starter = starter
         self._stopper = stopper
@@ -207,6 +216,17 @@ class Containers:
         A container that does not run gives its id and name only.
         """
         return read_stats(self._core, self._settled(ref))
+
+    def follow_stats(self, ref: str, give: Give) -> Subscription:
+        """Give a sample now and one each second, with the one before it; None when the container is removed.
+
+        Callbacks come from the sampler's thread, the first perhaps from this call: they must be quick.
+        """
+        return self._sampler.follow(self._settled(ref), give)
+
+    def watch_stats(self, refs: Sequence[str] = (), *, stopped: bool = False) -> StatsWatch:
+        """Watch the containers named, or all that run (with stopped: all there are); the caller closes it."""
+        return StatsWatch(self._core, self._sampler, refs=refs, stopped=stopped)
 
     def explain(self, ref: str) -> Steps:
         """Return the steps that started the container: `{"plank", "text", "microseconds"}`, in order.

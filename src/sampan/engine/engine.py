@@ -22,6 +22,7 @@ from sampan.engine.paths import Paths
 from sampan.engine.recovery import Recovery
 from sampan.engine.restarting import Restarter
 from sampan.engine.runtimes import Runtimes
+from sampan.engine.sampler import Sampler
 from sampan.engine.stopping import Stopper
 from sampan.engine.supervisor import Supervisor
 from sampan.engine.system import System
@@ -47,7 +48,9 @@ class Engine:
         self._ender = ender
         self._starter = starter
         self._restarter = restarter
-        self.containers = Containers(core, ender, starter, Stopper(core, starter, restarter), restarter)
+        self._sampler = Sampler(core)
+        stopper = Stopper(core, starter, restarter)
+        self.containers = Containers(core, ender, starter, stopper, restarter, self._sampler)
         self.execs = Execs(core, table)
         self.images = Images(core)
         self.events: Events = core.events
@@ -94,6 +97,7 @@ class Engine:
     def close(self) -> None:
         """Stop watching and end the launcher; containers run on and are found again by the next `open`."""
         core = self._core
+        self._sampler.close()
         core.timers.close()
         for pool in (core.starts, core.remedies):
             pool.close(_DRAIN_S)

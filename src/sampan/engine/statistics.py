@@ -1,18 +1,24 @@
-"""Stats: one sample of a container's cgroup, in the shape of the Docker API."""
+"""Stats: one sample of a container's cgroup, in the shape of the Docker API (docs/observing.md)."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from msgspec import UNSET
+import msgspec
+from msgspec import UNSET, UnsetType
 
 from sampan.engine.container import Container
 from sampan.engine.core import Core
 from sampan.engine.times import format_time
+from sampan.kernel.cgroups.samples import Sample, open_samples, read_small
 from sampan.spec import docker
+
+if TYPE_CHECKING:  # exists for type checkers only (the module is lean)
+    from sampan.kernel.cgroups.samples import IoEntry, Read
+
+Interfaces = dict[str, docker.InterfaceStats]
 
 _TICK_NS: Final = 10**9 // os.sysconf("SC_CLK_TCK")
 _INTERFACE_FIELDS: Final = (
@@ -27,123 +33,132 @@ _INTERFACE_FIELDS: Final = (
 )
 # Columns of /proc/net/dev behind the name: eight received, eight sent; we show the first four of each.
 _COLUMNS: Final = (0, 1, 2, 3, 8, 9, 10, 11)
+_WITHOUT_INTERFACES: Final = ("none", "host")
+
+
+class StatsReader:
+    """Reads one container again and again; holds no descriptor."""
+
+    def __init__(self, core: Core, container: Container) -> None:
+        self._core = core
+        self._container = container
+        self._read: Read | None = None
+
+    def read(self, system_cpu_ns: int) -> docker.ContainerStats:
+        """Return a sample of now, without `precpu_stats`; id and name alone if the container does not run."""
+        container = self._container
+        record = container.record
+        empty = docker.ContainerStats(name=f"/{record.name}", id=record.id)
+        if not container.running:
+            return empty
+        try:
+            sample = self._sample()
+        except FileNotFoundError:  # it has just ended
+            return empty
+        machine = self._core.machine
+        return msgspec.structs.replace(
+            empty,
+            read=format_time(time.time_ns()),
+            pids_stats=docker.PidsStats(current=sample.pids, limit=max(0, sample.pids_limit)),
+            blkio_stats=_blkio(sample),
+            cpu_stats=_cpu(sample, system_cpu_ns=system_cpu_ns, online=len(machine.cpus)),
+            memory_stats=_memory(sample, machine.memory_bytes),
+            networks=self._networks(),
+        )
+
+    def _sample(self) -> Sample:
+        if self._read is None:
+            manager = self._core.cgroup(self._container)
+            try:
+                self._read = open_samples(manager.paths())
+            finally:
+                manager.close()
+        return self._read()
+
+    def _networks(self) -> Interfaces | UnsetType:
+        record = self._container.record
+        if record.host.NetworkMode in _WITHOUT_INTERFACES:
+            return UNSET
+        return read_interfaces(record.state.pid) or UNSET
 
 
 def read_stats(core: Core, container: Container) -> docker.ContainerStats:
     """See `Containers.stats`."""
-    record = container.record
-    name = f"/{record.name}"
-    if not container.running:
-        return docker.ContainerStats(name=name, id=record.id)
-    manager = core.cgroup(container)
-    try:
-        raw = manager.stats()
-    finally:
-        manager.close()
-    return docker.ContainerStats(
-        name=name,
-        id=record.id,
-        read=format_time(time.time_ns()),
-        pids_stats=_pids(raw),
-        blkio_stats=_blkio(_sub(raw, "blkio")),
-        cpu_stats=_cpu(raw, online=len(core.machine.cpus)),
-        memory_stats=_memory(raw, core.machine.memory_bytes),
-        networks=_networks(container.state.pid),
-    )
+    return StatsReader(core, container).read(system_cpu_ns())
 
 
-def _sub(raw: Mapping[str, object], *names: str) -> dict[str, object]:
-    value: object = raw
-    for name in names:
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return dict(value) if isinstance(value, Mapping) else {}
+def after(before: docker.ContainerStats | None, now: docker.ContainerStats) -> docker.ContainerStats:
+    """Return a sample that carries the one before it, for clients that show rates."""
+    if before is None:
+        return now
+    return msgspec.structs.replace(now, preread=before.read, precpu_stats=before.cpu_stats)
 
 
-def _int(raw: Mapping[str, object], name: str) -> int:
-    value = raw.get(name, 0)
-    return value if isinstance(value, int) else 0
+def system_cpu_ns() -> int:
+    """Return the CPU time of the whole machine: the first seven columns of /proc/stat (proc(5))."""
+    line = read_small("/proc/stat").partition("\n")[0]
+    return sum(int(field) for field in line.split()[1:8]) * _TICK_NS
 
 
-def _pids(raw: Mapping[str, object]) -> docker.PidsStats:
-    pids = _sub(raw, "pids")
-    return docker.PidsStats(current=_int(pids, "current"), limit=_int(pids, "limit"))
-
-
-def _cpu(raw: Mapping[str, object], *, online: int) -> docker.CpuStats:
-    usage, throttling = _sub(raw, "cpu", "usage"), _sub(raw, "cpu", "throttling")
-    percpu = usage.get("percpu")
+def _cpu(sample: Sample, *, system_cpu_ns: int, online: int) -> docker.CpuStats:
     return docker.CpuStats(
         cpu_usage=docker.CpuUsage(
-            total_usage=_int(usage, "total"),
-            percpu_usage=[int(value) for value in percpu] if isinstance(percpu, list) else UNSET,
-            usage_in_kernelmode=_int(usage, "kernel"),
-            usage_in_usermode=_int(usage, "user"),
+            total_usage=sample.cpu_ns,
+            percpu_usage=UNSET if sample.percpu_ns is None else sample.percpu_ns,
+            usage_in_kernelmode=sample.kernel_ns,
+            usage_in_usermode=sample.user_ns,
         ),
-        system_cpu_usage=_system_cpu_ns(),
+        system_cpu_usage=system_cpu_ns,
         online_cpus=online,
         throttling_data=docker.ThrottlingData(
-            periods=_int(throttling, "periods"),
-            throttled_periods=_int(throttling, "throttledPeriods"),
-            throttled_time=_int(throttling, "throttledTime"),
+            periods=sample.periods,
+            throttled_periods=sample.throttled_periods,
+            throttled_time=sample.throttled_ns,
         ),
     )
 
 
-def _system_cpu_ns() -> int:
-    """Return the CPU time of the whole machine: the first seven columns of /proc/stat (proc(5))."""
-    with open("/proc/stat") as file:
-        return sum(int(field) for field in file.readline().split()[1:8]) * _TICK_NS
-
-
-def _memory(raw: Mapping[str, object], machine_bytes: int) -> docker.MemoryStats:
-    usage, details = _sub(raw, "memory", "usage"), _sub(raw, "memory", "raw")
-    limit = _int(usage, "limit")
+def _memory(sample: Sample, machine_bytes: int) -> docker.MemoryStats:
+    peak, failures, limit = sample.memory_peak_bytes, sample.memory_failures, sample.memory_limit
     return docker.MemoryStats(
-        usage=_int(usage, "usage"),
-        max_usage=_int(usage, "max") or UNSET,
-        stats={name: value for name, value in details.items() if isinstance(value, int)},
-        failcnt=_int(usage, "failcnt") if "failcnt" in usage else UNSET,
-        limit=min(limit, machine_bytes) if limit else machine_bytes,
+        usage=sample.memory_bytes,
+        max_usage=UNSET if peak is None else peak,
+        stats=sample.memory_details,
+        failcnt=UNSET if failures is None else failures,
+        limit=min(limit, machine_bytes) if limit > 0 else machine_bytes,
     )
 
 
-def _blkio(raw: Mapping[str, object]) -> docker.BlkioStats:
+def _blkio(sample: Sample) -> docker.BlkioStats:
+    if sample.io_operations is None:  # v2
+        return docker.BlkioStats(io_service_bytes_recursive=_entries(sample.io_bytes))
     return docker.BlkioStats(
-        io_service_bytes_recursive=_blkio_entries(raw.get("ioServiceBytesRecursive")),
-        io_serviced_recursive=_blkio_entries(raw.get("ioServicedRecursive")),
+        io_service_bytes_recursive=_entries(sample.io_bytes),
+        io_serviced_recursive=_entries(sample.io_operations),
+        io_queue_recursive=[],
+        io_service_time_recursive=[],
+        io_wait_time_recursive=[],
+        io_merged_recursive=[],
+        io_time_recursive=[],
+        sectors_recursive=[],
     )
 
 
-def _blkio_entries(value: object) -> list[docker.BlkioEntry]:
-    entries = value if isinstance(value, list) else []
-    return [
-        docker.BlkioEntry(
-            major=_int(entry, "major"),
-            minor=_int(entry, "minor"),
-            op=str(entry.get("op", "")).lower(),
-            value=_int(entry, "value"),
-        )
-        for entry in entries
-        if isinstance(entry, dict)
-    ]
+def _entries(entries: list[IoEntry]) -> list[docker.BlkioEntry]:
+    return [docker.BlkioEntry(major=one[0], minor=one[1], op=one[2], value=one[3]) for one in entries]
 
 
-def _networks(pid: int) -> dict[str, docker.InterfaceStats]:
+def read_interfaces(pid: int) -> Interfaces:
     """Return the counters of each interface but loopback, in the network namespace of pid."""
     try:
-        with open(f"/proc/{pid}/net/dev") as file:
-            lines = file.read().splitlines()[2:]
-    except FileNotFoundError:
+        lines = read_small(f"/proc/{pid}/net/dev").splitlines()[2:]
+    except (FileNotFoundError, ProcessLookupError):
         return {}
     found = {}
     for line in lines:
         name, _, numbers = line.partition(":")
         if name.strip() != "lo":
             values = numbers.split()
-            found[name.strip()] = docker.InterfaceStats(
-                **{
-                    field: int(values[column])
-                    for field, column in zip(_INTERFACE_FIELDS, _COLUMNS, strict=True)
-                }
-            )
+            counters = (int(values[column]) for column in _COLUMNS)
+            found[name.strip()] = docker.InterfaceStats(**dict(zip(_INTERFACE_FIELDS, counters, strict=True)))
     return found
