@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 from sampan.errors import Conflict, Forbidden, InvalidArgument, Unavailable
 
-# Connections that arrive while sampand starts, or at once: `docker stats` of a thousand containers makes as many,
-# and a client that does not block on connect gets EAGAIN when the queue is full. net.core.somaxconn caps it.
+# Connections that arrive while sampand starts, or at once: `docker stats` of a thousand containers makes as
+# many, and a client that does not block on connect gets EAGAIN when the queue is full. somaxconn caps it.
 BACKLOG: Final = 4096
 _SUN_PATH: Final = 108  # bytes with the final NUL (unix(7))
 _FIRST_PASSED_FD: Final = 3  # sd_listen_fds(3)
