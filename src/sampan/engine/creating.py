@@ -17,6 +17,7 @@ from sampan.engine.bundle.plan import Joins
 from sampan.engine.container import Container
 from sampan.engine.core import Core
 from sampan.engine.events import container_event
+from sampan.engine.hello_image import resolve_image
 from sampan.engine.joins import check_joins
 from sampan.engine.planning import plan_bundle
 from sampan.engine.records import Record
@@ -45,7 +46,7 @@ class Creator:
         if name:
             names.check_name(name)
         check_request(request)
-        image = core.store.images.resolve(request.Image)
+        image = resolve_image(core, request.Image)
         check_platform(platform, image.config, arch=core.machine.arch, image_name=request.Image)
         warnings: list[str] = []
         record = self._make_record(request, image, warnings)

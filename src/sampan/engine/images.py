@@ -11,13 +11,14 @@ from msgspec import UNSET
 
 from sampan.engine.core import Core
 from sampan.engine.events import make_event
+from sampan.engine.hello_image import make_hello, resolve_image
 from sampan.engine.patterns import compile_filter
 from sampan.engine.times import format_time, parse_until_ns
 from sampan.engine.types import LoadedImage
 from sampan.errors import Conflict, InvalidArgument, NotFound
 from sampan.ids import ContainerId, Digest
 from sampan.spec import docker
-from sampan.store import bootstrap, hello
+from sampan.store import bootstrap
 from sampan.store.model import Image, ImageUser, Progress
 from sampan.store.platforms import parse_platform
 from sampan.store.references import Reference, make_tagged
@@ -40,7 +41,7 @@ class Images:
         Raises:
             NotFound: `No such image: X:tag`.
         """
-        image = self._images.resolve(ref)
+        image = resolve_image(self._core, ref)
         config = image.config
         return docker.ImageInspect(
             Id=image.id,
@@ -71,12 +72,12 @@ class Images:
                 Size=entry.size_bytes,
                 Comment=entry.comment,
             )
-            for entry in self._images.history(self._images.resolve(ref))
+            for entry in self._images.history(resolve_image(self._core, ref))
         ]
 
     def tag(self, ref: str, *, repository: str, tag: str = "") -> None:
         """Give an image another name."""
-        image = self._images.resolve(ref)
+        image = resolve_image(self._core, ref)
         reference = make_tagged(repository, tag)
         self._images.tag(image, reference)
         self._emit("tag", image.id, reference.familiar)
@@ -150,7 +151,7 @@ class Images:
             case "debian":
                 archive = bootstrap.debian(suite or "bookworm", say=progress)
             case "hello" if not suite:
-                archive = hello.archive()
+                return make_hello(self._core)
             case _:
                 raise InvalidArgument(
                     f"no recipe for base image {name!r}", hint="there are busybox, debian[:suite] and hello"
