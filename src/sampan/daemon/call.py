@@ -101,9 +101,9 @@ class Call:
         return gojson.decode(raw, kind)
 
     async def body_or_default(self, kind: type[T]) -> T:
-        """Return the JSON body as a kind; an empty one is the kind's default."""
+        """Return the JSON body as a kind; an empty one, or null, is the kind's default."""
         raw = await self.raw_body()
-        if not raw.strip():
+        if raw.strip() in (b"", b"null"):
             return kind()
         self._check_json()
         return gojson.decode(raw, kind)

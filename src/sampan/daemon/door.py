@@ -13,6 +13,7 @@ from sampan import log
 from sampan.daemon import (
     routes_containers,
     routes_execs,
+    routes_files,
     routes_images,
     routes_networks,
     routes_sampan,
@@ -133,6 +134,7 @@ def build_router(control: Control) -> Router:
         routes_streams,
         routes_stats,
         routes_execs,
+        routes_files,
         routes_images,
         routes_networks,
     ):

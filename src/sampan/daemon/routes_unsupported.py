@@ -21,12 +21,6 @@ _SWARM: Final = ("/swarm", "/nodes", "/services", "/tasks", "/secrets", "/config
 _METHODS: Final = ("GET", "POST", "PUT", "DELETE", "HEAD")
 
 _NOT_YET: Final = (
-    ("GET", "/containers/{id}/changes", "listing changed files"),
-    ("GET", "/containers/{id}/export", "exporting a container"),
-    ("HEAD", "/containers/{id}/archive", "copying files"),
-    ("GET", "/containers/{id}/archive", "copying files"),
-    ("PUT", "/containers/{id}/archive", "copying files"),
-    ("POST", "/commit", "making an image of a container"),
     ("POST", "/build", "building images"),
     ("POST", "/build/cancel", "building images"),
     ("POST", "/session", "building images with BuildKit"),

@@ -6,14 +6,18 @@ import asyncio
 import io
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from aiohttp import web
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
+    from sampan.daemon.call import Call
+
 _STALLED_S: Final = 300.0
+_BUFFER: Final = 1024 * 1024  # bytes; archives are read in 512-byte blocks
 _HIGH: Final = 4 * 1024 * 1024  # bytes kept for a slow reader before the client has to wait
 
 
@@ -114,3 +118,20 @@ class Upload(io.RawIOBase):
                 self._ended = True
                 self._broken = broken
             self._ready.notify()
+
+
+async def with_upload(call: Call, work: Callable[[BinaryIO], None]) -> None:
+    """Run work in a thread on the request's body as a file; its error is raised here."""
+    upload = Upload()
+    feeder = asyncio.create_task(upload.feed(call.request), name=f"upload of {call.request.path}")
+
+    def run() -> None:
+        with io.BufferedReader(upload, _BUFFER) as body:
+            work(body)
+
+    try:
+        await call.workers.slow(run)
+    finally:
+        upload.abort()
+        feeder.cancel()
+        await asyncio.gather(feeder, return_exceptions=True)

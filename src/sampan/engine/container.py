@@ -9,6 +9,7 @@ from typing import Protocol
 import msgspec
 
 from sampan.engine.bundle.plan import Document
+from sampan.engine.file_users import FileUsers
 from sampan.engine.lifecycle import ALIVE
 from sampan.engine.records import Record, State
 from sampan.engine.types import WaitResult
@@ -46,6 +47,7 @@ class Container:
         self.restarting = False  # its end is followed by a start: neither AutoRemove nor the policy acts
         self.backoff_s = 0.0  # how long the last restart waited
         self.explanation: list[Document] = []
+        self.file_users = FileUsers()
 
     @property
     def state(self) -> State:

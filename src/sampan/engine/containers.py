@@ -8,11 +8,16 @@ from sampan.engine.anatomy import read_anatomy
 from sampan.engine.attaching import attach, make_attach_request, prepare_attach
 from sampan.engine.bundle.plan import Document
 from sampan.engine.changing import rename_container, resize_container, update_container
+from sampan.engine.committing import CommitRequest, commit
 from sampan.engine.container import Container
+from sampan.engine.container_paths import PathStat
+from sampan.engine.copying import OpenArchive, extract, find_path, open_archive
 from sampan.engine.core import Core
 from sampan.engine.creating import Creator
+from sampan.engine.diffing import Changes, read_changes
 from sampan.engine.ending import Ender
 from sampan.engine.explaining import read_explanation
+from sampan.engine.exporting import OpenExport, open_export
 from sampan.engine.inspection import inspect_container
 from sampan.engine.launching import Starter
 from sampan.engine.listing import list_containers
@@ -27,6 +32,7 @@ from sampan.engine.top import top
 from sampan.engine.types import AttachTarget, ExitCallback, LogRequest, Subscription, WaitCondition
 from sampan.engine.waiting import on_exit
 from sampan.spec import docker
+from sampan.store.archive.readable import Readable
 
 Filters = Mapping[str, Sequence[str]]  # name → wanted values; the two JSON forms are parsed by the door
 Summaries = list[docker.ContainerSummary]
@@ -184,6 +190,61 @@ class Containers:
             end_frame=end_frame,
         )
         attach(self._core, container, request, stream=stream, logs=logs, begin=begin)
+
+    def find_path(self, ref: str, path: str) -> PathStat:
+        """Tell what is at a path of the container, running or not; a link is not followed.
+
+        Raises:
+            NotFound: `Could not find the file P in container C`.
+        """
+        return find_path(self._core, self._core.index.get(ref), path, ref=ref)
+
+    def open_archive(self, ref: str, path: str) -> OpenArchive:
+        """Open a file or directory of the container to be packed; the caller closes it.
+
+        Raises:
+            NotFound: `Could not find the file P in container C`.
+        """
+        return open_archive(self._core, self._core.index.get(ref), path, ref=ref)
+
+    def extract(
+        self, ref: str, path: str, stream: Readable, *, keep_kinds: bool = False, own_by_user: bool = False
+    ) -> None:
+        """Unpack a tar archive, plain or compressed, into a directory of the container.
+
+        keep_kinds: no directory is replaced by something else, nor the other way round (Docker's
+        noOverwriteDirNonDir). own_by_user: all belongs to the container's user (Docker's copyUIDGID).
+
+        Raises:
+            NotFound: there is no such directory. InvalidArgument: it is none, or read-only; the archive is
+                damaged or hostile. Conflict: something in the way is a mount point.
+        """
+        extract(
+            self._core,
+            self._core.index.get(ref),
+            path,
+            stream,
+            ref=ref,
+            keep_kinds=keep_kinds,
+            own_by_user=own_by_user,
+        )
+
+    def changes(self, ref: str) -> Changes:
+        """List what the container has changed in its root, by name; the image is not scanned."""
+        return read_changes(self._core, self._settled(ref))
+
+    def open_export(self, ref: str) -> OpenExport:
+        """Open the whole root, without what is mounted in it, to be packed; the caller closes it."""
+        return open_export(self._core, self._core.index.get(ref))
+
+    def commit(self, ref: str, request: CommitRequest) -> str:
+        """Make an image of the container's image and what the container has changed; return its id.
+
+        Raises:
+            InvalidArgument: a change or the reference is wrong.
+            NotFound: its image is gone. Conflict: it is being removed.
+        """
+        return commit(self._core, self._stopper, self._settled(ref), request)
 
     def logs(self, ref: str, request: LogRequest) -> LogReader:
         """Open the container's log; the caller closes the reader.

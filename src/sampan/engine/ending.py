@@ -36,6 +36,7 @@ from sampan.runtime.launcher.client import (
 from sampan.spec import docker
 
 KILLED = 137  # 128 + SIGKILL
+_COPY_S = 10.0
 
 
 class Ender:
@@ -157,6 +158,7 @@ def finish_removal(core: Core, container_id: str, container: Container | None = 
     """Delete what a forgotten container left; may be run again after a crash."""
     if container is not None:
         container.release_shim()
+        container.file_users.wait_until_none(_COPY_S)  # then a copy under way ends in an error
     core.store.snapshots.remove(ContainerId(container_id))
     core.journal.end_removal(container_id)
 

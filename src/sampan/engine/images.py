@@ -47,6 +47,7 @@ class Images:
             Id=image.id,
             RepoTags=[tag.familiar for tag in image.tags],
             RepoDigests=[digest.familiar for digest in image.digests],
+            Parent=image.parent or "",
             Comment=config.comment or (config.history[-1].comment if config.history else ""),
             Created=config.created or UNSET,
             DockerVersion=config.docker_version,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from sampan import log
 from sampan.engine.supervisor import Last, Supervisor
 from sampan.errors import Unavailable
-from sampan.runtime.launcher.client import AttachRequest, Launcher, ShimHandle, ShimRequest
+from sampan.runtime.launcher.client import AttachRequest, Launcher, ShimHandle, ShimRequest, ViewRequest
 from sampan.settings import Roots
 
 
@@ -36,6 +36,16 @@ class LauncherKeeper:
             if launcher.alive():
                 raise
             return self._alive().start(request, attaches)
+
+    def open_view(self, request: ViewRequest, namespace_fd: int = -1) -> list[int]:
+        """Open a container's root; see `Launcher.open_view`. A launcher that dies is replaced once."""
+        launcher = self._alive()
+        try:
+            return launcher.open_view(request, namespace_fd)
+        except Unavailable:
+            if launcher.alive():
+                raise
+            return self._alive().open_view(request, namespace_fd)
 
     def watch(self, supervisor: Supervisor) -> None:
         """Replace the launcher as soon as it dies, so that the next start need not wait for another."""

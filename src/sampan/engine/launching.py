@@ -27,6 +27,7 @@ from sampan.runtime.launcher.client import LogSettings, ShimHandle, ShimRequest
 from sampan.runtime.lifecycle import RootMount
 
 EXPLAIN = "org.sampan.explain"  # annotation: have the runtime note its steps
+_COPY_S = 30.0  # one root file system must not be mounted twice for writing
 _RESOLV_CONF = "/etc/resolv.conf"
 _RESOLVED_CONF = "/run/systemd/resolve/resolv.conf"  # the servers behind systemd-resolved's stub
 
@@ -68,6 +69,11 @@ class Starter:
             return True
 
     def _run(self, container: Container, *, restart_count: int) -> None:
+        if not container.file_users.wait_until_none(_COPY_S):
+            raise Conflict(
+                f"cannot start container {container.id}: its files are being copied",
+                hint="try again when that has ended",
+            )
         container.release_shim()
         handle = self._launch(container)
         self._started(container, handle, restart_count=restart_count)
@@ -99,7 +105,9 @@ class Starter:
                 max_files=record.log_max_files,
                 enabled=record.host.LogConfig.Type != "none",
             ),
-            root_mount=RootMount(lower=snapshot.lower, upper=snapshot.upper, work=snapshot.work),
+            root_mount=RootMount(
+                lower=snapshot.lower, upper=snapshot.upper, work=snapshot.work, options=snapshot.options
+            ),
             terminal=record.config.Tty,
             open_stdin=record.config.OpenStdin,
             stdin_once=record.config.StdinOnce,

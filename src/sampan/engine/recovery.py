@@ -11,6 +11,7 @@ import shutil
 import time
 
 from sampan import log
+from sampan.engine.committing import thaw_interrupted
 from sampan.engine.container import Container
 from sampan.engine.core import Core
 from sampan.engine.ending import KILLED, Ender, finish_removal
@@ -73,6 +74,7 @@ class Recovery:
         Its exit record is read after the connection was made: an end before that is in the record (its event
         may have gone to a sampand that was killed), an end after it comes as an event.
         """
+        thaw_interrupted(self._core, container)
         status = "paused" if self._is_frozen(container) else "running"
         record = container.with_state(
             status=status,

@@ -96,6 +96,17 @@ def plan_mounts(
     return tuple(plan)
 
 
+def plan_binds(mounts: tuple[Mount, ...]) -> tuple[PlannedMount, ...]:
+    """Return the bind mounts of a container alone, in order: what a view of its stopped root needs.
+
+    Raises:
+        InvalidArgument: an entry contradicts itself.
+    """
+    return tuple(
+        _plan_mount(mount, f"mounts[{index}]", "/") for index, mount in enumerate(mounts) if _is_bind(mount)
+    )
+
+
 def _is_bind(mount: Mount) -> bool:
     return mount.type == "bind" or "bind" in mount.options or "rbind" in mount.options
 

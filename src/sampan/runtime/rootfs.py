@@ -18,9 +18,16 @@ from sampan.kernel import files, mountattrs, mountcalls, mountinfo, namespaces, 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Protocol
 
     from sampan.runtime.mount_options import MountOptions
     from sampan.runtime.steps import Child
+
+    class HasRoot(Protocol):
+        """Who builds a root: a container's child, or a view of one that does not run."""
+
+        root_fd: int
+
 
 _ATTACH = k.MOVE_MOUNT_F_EMPTY_PATH | k.MOVE_MOUNT_T_EMPTY_PATH
 # Files of procfs that emulators such as lxcfs bind over; any other mount below /proc is refused, since it
@@ -42,7 +49,7 @@ _PROC_FILES = frozenset(
 _FSCONFIG_VALUE = 255  # fs/fsopen.c: strndup_user(_value, 256)
 
 
-def attach_root(child: Child, root_mount_fd: int, propagation: int) -> None:
+def attach_root(child: HasRoot, root_mount_fd: int, propagation: int) -> None:
     """Cut this mount namespace off the host's and lay the container's root over its "/".
 
     propagation: what every mount becomes; 0 leaves them peers of the host's (rootfsPropagation "shared"), all
@@ -110,7 +117,7 @@ def make_file_system(fstype: str, source: str, options: MountOptions) -> int:
         os.close(context)
 
 
-def attach_bind(child: Child, source_fd: int, destination: str, options: MountOptions) -> None:
+def attach_bind(child: HasRoot, source_fd: int, destination: str, options: MountOptions) -> None:
     """Attach the detached clone of a bind mount's source; the mount point is made as what the source is."""
     if S_ISDIR(os.fstat(source_fd).st_mode):
         target = _open_directory_target(child.root_fd, destination, ordinary=False)
@@ -195,7 +202,7 @@ def make_directory(child: Child, path: str) -> None:
     os.close(files.mkdir_in_root(child.root_fd, path))
 
 
-def pivot(child: Child) -> None:
+def pivot(child: HasRoot) -> None:
     """Make the attached root this namespace's root and let go of all the host had (pivot_root(2), NOTES).
 
     pivot_root moves the caller's root. In a chroot that is not the namespace's, which would stay the host's:
@@ -221,7 +228,7 @@ def _open_root() -> int:
     return os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
-def _enter_namespace_root(child: Child) -> bool:
+def _enter_namespace_root(child: HasRoot) -> bool:
     """Go to this mount namespace's own root (setns(2)); tell whether that is the attached root.
 
     It is, since that lies over "/", unless the caller is in a chroot.
@@ -274,6 +281,6 @@ def set_root_propagation(child: Child, kind: int, recursive: bool) -> None:
     mountattrs.mount_setattr(k.AT_FDCWD, "/", k.AT_RECURSIVE if recursive else 0, propagation=kind)
 
 
-def make_root_readonly(child: Child) -> None:
+def make_root_readonly(child: HasRoot) -> None:
     """Make the root mount read-only; what is mounted below stays as it is."""
     mountattrs.mount_setattr(k.AT_FDCWD, "/", 0, attr_set=k.MOUNT_ATTR_RDONLY)

@@ -65,7 +65,10 @@ def open_root(path: str, root_mount: RootMount | None, *, own_mounts: bool) -> i
             from sampan.kernel.overlay import overlay_mount
 
             return overlay_mount(
-                lower=root_mount.lower, upper=root_mount.upper or None, work=root_mount.work or None
+                lower=root_mount.lower,
+                upper=root_mount.upper or None,
+                work=root_mount.work or None,
+                options=root_mount.options,
             )
         if not own_mounts:
             return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -77,6 +77,11 @@ def parse_process(raw: object) -> Process:
     return process
 
 
+def parse_mounts(raw: object) -> tuple[Mount, ...]:
+    """Check a list of mounts by itself; errors are as those of `parse_config`."""
+    return read_document(many(_MOUNT), raw)
+
+
 def parse_hooks(raw: object) -> Hooks:
     """Check a `hooks` document; errors are as those of `parse_config`."""
     return read_document(_HOOKS, raw)

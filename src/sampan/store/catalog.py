@@ -21,24 +21,39 @@ class ImageRecord:
     chain_id: Digest | None
     added_ns: int
     tagged_ns: int
+    parent: Digest | None
 
 
 class Catalog:
     """Images and names; each call is a transaction unless the caller has one open."""
 
-    _COLUMNS = "id, manifest, manifest_type, manifest_bytes, chain_id, added_ns, tagged_ns"
+    _COLUMNS = "id, manifest, manifest_type, manifest_bytes, chain_id, added_ns, tagged_ns, parent"
 
     def __init__(self, db: Database) -> None:
         self._db = db
 
     def add(
-        self, image_id: Digest, *, manifest: Descriptor, chain_id: Digest | None, blobs: Iterable[Digest]
+        self,
+        image_id: Digest,
+        *,
+        manifest: Descriptor,
+        chain_id: Digest | None,
+        blobs: Iterable[Digest],
+        parent: Digest | None = None,
     ) -> None:
         """Record an image; one that is there stays as it is."""
         with self._db.transaction():
             added = self._db.execute(
-                "INSERT OR IGNORE INTO images VALUES (?, ?, ?, ?, ?, ?, 0)",
-                (image_id, manifest.digest, manifest.mediaType, manifest.size, chain_id, time.time_ns()),
+                f"INSERT OR IGNORE INTO images ({self._COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, 0, ?)",  # noqa: S608 -- a constant
+                (
+                    image_id,
+                    manifest.digest,
+                    manifest.mediaType,
+                    manifest.size,
+                    chain_id,
+                    time.time_ns(),
+                    parent or "",
+                ),
             )
             if added:
                 for digest in set(blobs):
@@ -99,13 +114,14 @@ class Catalog:
 
 
 def _record(row: Row) -> ImageRecord:
-    image_id, manifest, media_type, size, chain_id, added_ns, tagged_ns = row
+    image_id, manifest, media_type, size, chain_id, added_ns, tagged_ns, parent = row
     return ImageRecord(
         id=_digest(image_id),
         manifest=Descriptor(mediaType=str(media_type), digest=str(manifest), size=int(str(size))),
         chain_id=None if chain_id is None else _digest(chain_id),
         added_ns=int(str(added_ns)),
         tagged_ns=int(str(tagged_ns)),
+        parent=_digest(parent) if parent else None,
     )
 
 

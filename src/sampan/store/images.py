@@ -291,4 +291,5 @@ class Images:
             digests=tuple(name for name in names if name.digest),
             size_bytes=sum(self._layers.size(chain_id) for chain_id in chain),
             last_tagged_ns=record.tagged_ns,
+            parent=record.parent,
         )

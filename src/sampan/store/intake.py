@@ -30,6 +30,7 @@ class StagedImage:
     manifest_type: str
     layers: tuple[StagedBlob, ...]  # lowest first
     references: tuple[Reference, ...] = ()
+    parent: Digest | None = None  # the image it was made from here
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,7 @@ class Intake:
                     ),
                     chain_id=plan.sources[-1].chain_id if plan.sources else None,
                     blobs=[blob.digest for blob in plan.blobs],
+                    parent=plan.image.parent,
                 )
                 for reference in plan.image.references:
                     self._catalog.set_name(reference, image_id)

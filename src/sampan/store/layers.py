@@ -105,6 +105,16 @@ class Layers:
         """Return the (short) path of an unpacked layer's files."""
         return f"{self._places.links}/{self._records[chain_id].number}"
 
+    def adopt(self, source: LayerSource, staged: str, unpacked: Unpacked) -> None:
+        """Take in a layer that was unpacked beside: staged is a directory in `tmp/` with its `diff`.
+
+        The caller has a pin on the chain, and its parent is unpacked. One that is here already stays.
+        """
+        with self._alone(source.chain_id):
+            if source.chain_id not in self._records:
+                self._complete([source], {source.chain_id: staged}, [unpacked])
+                self._record([source], {source.chain_id: staged}, [unpacked])
+
     def size(self, chain_id: Digest) -> int:
         """Return the bytes of a layer's files; 0 if it is not unpacked."""
         record = self._records.get(chain_id)

@@ -22,6 +22,7 @@ class Image:
     digests: tuple[Reference, ...]  # name@digest, known from a registry
     size_bytes: int  # of the unpacked layers
     last_tagged_ns: int  # Unix time, 0 if never
+    parent: Digest | None = None  # the image of the container it was committed from
 
     @property
     def references(self) -> tuple[Reference, ...]:

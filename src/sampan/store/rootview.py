@@ -14,7 +14,7 @@ from typing import Final
 
 from sampan.errors import InvalidArgument
 from sampan.kernel.files import reopen
-from sampan.store.archive.attributes import OPAQUE_XATTR
+from sampan.store.archive.attributes import is_opaque
 from sampan.store.archive.directories import is_whiteout
 
 MAX_FILE_BYTES: Final = 10 << 20  # as moby and containerd limit /etc/passwd (CVE-2024-9676)
@@ -112,7 +112,7 @@ class RootView:
                 break
             highest = highest or _Found(fd, status)
             parts.append(fd)
-            if _is_opaque(fd):
+            if is_opaque(fd):
                 break
         return tuple(parts), highest
 
@@ -124,10 +124,3 @@ class RootView:
 def _split(path: str) -> list[str]:
     """Return the names of a path, the first one last."""
     return [name for name in reversed(path.split("/")) if name not in ("", ".")]
-
-
-def _is_opaque(fd: int) -> bool:
-    try:
-        return os.getxattr(f"/proc/self/fd/{fd}", OPAQUE_XATTR) == b"y"
-    except OSError:
-        return False

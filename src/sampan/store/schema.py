@@ -40,4 +40,6 @@ STEPS: Final = (
     """,
     # An opaque root: overlayfs merges roots whatever they say, so the layers below are left out of the mount.
     "ALTER TABLE layers ADD COLUMN hides_below INTEGER NOT NULL DEFAULT 0",
+    # The image of the container that this one was committed from; known here only, as in Docker.
+    "ALTER TABLE images ADD COLUMN parent TEXT NOT NULL DEFAULT ''",
 )

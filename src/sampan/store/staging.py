@@ -29,10 +29,14 @@ class Staging:
     ) -> None:
         remove_tree(self._folder)
 
+    def new_path(self) -> str:
+        """A fresh path in the folder; nothing is made."""
+        self._count += 1
+        return f"{self._folder}/{self._count}"
+
     def add(self, pieces: Iterable[bytes | memoryview]) -> StagedBlob:
         """Write the pieces to a new file and hash them."""
-        self._count += 1
-        path = f"{self._folder}/{self._count}"
+        path = self.new_path()
         digest = hashlib.sha256()
         size = 0
         with open(path, "xb", buffering=0) as file:

@@ -11,6 +11,7 @@ from sampan.store import schema
 from sampan.store.blobs import Blobs
 from sampan.store.catalog import Catalog
 from sampan.store.collector import Collector
+from sampan.store.commits import Commits
 from sampan.store.database import Database
 from sampan.store.images import Images
 from sampan.store.intake import Intake
@@ -49,6 +50,7 @@ class Store:
             collector = Collector(self.db, catalog, blobs, self.layers, pins)
             intake = Intake(self.db, catalog, blobs, self.layers, layout, pins, collector)
             self.images = Images(places, catalog, self.layers, sources, layout, intake, collector)
+            self.commits = Commits(places, blobs, self.layers, pins, intake)
             self.snapshots = Snapshots(places, self.db, self.layers, sources, collector)
             leftovers = [f"{places.temporary}/{name}" for name in os.listdir(places.temporary)]
             leftovers += self.layers.sweep()

@@ -15,7 +15,7 @@ def make_mounts(plan: BundlePlan, user_mounts: Sequence[UserMount]) -> list[Docu
     taken = {mount.target for mount in user_mounts}
     mounts = [mount for mount in _default_mounts(plan) if mount["destination"] not in taken]
     mounts += [mount for mount in _file_mounts(plan) if mount["destination"] not in taken]
-    mounts += [_document(mount) for mount in user_mounts]
+    mounts += [mount_document(mount) for mount in user_mounts]
     return mounts
 
 
@@ -45,7 +45,8 @@ def _file_mounts(plan: BundlePlan) -> Iterable[Document]:
         yield _mount(destination, "bind", source, ("rbind", "rprivate", access))
 
 
-def _document(mount: UserMount) -> Document:
+def mount_document(mount: UserMount) -> Document:
+    """Return an entry of `mounts` in config.json."""
     kind = {"volume": "bind", "image": "overlay"}.get(mount.kind, mount.kind)
     options = list(mount.options)
     if mount.subpath and mount.kind == "volume":

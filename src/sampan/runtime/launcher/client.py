@@ -15,6 +15,7 @@ from sampan.kernel.files import read_file
 from sampan.kernel.sockets import close_all, connect_at, seqpacket_pair
 from sampan.runtime.launcher.exit_record import read_exit_record
 from sampan.runtime.launcher.messages import (
+    ROOT,
     AttachRequest,
     Detached,
     ExecExited,
@@ -24,6 +25,7 @@ from sampan.runtime.launcher.messages import (
     LogSettings,
     Lost,
     ShimRequest,
+    ViewRequest,
     pack,
     raise_error,
     unpack_event,
@@ -64,12 +66,14 @@ __all__ = [
     "Lost",
     "ShimHandle",
     "ShimRequest",
+    "ViewRequest",
     "connect_shim",
     "read_exit_record",
 ]
 
 _ANSWER_S = 10.0  # a shim answers at once unless it is starting an exec
 _SPAWN_S = 20.0
+_VIEW_S = 30.0  # a file system of another machine may be slow to mount on
 
 
 class _Gone(Unavailable):
@@ -144,6 +148,31 @@ class Launcher:
             mine.close()
             raise
         return ShimHandle(mine, request.run_dir, started)
+
+    def open_view(
+        self, request: ViewRequest, namespace_fd: int = -1, *, timeout_s: float = _VIEW_S
+    ) -> list[int]:
+        """Return descriptors of a container's root (docs/files.md); the caller closes them.
+
+        The root (O_PATH, or a detached mount of the one in namespace_fd), then the mount namespace that was
+        made for it.
+
+        Raises:
+            SampanError: the root cannot be put together.
+            Unavailable: the launcher is gone, or gave no answer within timeout_s.
+        """
+        mine, yours = seqpacket_pair()
+        fds = [yours.fileno(), *([namespace_fd] if namespace_fd >= 0 else ())]
+        try:
+            try:
+                send(self._sock, {"op": ROOT, "view": pack(request)}, fds)
+            except OSError as exc:
+                raise Unavailable(f"the launcher is gone ({exc.strerror})") from exc
+            finally:
+                yours.close()
+            return _receive_with_fds(mine, timeout_s, "the launcher")[1]
+        finally:
+            mine.close()
 
     def close(self) -> None:
         """End the launcher; shims live on."""
@@ -306,7 +335,14 @@ def _ask(sock: socket, document: Mapping[str, object], fds: Sequence[int], timeo
 
 
 def _receive_within(sock: socket, timeout_s: float, who: str) -> Document:
-    """Return the answer, or raise the error that it carries.
+    """Return the answer, as `_receive_with_fds`; descriptors that come with it are closed."""
+    document, fds = _receive_with_fds(sock, timeout_s, who)
+    close_all(fds)
+    return document
+
+
+def _receive_with_fds(sock: socket, timeout_s: float, who: str) -> tuple[Document, list[int]]:
+    """Return the answer and its descriptors, or raise the error that it carries.
 
     Raises:
         Unavailable: who ended, or said nothing for timeout_s.
@@ -321,9 +357,12 @@ def _receive_within(sock: socket, timeout_s: float, who: str) -> Document:
     if packet is None:
         raise _Gone(f"{who} ended without an answer")
     document, fds = packet
-    close_all(fds)
-    raise_error(document)
-    return document
+    try:
+        raise_error(document)
+    except BaseException:
+        close_all(fds)
+        raise
+    return document, fds
 
 
 def _readable(sock: socket, timeout_s: float) -> bool:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     Document = dict[str, JsonValue]
     _R = TypeVar("_R")
 
+ROOT = "root"  # op of a packet that asks for a view of a container's root (docs/files.md)
 DEFAULT_LOG_SIZE = 20 * 1024 * 1024
 DEFAULT_LOG_FILES = 5
 
@@ -60,6 +61,20 @@ class ShimRequest:
     init: bool = False
     report: bool = False
     seccomp_cache: str = ""
+
+
+@record
+class ViewRequest:
+    """A container's root to be opened for its files; the launcher's fork that does it ends at once.
+
+    root_mount and mounts (OCI, binds only): put together anew, for a container that does not run. With
+    root_mount None the mount namespace that travels along is entered, and its root taken without the mounts
+    in it. read_only: what was put together cannot be written to.
+    """
+
+    root_mount: RootMount | None = None
+    mounts: tuple[Mapping[str, object], ...] = ()
+    read_only: bool = False
 
 
 @record
@@ -168,6 +183,17 @@ def unpack_request(raw: object) -> ShimRequest:
         ShimRequest,
         fields,
         log=_build(LogSettings, log),
+        root_mount=None if root_mount is None else _build(RootMount, _fields(root_mount)),
+    )
+
+
+def unpack_view(raw: object) -> ViewRequest:
+    """Return the root to open out of a packet. Raises Unavailable if it is of another version."""
+    fields = _fields(raw)
+    root_mount = fields.pop("root_mount", None)
+    return _build(
+        ViewRequest,
+        fields,
         root_mount=None if root_mount is None else _build(RootMount, _fields(root_mount)),
     )
 

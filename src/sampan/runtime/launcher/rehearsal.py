@@ -17,7 +17,7 @@ from sampan.runtime.launcher.loop import Loop
 from sampan.runtime.launcher.messages import AttachRequest, LogSettings, ShimRequest, pack
 from sampan.runtime.launcher.payload import NewProcess
 from sampan.runtime.launcher.shim import begin, open_request
-from sampan.runtime.launcher.transport import receive_raw, send
+from sampan.runtime.launcher.transport import parse, receive_raw, send
 from sampan.runtime.requests import RootMount
 
 TYPE_CHECKING = False
@@ -79,7 +79,7 @@ def _play(stage: str) -> None:
     document = {"op": "start", "request": pack(request), "attaches": [attach]}
     send(sampand, document, [shim.fileno(), client.fileno()])
     body, fds = receive_raw(shim)
-    request, attaches = open_request(body, fds)
+    request, attaches = open_request(parse(body, fds), fds)
     loop = Loop()
     supervisor = begin(loop, request, attaches, _Prop())
     supervisor.control.add_subscriber(from_fd(fds[0]))

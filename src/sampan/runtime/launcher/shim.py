@@ -14,7 +14,7 @@ from sampan.runtime.launcher.control import open_listener
 from sampan.runtime.launcher.foreign import ForeignPayload
 from sampan.runtime.launcher.log_file import LogFile
 from sampan.runtime.launcher.loop import READABLE, Loop
-from sampan.runtime.launcher.messages import error_document, unpack_attach, unpack_request
+from sampan.runtime.launcher.messages import ROOT, error_document, unpack_attach, unpack_request
 from sampan.runtime.launcher.payload import OwnPayload
 from sampan.runtime.launcher.stdio import open_nothing, open_pipes, terminal_ends
 from sampan.runtime.launcher.supervisor import Init, Supervisor
@@ -41,12 +41,20 @@ else:
 def run_shim(body: bytes, fds: list[int], *, title_area: tuple[int, int]) -> None:
     """Start the container of a packet and look after it; return when the shim may end.
 
+    A packet may ask for a view of a root instead (`root_view`): then this fork does that and ends.
+
     fds: the connection to sampand, then one for each attached client. On an error sampand is told, and
     nothing is left behind.
     """
     connection = from_fd(fds[0])
     try:
-        request, attaches = open_request(body, fds)
+        document = parse(body, fds)
+        if document.get("op") == ROOT:
+            from sampan.runtime.launcher.root_view import open_view  # no shim needs it
+
+            open_view(connection, document, fds[1:])
+            return
+        request, attaches = open_request(document, fds)
         _become_shim(request, title_area)
         loop = Loop()
         payload = OwnPayload(request) if request.runtime is None else ForeignPayload(request)
@@ -64,13 +72,12 @@ def run_shim(body: bytes, fds: list[int], *, title_area: tuple[int, int]) -> Non
         raise
 
 
-def open_request(body: bytes, fds: list[int]) -> tuple[ShimRequest, list[AttachRequest]]:
+def open_request(document: Document, fds: list[int]) -> tuple[ShimRequest, list[AttachRequest]]:
     """Read a `start` packet; fds as for `run_shim`.
 
     Raises:
         Unavailable: it is damaged, or of another version.
     """
-    document = parse(body, fds)
     raw = document.get("attaches")
     parts = raw if isinstance(raw, list) else []
     if len(parts) != len(fds) - 1:

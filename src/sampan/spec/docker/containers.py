@@ -463,6 +463,13 @@ class ContainerTop(Struct, frozen=True, kw_only=True):
     Processes: list[StrList]
 
 
+class FilesystemChange(Struct, frozen=True, kw_only=True):
+    """One entry of GET /containers/{id}/changes. Kind: 0 changed, 1 added, 2 deleted."""
+
+    Path: str
+    Kind: int
+
+
 class WaitError(Struct, frozen=True, kw_only=True):
     """Why a wait could not tell an exit code."""
 

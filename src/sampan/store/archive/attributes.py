@@ -49,6 +49,14 @@ def make_opaque(directory_fd: int) -> None:
     os.setxattr(f"/proc/self/fd/{directory_fd}", OPAQUE_XATTR, b"y")
 
 
+def is_opaque(fd: int) -> bool:
+    """Tell whether a directory (fd may be O_PATH) hides what the layers below have in it."""
+    try:
+        return os.getxattr(f"/proc/self/fd/{fd}", OPAQUE_XATTR) == b"y"
+    except OSError:
+        return False
+
+
 def _set_xattrs(target: int | bytes, xattrs: dict[bytes, bytes]) -> None:
     for name, value in xattrs.items():
         if name.startswith(_NEVER_TAKEN):

@@ -123,7 +123,7 @@ class DirectoryTimes:
     _MEMORY_BYTES = 1 << 20
     _NUMBER_BYTES = 16
 
-    def __init__(self, spool_directory: str) -> None:
+    def __init__(self, spool_directory: str | None) -> None:
         # It is closed by __exit__; a `with` here would close it at once.
         spool = tempfile.SpooledTemporaryFile(self._MEMORY_BYTES, dir=spool_directory)
         self._spool = cast(BinaryIO, spool)

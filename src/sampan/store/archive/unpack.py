@@ -61,13 +61,15 @@ def unpack(
         Directories(root_fd, unnamed_limit=limits.unnamed_directories) as directories,
         DirectoryTimes(spool_directory) as times,
     ):
-        unpacker = _Unpacker(TarReader(read_chunk, limits=limits), root_fd, directories, times, limits)
+        unpacker = Unpacker(TarReader(read_chunk, limits=limits), root_fd, directories, times, limits)
         unpacker.run()
         times.apply(root_fd)
         return Unpacked(unpacker.size_bytes, frozenset(directories.unnamed), unpacker.hides_below)
 
 
-class _Unpacker:
+class Unpacker:
+    """Makes the entries of one archive. `placing` changes what is done where something is already."""
+
     def __init__(
         self,
         reader: TarReader,
