@@ -16,6 +16,7 @@ import sys
 import tarfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -186,7 +187,8 @@ class Sampand:
     def _remove_cgroups(self) -> None:
         for tree in Path("/sys/fs/cgroup").rglob(self.cgroup_parent.strip("/")):
             for folder in sorted((path for path in tree.rglob("*") if path.is_dir()), reverse=True):
-                folder.rmdir()
+                with suppress(FileNotFoundError):  # its shim was about to remove it
+                    folder.rmdir()
             tree.rmdir()
 
     def request(

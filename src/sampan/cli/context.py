@@ -7,11 +7,24 @@ import os
 from sampan.client.address import Address, connect, parse_address
 from sampan.client.session import Session
 from sampan.errors import Forbidden, Unavailable
+from sampan.lean import record
 from sampan.settings import default_roots
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
+    from collections.abc import Callable
+
+
+@record
+class TlsWishes:
+    """The global flags for tcp:// addresses; without them the environment decides, as for docker."""
+
+    wanted: bool = False
+    verify: bool = False
+    ca: str = ""
+    cert: str = ""
+    key: str = ""
 
 
 class Context:
@@ -20,11 +33,15 @@ class Context:
     `DOCKER_HOST` is not read: who has it set for docker would otherwise drive dockerd without noticing.
     """
 
-    def __init__(self, *, host: str = "", debug: bool = False) -> None:
+    def __init__(self, *, host: str = "", debug: bool = False, tls: TlsWishes | None = None) -> None:
         self.debug = debug
         self.chosen = host or os.environ.get("SAMPAN_HOST", "")
         self.own_socket = f"{default_roots().run}/sampan.sock"
         self.address: Address = parse_address(self.chosen or self.own_socket)
+        self._tls = tls or TlsWishes()
+        self._connector: Callable[[Address], _socket.socket] | None = (
+            None if self.address.kind == "tcp" else connect
+        )
 
     @property
     def is_local(self) -> bool:
@@ -37,7 +54,9 @@ class Context:
 
     def _connect(self, address: Address) -> _socket.socket:
         try:
-            return connect(address)
+            if self._connector is None:
+                self._connector = _tcp_connector(self._tls)
+            return self._connector(address)
         except PermissionError as exc:
             hint = f"only root and members of the group of {address.path} may: use sudo, or join the group"
             raise Forbidden(f"permission denied on {address.text}", hint=hint) from exc
@@ -48,3 +67,23 @@ class Context:
                 return start_and_connect(address)
             hint = f"start it there: sampand -H {address.text}, or name another with -H or SAMPAN_HOST"
             raise Unavailable(f"cannot connect to {address.text}: nobody listens there", hint=hint) from exc
+
+
+def _tcp_connector(wishes: TlsWishes) -> Callable[[Address], _socket.socket]:
+    """Return what connects to a tcp:// address; `ssl` takes 20 ms to load, so only where it is wanted."""
+    folder = os.environ.get("DOCKER_CERT_PATH", "")
+    asked = wishes.wanted or wishes.ca or wishes.cert or wishes.key or folder
+    if not (asked or os.environ.get("DOCKER_TLS_VERIFY") or os.environ.get("DOCKER_TLS")):
+        return connect
+    from sampan.client.tls import TlsFiles, files_in, tls_connector
+
+    verify = wishes.verify or bool(os.environ.get("DOCKER_TLS_VERIFY"))
+    found = files_in(folder or f"{os.environ.get('HOME', '/')}/.docker", verify=verify)
+    return tls_connector(
+        TlsFiles(
+            ca=wishes.ca or found.ca,
+            cert=wishes.cert or found.cert,
+            key=wishes.key or found.key,
+            verify=verify,
+        )
+    )

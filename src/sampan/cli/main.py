@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
-    from sampan.cli.context import Context
+    from sampan.cli.context import Context, TlsWishes
     from sampan.cli.flags import Flags, Group
 
     Handler = Callable[[Context, Flags, list[str]], int]
@@ -27,6 +27,11 @@ GLOBAL_FLAGS: tuple[Group, ...] = (
         "Global options",
         (
             ("host", "H", "string", "Daemon to speak to: unix:///path or tcp://host:port"),
+            ("tls", "", "bool", "Speak TLS on tcp://, whoever the daemon is"),
+            ("tlsverify", "", "bool", "Speak TLS on tcp://, and have the daemon show who it is"),
+            ("tlscacert", "", "string", "Who vouches for the daemon (default: ca.pem in DOCKER_CERT_PATH)"),
+            ("tlscert", "", "string", "Your certificate (default: cert.pem in DOCKER_CERT_PATH)"),
+            ("tlskey", "", "string", "Its key (default: key.pem in DOCKER_CERT_PATH)"),
             ("debug", "D", "bool", "Show where an error comes from"),
             ("log-level", "l", "string", "Accepted for docker's sake: this command writes no log"),
             ("config", "", "string", "Accepted for docker's sake: there are no client files"),
@@ -109,7 +114,7 @@ def _complete(flags: Flags, words: list[str]) -> int:
     from sampan.cli.completion import complete
     from sampan.cli.context import Context
 
-    return complete(Context(host=flags.text("host")), words)
+    return complete(Context(host=flags.text("host"), tls=_tls(flags)), words)
 
 
 def _run(command: Command, outer: Flags, arguments: list[str]) -> int:
@@ -126,7 +131,20 @@ def _run(command: Command, outer: Flags, arguments: list[str]) -> int:
     from sampan.cli.context import Context
 
     handler: Handler = load(command.handler)  # type: ignore[assignment]  # the table says what it names
-    return handler(Context(host=outer.text("host"), debug=outer.truth("debug")), flags, rest)
+    context = Context(host=outer.text("host"), debug=outer.truth("debug"), tls=_tls(outer))
+    return handler(context, flags, rest)
+
+
+def _tls(flags: Flags) -> TlsWishes:
+    from sampan.cli.context import TlsWishes
+
+    return TlsWishes(
+        wanted=flags.truth("tls") or flags.truth("tlsverify"),
+        verify=flags.truth("tlsverify"),
+        ca=flags.text("tlscacert"),
+        cert=flags.text("tlscert"),
+        key=flags.text("tlskey"),
+    )
 
 
 def _check_count(command: Command, arguments: list[str]) -> None:

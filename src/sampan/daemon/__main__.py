@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from sampan import log
-from sampan.daemon.listeners import open_listeners
+from sampan.daemon.listeners import Access, open_listeners, tls_context
 from sampan.daemon.options import DaemonOptions, parse_options
 from sampan.daemon.presence import ReadyPipe, RunLock, write_pid_file
 from sampan.errors import SampanError
@@ -41,12 +41,26 @@ def _complain(error: Exception) -> None:
     os.write(2, lines.encode(errors="replace"))
 
 
+def _access(options: DaemonOptions) -> Access:
+    """Return who may connect.
+
+    Raises:
+        InvalidArgument: a TLS file is missing, or holds something else.
+    """
+    tls = options.tls
+    return Access(
+        group=options.group,
+        insecure_tcp=options.insecure_tcp,
+        tls=tls_context(ca=tls.ca, cert=tls.cert, key=tls.key) if tls else None,
+    )
+
+
 def _run(options: DaemonOptions, ready: ReadyPipe) -> int:
     """Hold lock and sockets while the engine is served. Sockets first: clients queue while it opens."""
     lock = RunLock(options.engine.roots.run)
     listeners = []
     try:
-        listeners = open_listeners(options.hosts, group=options.group, insecure_tcp=options.insecure_tcp)
+        listeners = open_listeners(options.hosts, access=_access(options), sockets=options.sockets)
         if options.pid_file:
             write_pid_file(options.pid_file)
         from sampan.daemon.serving import serve  # aiohttp takes 0.2 s to import: after the checks above

@@ -13,6 +13,8 @@ from sampan.daemon.failures import JSON_TYPE, PayloadTooLarge
 from sampan.daemon.hangups import HangupWatch
 from sampan.daemon.landing import Post
 from sampan.daemon.parameters import parse_filters, parse_flag, parse_time_ns, parse_whole
+from sampan.daemon.scoped_requests import checked
+from sampan.daemon.scopes import FULL, Scope
 from sampan.daemon.workers import Workers
 from sampan.errors import InvalidArgument
 from sampan.spec import gojson
@@ -40,6 +42,7 @@ class Call:
     hangups: HangupWatch
     name: str
     version: tuple[int, int]
+    scope: Scope = FULL
 
     def text(self, key: str, default: str = "") -> str:
         """Return a query parameter as it came."""
@@ -93,12 +96,13 @@ class Call:
 
         Raises:
             InvalidArgument: there is none, it is not declared as JSON, or a field is wrong.
+            Forbidden: it asks for more than the listener's role allows.
         """
         raw = await self.raw_body()
         if not raw.strip():
             raise InvalidArgument("invalid JSON: got EOF while reading request body")
         self._check_json()
-        return gojson.decode(raw, kind)
+        return checked(self.scope, gojson.decode(raw, kind))
 
     async def body_or_default(self, kind: type[T]) -> T:
         """Return the JSON body as a kind; an empty one, or null, is the kind's default."""
@@ -106,7 +110,7 @@ class Call:
         if raw.strip() in (b"", b"null"):
             return kind()
         self._check_json()
-        return gojson.decode(raw, kind)
+        return checked(self.scope, gojson.decode(raw, kind))
 
     def _check_json(self) -> None:
         header = self.request.headers.get("Content-Type", "")

@@ -11,6 +11,8 @@ from typing import Final
 
 from aiohttp.web_protocol import RequestHandler
 
+from sampan.daemon.scopes import FULL, Scope
+
 _ENOUGH: Final = 256 * 1024  # bytes kept before the client has to wait
 _HEAD_END: Final = b"\r\n\r\n"
 
@@ -19,10 +21,12 @@ class Connection(RequestHandler):
     """One client.
 
     diverted: somebody took the connection over, it serves no further request. answering: the head of the
-    present request's answer is sent, so that an error can only break the connection off.
+    present request's answer is sent, so that an error can only break the connection off. scope: what the
+    listener lets its clients do.
     """
 
     diverted: bool = False
+    scope: Scope = FULL
     answering: bool = False
     _early: bytes | None = None  # None as long as the connection speaks HTTP
     _left: int = 0  # bytes of the upgrading request's body that are still to come

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import traceback
 from typing import TYPE_CHECKING, Final
 
@@ -25,12 +24,14 @@ from sampan.daemon import (
 from sampan.daemon.call import Call
 from sampan.daemon.connection import Connection
 from sampan.daemon.failures import error_response, status_of
-from sampan.daemon.gate import check_origin, check_version, decode_path
+from sampan.daemon.gate import check_host, check_origin, check_version, decode_path
 from sampan.daemon.hangups import HangupWatch
 from sampan.daemon.headers import add_common
 from sampan.daemon.landing import Post
+from sampan.daemon.ownership import narrow
 from sampan.daemon.routes_sampan import Control
 from sampan.daemon.routing import Router, split_version
+from sampan.daemon.scopes import FULL, Scope
 from sampan.daemon.weblog import make_logger
 from sampan.daemon.workers import Workers
 from sampan.errors import NotFound, SampanError
@@ -56,9 +57,9 @@ class Door:
         self._logger = make_logger()
         self._server = web.Server(self._handle, handler_cancellation=True)
 
-    def connection(self) -> Connection:
-        """Return the protocol for a new connection; a factory for `loop.create_server`."""
-        return Connection(
+    def connection(self, scope: Scope = FULL) -> Connection:
+        """Return the protocol for a new connection on a listener with this scope."""
+        connection = Connection(
             self._server,
             loop=asyncio.get_running_loop(),
             logger=self._logger,
@@ -68,6 +69,8 @@ class Door:
             max_field_size=_MAX_FIELD,
             auto_decompress=False,  # a body is what it is: no compressed one grows without limit here
         )
+        connection.scope = scope
+        return connection
 
     async def close(self, *, grace_s: float) -> None:
         """End every connection; handlers get grace_s to finish."""
@@ -81,7 +84,7 @@ class Door:
         assert isinstance(connection, Connection)
         connection.answering = False
         try:
-            response = await self._dispatch(request)
+            response = await self._dispatch(request, connection.scope)
         except Exception as exc:
             if request.transport is None or request.transport.is_closing():
                 raise ConnectionResetError("the client has gone") from exc
@@ -95,9 +98,11 @@ class Door:
             connection.resume_http()
         return response
 
-    async def _dispatch(self, request: web.BaseRequest) -> web.StreamResponse:
-        if _is_tcp(request):
+    async def _dispatch(self, request: web.BaseRequest, scope: Scope) -> web.StreamResponse:
+        if scope.is_network:
             check_origin(request.headers)
+        if scope.is_local_network:
+            check_host(request.headers)
         version_text, path = split_version(decode_path(request.raw_path))
         version = check_version(version_text)
         if request.method == "OPTIONS":
@@ -105,10 +110,14 @@ class Door:
         found = self._router.find(request.method, path)
         if found is None:
             raise NotFound("page not found")
+        right = scope.right(request.method, found.pattern)
         if request.headers.get("Expect", "").lower() == "100-continue":
             await request.writer.write(_CONTINUE)
             request.writer.output_size = 0  # as aiohttp's own handler: the answer proper has not begun
-        call = Call(request, self._engine, self._workers, self._post, self._hangups, found.name, version)
+        call = Call(
+            request, self._engine, self._workers, self._post, self._hangups, found.name, version, scope
+        )
+        await narrow(call, right)
         return add_common(await found.handler(call))
 
     @staticmethod
@@ -141,8 +150,3 @@ def build_router(control: Control) -> Router:
         module.add_routes(router)
     routes_sampan.add_routes(router, control)
     return router
-
-
-def _is_tcp(request: web.BaseRequest) -> bool:
-    sock = request.transport.get_extra_info("socket") if request.transport is not None else None
-    return sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6)

@@ -70,15 +70,23 @@ def check_version(text: str) -> Version:
 
 
 def check_origin(headers: Mapping[str, str]) -> None:
-    """Refuse what a browser sends: any page may post to a port of this machine, or name it as its own host.
+    """Refuse what a browser sends: any page may post to a port that the browser can reach.
 
     Raises:
-        Forbidden: there is an Origin, or Host is not this machine.
+        Forbidden: there is an Origin.
     """
     if "Origin" in headers:
         raise Forbidden(
             "requests from web pages are not served", hint="use a client without an Origin header"
         )
+
+
+def check_host(headers: Mapping[str, str]) -> None:
+    """Refuse what came by another name: a page may give this machine's address to a name of its own.
+
+    Raises:
+        Forbidden: Host is not this machine.
+    """
     host = headers.get("Host", "")
     name = host[1 : host.find("]")] if host.startswith("[") else host.rpartition(":")[0] or host
     if name.lower() not in _LOCAL_HOSTS:

@@ -9,12 +9,23 @@ from dataclasses import dataclass
 from typing import Final
 
 from sampan import __version__
+from sampan.daemon.scopes import SocketWish, parse_socket
 from sampan.engine.options import MIB, EngineSettings, LogDefaults
+from sampan.errors import InvalidArgument
 from sampan.settings import Roots, default_roots
 
 _SIZE: Final = re.compile(r"([0-9]{1,12})([kmg]?)b?", re.IGNORECASE)
 _UNITS: Final = {"": 1, "k": 1024, "m": MIB, "g": 1024 * MIB}
 _COMMAND: Final = re.compile(r"([a-zA-Z0-9][a-zA-Z0-9_.-]*)=(/.+)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsPaths:
+    """PEM files: who vouches for clients, and what sampand shows."""
+
+    ca: str
+    cert: str
+    key: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +36,8 @@ class DaemonOptions:
     hosts: list[str]
     group: str
     insecure_tcp: bool
+    sockets: tuple[SocketWish, ...]
+    tls: TlsPaths | None
     pid_file: str
     ready_fd: int
     log_level: str
@@ -57,6 +70,8 @@ def parse_options(arguments: list[str]) -> DaemonOptions:
         hosts=given.host or [f"unix://{roots.run}/sampan.sock"],
         group=given.group,
         insecure_tcp=given.insecure_tcp,
+        sockets=tuple(given.socket),
+        tls=TlsPaths(ca=given.tlscacert, cert=given.tlscert, key=given.tlskey) if given.tlsverify else None,
         pid_file=given.pidfile,
         ready_fd=given.ready_fd,
         log_level=given.log_level,
@@ -81,7 +96,27 @@ def _parser() -> argparse.ArgumentParser:
         "--host",
         metavar="ADDRESS",
         action="append",
-        help="unix:///path, fd:// or tcp://127.0.0.1:port; may repeat",
+        help="unix:///path, fd:// or tcp://host:port; may repeat",
+    )
+    place.add_argument(
+        "--socket",
+        metavar="PATH,role=ROLE[,…]",
+        action="append",
+        default=[],
+        type=_socket,
+        help="a unix socket with fewer rights: role=read-only, run-only or full; also group=, mode=, owner=, "
+        "bind=DIR[:ro] (docs/access.md); may repeat",
+    )
+    for flag, metavar, text in (
+        ("--tlscacert", "FILE", "who vouches for clients of tcp://"),
+        ("--tlscert", "FILE", "certificate for tcp://"),
+        ("--tlskey", "FILE", "its key"),
+    ):
+        place.add_argument(flag, default="", metavar=metavar, help=text)
+    place.add_argument(
+        "--tlsverify",
+        action="store_true",
+        help="speak TLS on tcp:// and take only clients with a certificate",
     )
     place.add_argument("--group", default="sampan", metavar="NAME", help="group that may use the unix socket")
     place.add_argument(
@@ -138,6 +173,13 @@ def _directory(text: str) -> str:
     if not text.startswith("/") or "\0" in text or text.rstrip("/") == "":
         raise argparse.ArgumentTypeError(f"{text!r} is not an absolute path of a directory of its own")
     return text.rstrip("/")
+
+
+def _socket(text: str) -> SocketWish:
+    try:
+        return parse_socket(text)
+    except InvalidArgument as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from exc
 
 
 def _size(text: str) -> int:

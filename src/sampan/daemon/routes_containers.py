@@ -33,14 +33,19 @@ def add_routes(router: Router) -> None:
 
 async def list_containers(call: Call) -> web.StreamResponse:
     """GET /containers/json."""
+    limit = call.whole("limit") or 0
+    scoped = call.scope.role == "run-only"
     found = await call.workers.quick(
         call.engine.containers.list,
-        all=call.flag("all"),
-        limit=call.whole("limit") or 0,
+        all=call.flag("all") or (scoped and limit > 0),
+        limit=0 if scoped else limit,
         size=call.flag("size"),
         filters=call.filters(),
     )
-    return reply(found)
+    if not scoped:
+        return reply(found)
+    own = [one for one in found if call.scope.owns(one.HostConfig.Annotations)]
+    return reply(own[: limit if limit > 0 else None])
 
 
 async def create(call: Call) -> web.StreamResponse:

@@ -27,10 +27,12 @@ class Match:
 
     handler: Handler
     name: str
+    pattern: str  # as it was added: what scopes.py speaks of
 
 
 @dataclass(frozen=True, slots=True)
 class _Pattern:
+    text: str
     prefix: str
     suffix: str
     many: bool
@@ -62,18 +64,23 @@ class Router:
             self._fixed[method, prefix] = handler
             return
         group = self._patterns.setdefault((method, _first_segment(prefix)), [])
-        group.append(_Pattern(prefix, suffix, kind == "name", handler))
+        group.append(_Pattern(pattern, prefix, suffix, kind == "name", handler))
         group.sort(key=lambda route: len(route.prefix) + len(route.suffix), reverse=True)
+
+    def routes(self) -> list[tuple[str, str]]:
+        """Return method and pattern of every route."""
+        patterns = [(method, one.text) for (method, _), group in self._patterns.items() for one in group]
+        return [*self._fixed, *patterns]
 
     def find(self, method: str, path: str) -> Match | None:
         """Return who answers method on path (without version, percent-decoded), or None."""
         handler = self._fixed.get((method, path))
         if handler is not None:
-            return Match(handler, "")
+            return Match(handler, "", path)
         for pattern in self._patterns.get((method, _first_segment(path)), ()):
             name = pattern.match(path)
             if name is not None:
-                return Match(pattern.handler, name)
+                return Match(pattern.handler, name, pattern.text)
         return None
 
 

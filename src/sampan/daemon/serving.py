@@ -5,14 +5,28 @@ from __future__ import annotations
 import asyncio
 import signal
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from functools import partial
+from typing import TYPE_CHECKING, Final, Protocol
 
 from sampan import __version__, log
 from sampan.daemon.listeners import BACKLOG, Listener
 from sampan.daemon.options import DaemonOptions
 from sampan.daemon.presence import ReadyPipe, notify_manager
+from sampan.daemon.tls_server import TlsServer
 from sampan.engine.engine import Engine
 from sampan.settings import Roots
+
+if TYPE_CHECKING:
+    from sampan.daemon.door import Door
+
+
+class Closable(Protocol):
+    """What listens."""
+
+    def close(self) -> None:
+        """Take no further connections."""
+        ...
+
 
 _GRACE_S: Final = 0.2  # for answers on their way; streams end here, the containers behind them do not
 
@@ -52,6 +66,14 @@ def serve(options: DaemonOptions, listeners: list[Listener], ready: ReadyPipe) -
         engine.close()
 
 
+async def _listen(door: Door, listener: Listener) -> Closable:
+    """Let a listener's connections be answered by door, with the listener's rights."""
+    factory = partial(door.connection, listener.scope)
+    if listener.tls is not None:
+        return TlsServer(listener.sock, listener.tls, factory)
+    return await asyncio.get_running_loop().create_server(factory, sock=listener.sock, backlog=BACKLOG)
+
+
 async def _serve(options: DaemonOptions, engine: Engine, listeners: list[Listener], ready: ReadyPipe) -> None:
     from sampan.daemon.door import Door
 
@@ -61,10 +83,7 @@ async def _serve(options: DaemonOptions, engine: Engine, listeners: list[Listene
         loop.add_signal_handler(number, stopping.set)
     hosts = [listener.address for listener in listeners]
     door = Door(engine, Program(options, hosts, stopping))
-    servers = [
-        await loop.create_server(door.connection, sock=listener.sock, backlog=BACKLOG)
-        for listener in listeners
-    ]
+    servers = [await _listen(door, listener) for listener in listeners]
     log.info("sampand is ready", hosts=",".join(hosts), version=__version__)
     ready.tell("ready")
     notify_manager("READY=1")

@@ -10,10 +10,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from sampan.daemon.door import Door
+from sampan.daemon.scopes import PLAIN_TCP
 from sampan.engine.types import AttachTarget, LoadedImage, LogEntry, LogRequest, WaitResult
 from sampan.errors import CommandNotFound, Conflict, NotFound
 from sampan.settings import Roots
@@ -341,7 +343,7 @@ def serve_door(folder: Path) -> Iterator[Served]:
         stop = asyncio.Event()
         stopping.append(lambda: loop.call_soon_threadsafe(stop.set))
         unix = await loop.create_unix_server(door.connection, path)
-        tcp = await loop.create_server(door.connection, "127.0.0.1", 0)
+        tcp = await loop.create_server(partial(door.connection, PLAIN_TCP), "127.0.0.1", 0)
         served.port = tcp.sockets[0].getsockname()[1]
         ready.set()
         await stop.wait()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sampan.daemon.connection import upgrade_end
-from sampan.daemon.listeners import open_listeners
+from sampan.daemon.listeners import Access, open_listeners
 from sampan.daemon.options import parse_options
 from sampan.daemon.presence import ReadyPipe, RunLock, notify_manager
 from sampan.errors import Conflict, Forbidden, InvalidArgument, SampanError
@@ -18,7 +18,7 @@ from sampan.errors import Conflict, Forbidden, InvalidArgument, SampanError
 
 def listen(*addresses: str, insecure_tcp: bool = False) -> list[str]:
     """Open addresses, close them, and return what they were."""
-    opened = open_listeners(list(addresses), group="no such group", insecure_tcp=insecure_tcp)
+    opened = open_listeners(list(addresses), access=Access(group="no such group", insecure_tcp=insecure_tcp))
     for listener in opened:
         listener.close()
     return [listener.address for listener in opened]
@@ -26,7 +26,7 @@ def listen(*addresses: str, insecure_tcp: bool = False) -> list[str]:
 
 def test_socket_is_for_root_alone_without_the_group_and_goes_with_its_owner(tmp_path: Path) -> None:
     path = tmp_path / "new" / "s.sock"
-    (listener,) = open_listeners([f"unix://{path}"], group="no such group", insecure_tcp=False)
+    (listener,) = open_listeners([f"unix://{path}"], access=Access(group="no such group"))
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert os.listdir(path.parent) == ["s.sock"]
     with socket.socket(socket.AF_UNIX) as client:
@@ -49,11 +49,11 @@ def test_stale_socket_is_replaced(tmp_path: Path) -> None:
 
 def test_socket_of_another_is_not_removed(tmp_path: Path) -> None:
     path = tmp_path / "s.sock"
-    (first,) = open_listeners([f"unix://{path}"], group="no such group", insecure_tcp=False)
+    (first,) = open_listeners([f"unix://{path}"], access=Access(group="no such group"))
     with pytest.raises(Conflict, match="another program answers there"):
         listen(f"unix://{path}")
     path.unlink()
-    (second,) = open_listeners([f"unix://{path}"], group="no such group", insecure_tcp=False)
+    (second,) = open_listeners([f"unix://{path}"], access=Access(group="no such group"))
     first.close()
     assert path.exists()
     second.close()
