@@ -10,6 +10,7 @@ import msgspec
 
 from sampan.engine.bundle.plan import Document
 from sampan.engine.file_users import FileUsers
+from sampan.engine.health import Health
 from sampan.engine.lifecycle import ALIVE
 from sampan.engine.records import Record, State
 from sampan.engine.types import WaitResult
@@ -46,6 +47,8 @@ class Container:
         self.exec_ids: set[str] = set()
         self.restarting = False  # its end is followed by a start: neither AutoRemove nor the policy acts
         self.backoff_s = 0.0  # how long the last restart waited
+        self.health: Health | None = None  # replaced, never changed; None without a check, or never started
+        self.pauses = 0  # how often it was paused: a check across a pause says nothing
         self.explanation: list[Document] = []
         self.file_users = FileUsers()
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from sampan.engine.anatomy import read_anatomy
 from sampan.engine.attaching import attach, make_attach_request, prepare_attach
 from sampan.engine.bundle.plan import Document
-from sampan.engine.changing import rename_container, resize_container, update_container
+from sampan.engine.changing import rename_container, resize_container
 from sampan.engine.committing import CommitRequest, commit
 from sampan.engine.container import Container
 from sampan.engine.container_paths import PathStat
@@ -23,13 +23,13 @@ from sampan.engine.launching import Starter
 from sampan.engine.listing import list_containers
 from sampan.engine.logs import LogReader, open_log
 from sampan.engine.removing import prune_containers, remove_container
-from sampan.engine.restarting import Restarter
 from sampan.engine.sampler import Give, Sampler
 from sampan.engine.statistics import read_stats
 from sampan.engine.stats_watch import StatsWatch
 from sampan.engine.stopping import Stopper, StopReport
 from sampan.engine.top import top
 from sampan.engine.types import AttachTarget, ExitCallback, LogRequest, Subscription, WaitCondition
+from sampan.engine.updating import Updater
 from sampan.engine.waiting import on_exit
 from sampan.spec import docker
 from sampan.store.archive.readable import Readable
@@ -52,11 +52,11 @@ class Containers:
         ender: Ender,
         starter: Starter,
         stopper: Stopper,
-        restarter: Restarter,
+        updater: Updater,
         sampler: Sampler,
     ) -> None:
         self._core = core
-        self._restarter = restarter
+        self._updater = updater
         self._sampler = sampler
         self._ender = ender
         self._starter = starter
@@ -127,7 +127,7 @@ class Containers:
 
     def update(self, ref: str, request: docker.ContainerUpdate) -> docker.UpdateResponse:
         """Change limits of a container; null and zero leave a field alone."""
-        return update_container(self._core, self._settled(ref), request, self._restarter)
+        return self._updater.update(self._settled(ref), request)
 
     def resize(self, ref: str, *, height: int, width: int) -> None:
         """Set the size of the container's terminal.

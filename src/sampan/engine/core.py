@@ -9,6 +9,7 @@ from sampan import log
 from sampan.engine.accounts import UserFinder
 from sampan.engine.container import Container
 from sampan.engine.events import Events
+from sampan.engine.health_store import HealthStore
 from sampan.engine.index import ContainerIndex
 from sampan.engine.journal import Journal
 from sampan.engine.launchers import LauncherKeeper
@@ -41,6 +42,7 @@ class Core:
     runtimes: Runtimes
     store: Store
     journal: Journal
+    health: HealthStore
     index: ContainerIndex
     events: Events
     launchers: LauncherKeeper

@@ -20,6 +20,7 @@ from sampan.engine.core import Core
 from sampan.engine.events import container_event
 from sampan.engine.execs import ExecTable
 from sampan.engine.leftovers import kill_leftovers
+from sampan.engine.probing import Prober
 from sampan.engine.records import Record, Status
 from sampan.engine.restarting import Restarter
 from sampan.engine.supervisor import Last
@@ -42,14 +43,16 @@ _COPY_S = 10.0
 class Ender:
     """Follows running containers to their end, and removes them."""
 
-    def __init__(self, core: Core, execs: ExecTable, restarter: Restarter) -> None:
+    def __init__(self, core: Core, execs: ExecTable, restarter: Restarter, prober: Prober) -> None:
         self._core = core
+        self._prober = prober
         self._execs = execs
         self._restarter = restarter
 
     def watch(self, container: Container, handle: ShimHandle) -> None:
         """Follow a container that has just been started, or was found running."""
         self._core.supervisor.watch(handle.fd, lambda: self._read_events(container, handle))
+        self._prober.begin(container)
 
     def _read_events(self, container: Container, handle: ShimHandle) -> Last | None:
         """Handle what the shim says; the answer is what to do when it will say nothing more."""
@@ -98,6 +101,7 @@ class Ender:
                 restart_count=container.state.restart_count + again,
             )
             container.ended_shim, container.shim = container.shim, None
+            self._prober.end(container)
             events = [container_event(container, "oom")] if oom_killed else []
             events.append(_die_event(container, record))
             saved = self._core.save_state(record, *events)
@@ -142,6 +146,7 @@ class Ender:
             event = container_event(container, "destroy")
             with self._core.journal.transaction():
                 self._core.journal.begin_removal(container.id)
+                self._core.health.forget(container.id)
                 self._core.journal.add_event(event)
             container.removed = True
             container.drop_pending()

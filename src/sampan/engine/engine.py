@@ -11,6 +11,7 @@ from sampan.engine.core import Core
 from sampan.engine.ending import Ender
 from sampan.engine.events import Events
 from sampan.engine.execs import Execs, ExecTable
+from sampan.engine.health_store import HealthStore
 from sampan.engine.images import Images
 from sampan.engine.index import ContainerIndex
 from sampan.engine.journal import Journal
@@ -19,13 +20,16 @@ from sampan.engine.launching import Starter
 from sampan.engine.machine import read_machine
 from sampan.engine.options import EngineSettings
 from sampan.engine.paths import Paths
+from sampan.engine.probing import Prober
 from sampan.engine.recovery import Recovery
+from sampan.engine.remedies import Remedies
 from sampan.engine.restarting import Restarter
 from sampan.engine.runtimes import Runtimes
 from sampan.engine.sampler import Sampler
 from sampan.engine.stopping import Stopper
 from sampan.engine.supervisor import Supervisor
 from sampan.engine.system import System
+from sampan.engine.updating import Updater
 from sampan.kernel import cgroups
 from sampan.lean import Undo
 from sampan.store.store import Store
@@ -43,14 +47,17 @@ class Engine:
         self._core = core
         table = ExecTable(core)
         restarter = Restarter(core)
-        ender = Ender(core, table, restarter)
+        prober = Prober(core)
+        ender = Ender(core, table, restarter, prober)
         starter = Starter(core, ender)
         self._ender = ender
         self._starter = starter
         self._restarter = restarter
         self._sampler = Sampler(core)
         stopper = Stopper(core, starter, restarter)
-        self.containers = Containers(core, ender, starter, stopper, restarter, self._sampler)
+        prober.on_unhealthy = Remedies(core, stopper).apply
+        updater = Updater(core, restarter, prober)
+        self.containers = Containers(core, ender, starter, stopper, updater, self._sampler)
         self.execs = Execs(core, table)
         self.images = Images(core)
         self.events: Events = core.events
@@ -80,6 +87,7 @@ class Engine:
                 runtimes=Runtimes(settings),
                 store=store,
                 journal=journal,
+                health=HealthStore(store.db),
                 index=ContainerIndex(),
                 events=Events(journal),
                 launchers=launchers,
@@ -88,6 +96,7 @@ class Engine:
             )
             engine = cls(core)
             Recovery(core, engine._ender).run()
+            core.health.sweep({container.id for container in core.index.all()})
             launchers.watch(core.supervisor)
             core.supervisor.start()
             engine._restarter.begin(engine._starter, engine._restarter.at_start())

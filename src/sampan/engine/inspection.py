@@ -10,6 +10,7 @@ from sampan.engine.bundle.process import command_of
 from sampan.engine.container import Container
 from sampan.engine.core import Core
 from sampan.engine.dependencies import network_owner
+from sampan.engine.health import Health
 from sampan.engine.mount_points import shown_mounts
 from sampan.engine.records import Record
 from sampan.engine.times import format_time
@@ -29,7 +30,7 @@ def inspect_container(core: Core, container: Container, *, size: bool) -> docker
         Created=format_time(record.created_ns),
         Path=command[0],
         Args=command[1:],
-        State=_state(record),
+        State=_state(container),
         Image=record.image_id,
         ResolvConfPath=files.resolv_conf,
         HostnamePath=files.hostname,
@@ -58,8 +59,8 @@ def _network_owner_id(core: Core, record: Record) -> str:
         return record.id  # the container it joined is gone
 
 
-def _state(record: Record) -> docker.State:
-    state = record.state
+def _state(container: Container) -> docker.State:
+    state = container.state
     return docker.State(
         Status=state.status,
         Running=state.status in ("running", "paused", "restarting"),
@@ -72,6 +73,23 @@ def _state(record: Record) -> docker.State:
         Error=state.error,
         StartedAt=format_time(state.started_at_ns),
         FinishedAt=format_time(state.finished_at_ns),
+        Health=UNSET if container.health is None else _health(container.health),
+    )
+
+
+def _health(health: Health) -> docker.Health:
+    return docker.Health(
+        Status=health.status,
+        FailingStreak=health.failing_streak,
+        Log=[
+            docker.HealthcheckResult(
+                Start=format_time(result.start_ns),
+                End=format_time(result.end_ns),
+                ExitCode=result.exit_code,
+                Output=result.output,
+            )
+            for result in health.log
+        ],
     )
 
 

@@ -12,6 +12,7 @@ from sampan.durations import describe_duration
 from sampan.engine.bundle.process import command_of
 from sampan.engine.container import Container
 from sampan.engine.core import Core
+from sampan.engine.health import Health, HealthStatus
 from sampan.engine.inspection import networks, sizes
 from sampan.engine.mount_points import shown_mounts, user_mounts
 from sampan.engine.patterns import compile_filter
@@ -94,7 +95,7 @@ def _make_test(core: Core, key: str, values: Sequence[str]) -> Test:
                 for mount in user_mounts(container.record)
             )
         case "health":
-            return lambda _container: "none" in values
+            return _health_test(values)
         case "is-task" | "isolation":
             falsy = any(value in ("false", "0", "default") for value in values)
             return lambda _container: falsy
@@ -112,6 +113,13 @@ def _status_test(values: Sequence[str]) -> Test:
         if value not in get_args(Status):
             raise InvalidArgument(f"invalid filter 'status={value}'")
     return lambda container: container.state.status in values
+
+
+def _health_test(values: Sequence[str]) -> Test:
+    for value in values:
+        if value not in ("none", *get_args(HealthStatus)):
+            raise InvalidArgument(f"invalid filter 'health={value}'")
+    return lambda container: (container.health.status if container.health else "none") in values
 
 
 def _parse_code(value: str) -> int:
@@ -189,7 +197,7 @@ def summary(
         SizeRootFs=root,
         Labels=record.config.Labels,
         State=record.state.status,
-        Status=describe_status(record),
+        Status=describe_status(record, container.health),
         HostConfig=docker.SummaryHostConfig(
             NetworkMode=record.host.NetworkMode or "default",
             Annotations=record.host.Annotations or UNSET,
@@ -219,14 +227,14 @@ def _ports(record: Record) -> list[docker.Port]:
     return ports
 
 
-def describe_status(record: Record) -> str:
+def describe_status(record: Record, health: Health | None = None) -> str:
     """Return the STATUS column: `Up 5 minutes`, `Exited (0) 2 hours ago`, …"""
     state, now = record.state, time.time_ns()
     match state.status:
         case "created":
             return "Created"
         case "running" | "paused":
-            suffix = " (Paused)" if state.status == "paused" else ""
+            suffix = " (Paused)" if state.status == "paused" else _describe_health(health)
             return f"Up {describe_duration((now - state.started_at_ns) / 1e9)}{suffix}"
         case "exited":
             return f"Exited ({state.exit_code}) {describe_duration((now - state.finished_at_ns) / 1e9)} ago"
@@ -237,3 +245,9 @@ def describe_status(record: Record) -> str:
             return "Removal In Progress"
         case "dead":
             return "Dead"
+
+
+def _describe_health(health: Health | None) -> str:
+    if health is None:
+        return ""
+    return " (health: starting)" if health.status == "starting" else f" ({health.status})"

@@ -34,6 +34,9 @@ class Recovery:
         """Reconcile every known container, finish removals, sweep the rest."""
         started = time.monotonic()
         containers = [Container(record) for record in self._core.journal.load()]
+        health = self._core.health.load()
+        for container in containers:
+            container.health = health.get(container.id)
         for broken_id, name in self._core.journal.broken.items():
             self._core.index.reserve_name(name, broken_id)
         for container in containers:

@@ -14,6 +14,7 @@ import msgspec
 
 from sampan.engine.bundle.plan import Warn
 from sampan.engine.bundle.process import check_environment, check_workdir, merge_environment
+from sampan.engine.health import check_health, merge_health
 from sampan.engine.hostfiles import check_nameserver, check_resolver_word, parse_extra_host
 from sampan.engine.machine import GO_ARCH
 from sampan.engine.restart_policy import check_policy
@@ -58,8 +59,8 @@ def _check_config(config: docker.Config) -> None:
     for key, value in config.Labels.items():
         if not key or "\0" in key + value:
             raise InvalidArgument(f"invalid label {key!r}")
-    if config.Healthcheck is not None and config.Healthcheck.Test not in ([], ["NONE"]):
-        raise _not_yet("Healthcheck", hint="run with --no-healthcheck")
+    if config.Healthcheck is not None:
+        check_health(config.Healthcheck)
     if config.Volumes:
         raise _not_yet("anonymous volume", next(iter(config.Volumes)), hint="bind a folder: /folder:/target")
     if config.MacAddress:
@@ -249,9 +250,6 @@ def merge_image(config: docker.Config, defaults: docker.ImageConfig, warn: Warn)
 
     A client that gives an entrypoint drops the image's command too.
     """
-    if defaults.Healthcheck is not None and defaults.Healthcheck.Test not in ([], ["NONE"]):
-        if config.Healthcheck is None:
-            warn("health checks are not supported yet: the image's HEALTHCHECK is not run")
     entrypoint, command = config.Entrypoint, config.Cmd
     if entrypoint is None:
         entrypoint = defaults.Entrypoint
@@ -270,6 +268,7 @@ def merge_image(config: docker.Config, defaults: docker.ImageConfig, warn: Warn)
         Labels={**(defaults.Labels or {}), **config.Labels},
         StopSignal=config.StopSignal or defaults.StopSignal,
         Shell=config.Shell or defaults.Shell,
+        Healthcheck=merge_health(config.Healthcheck, defaults.Healthcheck),
     )
 
 

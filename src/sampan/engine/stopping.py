@@ -204,6 +204,7 @@ class Stopper:
                 manager.freeze()
             finally:
                 manager.close()
+            container.pauses += 1
             self._save_status(container, "paused", "pause")
 
     def unpause(self, container: Container) -> None:

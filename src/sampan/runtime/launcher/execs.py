@@ -11,7 +11,8 @@ import os
 from sampan.errors import Conflict, NotFound, SampanError
 from sampan.lean import record, replace
 from sampan.runtime.launcher.loop import READABLE
-from sampan.runtime.launcher.messages import ExecExited, error_document, unpack_exec
+from sampan.runtime.launcher.messages import ExecExited, ProbeEnded, error_document, pack, unpack_exec
+from sampan.runtime.launcher.probes import Capture, kill_group
 from sampan.runtime.launcher.stdio import open_nothing, open_pipes, terminal_ends
 from sampan.runtime.launcher.worker import Worker
 
@@ -32,7 +33,13 @@ if TYPE_CHECKING:
         """What the table of execs asks of the shim's supervisor."""
 
         def open_streams(
-            self, outputs: dict[int, int], stdin: int, *, stdin_once: bool, on_drained: Callable[[], None]
+            self,
+            outputs: dict[int, int],
+            stdin: int,
+            *,
+            stdin_once: bool,
+            on_drained: Callable[[], None],
+            log: Capture | None,
         ) -> Streams:
             """Serve the streams of a process."""
 
@@ -142,14 +149,19 @@ class ExecTable:
         outputs, stdin = starting.stdio.outputs, starting.stdio.stdin
         if master >= 0:
             outputs, stdin = terminal_ends(master, stdin=starting.typing)
+        capture = Capture(order.capture) if order.capture else None
         streams = self._keeper.open_streams(
             outputs,
             stdin,
             stdin_once=not order.terminal,
             on_drained=lambda: self._drained(order.exec_id),
+            log=capture,
         )
-        self._running[order.exec_id] = Exec(pid, master, streams)
+        self._running[order.exec_id] = process = Exec(pid, master, streams)
         starting.request.answer({"pid": pid})
+        if capture is not None:
+            process.probe = Probe(capture, starting.request)
+            process.timer = self._loop.call_later(order.timeout_s, process.time_out)
         if order.attach is not None:
             streams.attach(order.attach)
         early = self._early.pop(pid, None)
@@ -159,6 +171,10 @@ class ExecTable:
     def _drained(self, exec_id: str) -> None:
         process = self._running[exec_id]
         assert process.ended is not None  # streams drain after process_ended only
+        if process.probe is not None:
+            process.probe.answer(process.ended)
+            self.close(exec_id)
+            return
         process.streams.finish_sessions(process.ended.code)
         event = ExecExited(exec_id=exec_id, code=process.ended.code, at_ns=process.ended.at_ns)
         if self._keeper.publish(event):
@@ -190,9 +206,27 @@ class StartingExec:
             os.close(self.order.attach.fd)
 
     def _open_stdio(self) -> Stdio:
+        if self.order.capture:
+            return open_pipes(stdin=False)
         if self.order.terminal or self.order.attach is None:
             return open_nothing()
         return open_pipes(stdin=self.typing)
+
+
+class Probe:
+    """What makes an exec a check: its output, and the request that is answered a second time at its end."""
+
+    def __init__(self, capture: Capture, request: Request) -> None:
+        self._capture = capture
+        self._request = request
+        self.timed_out = False
+
+    def answer(self, ended: Ended) -> None:
+        """Tell how it ended."""
+        end = ProbeEnded(
+            code=ended.code, output=self._capture.text(), timed_out=self.timed_out, at_ns=ended.at_ns
+        )
+        self._request.answer(pack(end))
 
 
 class Exec:
@@ -204,6 +238,13 @@ class Exec:
         self.streams = streams
         self.ended: Ended | None = None
         self.timer: Timer | None = None
+        self.probe: Probe | None = None
+
+    def time_out(self) -> None:
+        """Kill a check that takes too long."""
+        if self.probe is not None and self.ended is None:
+            self.probe.timed_out = True
+            kill_group(self.pid)
 
     def close(self) -> None:
         """Let its client go, once everything is sent to it."""

@@ -101,7 +101,8 @@ class AttachRequest:
 class ExecStart:
     """A further process in the running container; process is the OCI `process` object of config.json.
 
-    Without attach the process reads /dev/null and what it writes is thrown away.
+    Without attach the process reads /dev/null and what it writes is thrown away. capture: it is a check of
+    the container's health; so many bytes of its output are told with its end, and timeout_s ends it.
     """
 
     exec_id: str
@@ -109,6 +110,25 @@ class ExecStart:
     terminal: bool = False
     console_size: tuple[int, int] | None = None
     attach: AttachRequest | None = None
+    capture: int = 0
+    timeout_s: float = 0.0
+
+
+@record
+class ProbeStarted:
+    """A check's program runs."""
+
+    pid: int
+
+
+@record
+class ProbeEnded:
+    """A check has ended: its code as of an exec, what it wrote; timed_out: it was killed for its time-out."""
+
+    code: int
+    output: str
+    timed_out: bool
+    at_ns: int
 
 
 @record
@@ -225,6 +245,13 @@ def unpack_event(document: Document) -> Event:
     if kind is None:
         raise Unavailable("the shim sent an event of another version")
     return _build(kind, fields)
+
+
+def unpack_probe(document: Document) -> ProbeStarted | ProbeEnded:
+    """Return the news of a check. Raises Unavailable if it is of another version."""
+    if "pid" in document:
+        return _build(ProbeStarted, document)
+    return _build(ProbeEnded, document)
 
 
 def _fields(raw: object) -> dict[str, object]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sampan.runtime.launcher.log_file import LogFile
     from sampan.runtime.launcher.loop import Loop, Timer
     from sampan.runtime.launcher.messages import AttachRequest, DetachReason
+    from sampan.runtime.launcher.probes import Capture
 
 _NAMES = {STDOUT: "stdout", STDERR: "stderr"}
 _DRAIN_S = 2.0  # as Docker: how long output of a process's own children is waited for after its end
@@ -99,7 +100,7 @@ class Streams:
         outputs: dict[int, int],
         stdin: int,
         stdin_once: bool,
-        log: LogFile | None,
+        log: LogFile | Capture | None,
         on_detached: Callable[[str, DetachReason], None],
         on_drained: Callable[[], None],
     ) -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from sampan.runtime.launcher.loop import Loop
     from sampan.runtime.launcher.messages import AttachRequest, DetachReason, Document, Event, ShimRequest
     from sampan.runtime.launcher.payload import Payload
+    from sampan.runtime.launcher.probes import Capture
 
 _DELETE_RETRY_S = 0.02
 _DELETE_TRIES = 100  # cgroups of a killed shared pid namespace empty within milliseconds
@@ -132,10 +133,16 @@ class Supervisor:
     # What the table of execs asks (execs.Keeper).
 
     def open_streams(
-        self, outputs: dict[int, int], stdin: int, *, stdin_once: bool, on_drained: Callable[[], None]
+        self,
+        outputs: dict[int, int],
+        stdin: int,
+        *,
+        stdin_once: bool,
+        on_drained: Callable[[], None],
+        log: Capture | None,
     ) -> Streams:
-        """Serve the streams of a process; they are not logged."""
-        return self._serve_streams(outputs, stdin, stdin_once=stdin_once, on_drained=on_drained, log=None)
+        """Serve the streams of an exec; they are not logged, those of a check are captured."""
+        return self._serve_streams(outputs, stdin, stdin_once=stdin_once, on_drained=on_drained, log=log)
 
     def publish(self, event: Event) -> bool:
         """Tell sampand, now or when it comes back; False if it is not connected."""
@@ -300,7 +307,7 @@ class Supervisor:
         *,
         stdin_once: bool,
         on_drained: Callable[[], None],
-        log: LogFile | None,
+        log: LogFile | Capture | None,
     ) -> Streams:
         streams = Streams(
             self._loop,

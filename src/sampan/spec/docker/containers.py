@@ -7,8 +7,11 @@ from msgspec import UNSET, Struct, UnsetType, field
 from sampan.spec.docker.common import ZERO_TIME, Empty, StrList, StrMap, Words
 
 
-class HealthConfig(Struct, frozen=True, kw_only=True):
-    """How to test that the container works. Durations in ns, 0: inherit; Test []: inherit, ["NONE"]: off."""
+class HealthConfig(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How to test that the container works. Durations in ns, 0: inherit; Test []: inherit, ["NONE"]: off.
+
+    OnFailure is sampan's own: none kill restart stop, "": inherit.
+    """
 
     Test: StrList = field(default_factory=list)
     Interval: int = 0
@@ -16,6 +19,7 @@ class HealthConfig(Struct, frozen=True, kw_only=True):
     Retries: int = 0
     StartPeriod: int = 0
     StartInterval: int = 0
+    OnFailure: str = ""
 
 
 class Config(Struct, frozen=True, kw_only=True):
@@ -296,9 +300,13 @@ class CreateResponse(Struct, frozen=True, kw_only=True):
 
 
 class ContainerUpdate(Resources, frozen=True, kw_only=True):
-    """Body of POST /containers/{id}/update: zero, "" and None leave a value as it is."""
+    """Body of POST /containers/{id}/update: zero, "" and None leave a value as it is.
+
+    Healthcheck is sampan's own.
+    """
 
     RestartPolicy: RestartPolicy | None = None
+    Healthcheck: HealthConfig | None = None
 
 
 class UpdateResponse(Struct, frozen=True, kw_only=True):
