@@ -47,7 +47,7 @@ class Engine:
         self._core = core
         table = ExecTable(core)
         restarter = Restarter(core)
-        prober = Prober(core)
+        self._prober = prober = Prober(core)
         ender = Ender(core, table, restarter, prober)
         starter = Starter(core, ender)
         self._ender = ender
@@ -111,6 +111,7 @@ class Engine:
         for pool in (core.starts, core.remedies):
             pool.close(_DRAIN_S)
         core.supervisor.close()
+        self._prober.close()
         for worker in (core.releases, core.removals, core.acknowledgements):
             worker.close(_DRAIN_S)
         core.launchers.close()

@@ -113,6 +113,13 @@ class Prober:
         if container.health is not None:
             container.health = msgspec.structs.replace(container.health, status="unhealthy")
 
+    def close(self) -> None:
+        """Give up the checks that run, behind the end of timers and supervisor; their shims end them."""
+        for monitor in self._monitors.values():
+            monitor.stopped = True
+            if monitor.call is not None:
+                monitor.call.close()
+
     def _stop(self, container: Container) -> None:
         with self._lock:
             monitor = self._monitors.pop(container.id, None)

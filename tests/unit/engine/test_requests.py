@@ -112,9 +112,9 @@ def test_not_supported_yet(field: str) -> None:
         (docker.ContainerCreate(OnBuild=["RUN x"]), InvalidArgument, "OnBuild"),
         (docker.ContainerCreate(ExposedPorts={"x/tcp": docker.common.Empty()}), InvalidArgument, "port spec"),
         (
-            docker.ContainerCreate(Healthcheck=docker.HealthConfig(Test=["CMD", "true"])),
-            Unsupported,
-            "not supported yet: Healthcheck",
+            docker.ContainerCreate(Healthcheck=docker.HealthConfig(Test=["curl", "x"])),
+            InvalidArgument,
+            r"invalid Test \['curl', 'x'\] in Healthcheck",
         ),
         (
             docker.ContainerCreate(
@@ -205,11 +205,15 @@ def test_key_alone_takes_the_images_variable_away() -> None:
     assert merge_image(docker.Config(Env=["A"]), IMAGE, lambda _text: None).Env == ["B=image"]
 
 
-def test_image_health_check_is_warned_of() -> None:
-    warnings: list[str] = []
-    checked = docker.ImageConfig(Healthcheck=docker.HealthConfig(Test=["CMD", "true"]))
-    merge_image(docker.Config(), checked, warnings.append)
-    assert "HEALTHCHECK is not run" in warnings[0]
+def test_the_images_health_check_fills_what_is_left_open() -> None:
+    checked = docker.HealthConfig(Test=["CMD", "true"], Interval=5, Retries=7)
+    defaults = docker.ImageConfig(Healthcheck=checked)
+    own = docker.Config(Healthcheck=docker.HealthConfig(Retries=9, OnFailure="kill"))
+    merged = merge_image(own, defaults, lambda _text: None).Healthcheck
+    assert merged == docker.HealthConfig(Test=["CMD", "true"], Interval=5, Retries=9, OnFailure="kill")
+    assert merge_image(docker.Config(), defaults, lambda _text: None).Healthcheck == defaults.Healthcheck
+    off = docker.Config(Healthcheck=docker.HealthConfig(Test=["NONE"]))
+    assert merge_image(off, defaults, lambda _text: None).Healthcheck == off.Healthcheck
 
 
 def image(architecture: str, *, os: str = "linux") -> ImageConfig:

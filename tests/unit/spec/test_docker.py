@@ -108,9 +108,12 @@ def definitions() -> dict[str, Any]:
     return yaml.load(SPEC.read_text(), yaml.CSafeLoader)["definitions"]  # type: ignore[no-any-return]
 
 
+OURS: dict[str, set[str]] = {"HealthConfig": {"OnFailure"}}  # docs/restarts-and-health.md
+
+
 @pytest.mark.parametrize("name", sorted(TYPES))
 def test_fields(definitions: dict[str, Any], name: str) -> None:
     described = set(properties_of(definitions, definitions[name]))
     ours = set(TYPES[name].__struct_encode_fields__)
     assert described - ours == LEFT_OUT.get(name, set())
-    assert ours - described == set()
+    assert ours - described == OURS.get(name, set())
