@@ -2,7 +2,8 @@
 
 qemu boots the newest kernel of Debian's linux-image package. Its root is this machine's file tree by 9p,
 read-only, with a tmpfs on top: the command sees the same paths, interpreter and checkout, may write
-anywhere, and nothing of it stays. There is no network but loopback and no systemd.
+anywhere, and nothing of it stays. /tmp, /run and /var/tmp are empty but for this checkout. There is no
+network but loopback and no systemd.
 
 The command's output comes over the first serial port, its exit code over the second, the kernel's messages
 over the third (shown when the machine fails). Without KVM the CPU is emulated: a boot takes 7 to 15 s.
@@ -49,6 +50,12 @@ mount -t overlay -o lowerdir=/host,upperdir=/writable/upper,workdir=/writable/wo
   exec sh /v2/stop 125
 for folder in tmp run var/tmp; do mount -t tmpfs -o mode=1777 tmpfs /new/$folder; done
 chmod 755 /new/run
+if [ -s /v2/hidden ]; then  # the checkout lies below one of them: show it, writable like everything
+  checkout=$(cat /v2/hidden)
+  mkdir -p "/new$checkout" /writable/checkout /writable/checkout-work
+  mount -t overlay -o "lowerdir=/host$checkout,upperdir=/writable/checkout,workdir=/writable/checkout-work" \
+    overlay "/new$checkout" || exec sh /v2/stop 125
+fi
 mount -t proc -o nosuid,noexec,nodev proc /new/proc
 mount -t sysfs -o nosuid,noexec,nodev sysfs /new/sys
 mount -t devtmpfs -o nosuid devtmpfs /new/dev
@@ -174,6 +181,8 @@ def _build_initramfs(modules: Path, command: list[str], cgroups: str) -> bytes:
     archive.add_file("v2/modules", "\n".join(names).encode())
     archive.add_file("v2/cgroups", CGROUPS[cgroups].encode())
     archive.add_file("v2/stop", STOP.encode())
+    hidden = any(REPOSITORY.is_relative_to(folder) for folder in ("/tmp", "/run", "/var/tmp"))
+    archive.add_file("v2/hidden", str(REPOSITORY).encode() if hidden else b"")
     archive.add_file("v2/run", _run_script(command).encode())
     return archive.finish()
 

@@ -239,3 +239,39 @@ def poll(done: Callable[[], bool], timeout_s: float = 20) -> None:
     while not done():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.01)
+
+
+def put(*path: str | int, value: Any) -> Any:
+    """Return a change that sets one field of a configuration."""
+
+    def change(config: Config) -> None:
+        here: Any = config
+        for step in path[:-1]:
+            here = here.setdefault(step, {}) if isinstance(here, dict) else here[step]
+        here[path[-1]] = value
+
+    return change
+
+
+def mount(destination: str, type: str, source: str, *options: str, **more: Any) -> Any:
+    """Return a change that adds a mount."""
+    entry = {"destination": destination, "type": type, "source": source, "options": list(options), **more}
+    return lambda config: config["mounts"].append(entry)
+
+
+def both(*changes: Any) -> Any:
+    def change(config: Config) -> None:
+        for one in changes:
+            one(config)
+
+    return change
+
+
+def check_field(
+    runtime: Runtime, change: Callable[[Config], object], script: str, wanted: str | None
+) -> None:
+    """Run a script in a container with one changed field; it says what is wanted."""
+    done = runtime.run(change, "sh", "-c", script)
+    assert done.err == "" or done.out, done.err
+    if wanted is not None:
+        assert done.out.strip() == wanted

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.system.bundles import Runtime
 from tests.system.sampand import DOCKERS, Sampand, serve
 
 # A shell that starts tests in the background has SIGINT ignored, and programs started from here would inherit
@@ -30,3 +31,11 @@ def cli(request: pytest.FixtureRequest, sampand: Sampand) -> Iterator[str]:
         pytest.skip(f"{request.param} is not installed")
     yield path
     sampand.remove_containers()
+
+
+@pytest.fixture(scope="module")
+def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
+    """`sampan-runtime` with a busybox root and a state directory of its own, for one module."""
+    made = Runtime(tmp_path_factory.mktemp("runtime"))
+    yield made
+    made.close()

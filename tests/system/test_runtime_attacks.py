@@ -19,13 +19,6 @@ from tests.system.bundles import Config, Runtime, needs_busybox, needs_root, pol
 pytestmark = [needs_root, needs_busybox]
 
 
-@pytest.fixture(scope="module")
-def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
-    made = Runtime(tmp_path_factory.mktemp("ra"))
-    yield made
-    made.close()
-
-
 @pytest.fixture
 def own(tmp_path: Path) -> Iterator[Runtime]:
     """A runtime with a root of its own, to be spoilt."""

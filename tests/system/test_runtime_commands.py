@@ -10,7 +10,6 @@ import select
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,6 @@ import pytest
 from tests.system.bundles import Config, Runtime, needs_busybox, needs_root, poll
 
 pytestmark = [needs_root, needs_busybox]
-
-
-@pytest.fixture(scope="module")
-def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
-    made = Runtime(tmp_path_factory.mktemp("rc"))
-    yield made
-    made.close()
 
 
 def create(runtime: Runtime, *args: str) -> str:
