@@ -185,7 +185,8 @@ class Sampand:
         return found
 
     def _remove_cgroups(self) -> None:
-        for tree in Path("/sys/fs/cgroup").rglob(self.cgroup_parent.strip("/")):
+        name, root = self.cgroup_parent.strip("/"), Path("/sys/fs/cgroup")
+        for tree in filter(Path.is_dir, (root / name, *root.glob(f"*/{name}"))):
             for folder in sorted((path for path in tree.rglob("*") if path.is_dir()), reverse=True):
                 with suppress(FileNotFoundError):  # its shim was about to remove it
                     folder.rmdir()

@@ -53,6 +53,8 @@ COMMANDS: tuple[CommandRow, ...] = (
      "stats:stats", "flag_table:STATS", "Show what containers use: CPU, memory, network, disks"),
     ("container port", ("port",), "CONTAINER [PRIVATE_PORT[/PROTO]]", 1, 2,
      "look:port", "flag_table:NONE", "List the published ports of a container"),
+    ("container prune", (), "", 0, 0,
+     "prune:containers", "flag_table:PRUNE", "Remove all containers that do not run"),
     ("container inspect", (), "CONTAINER [CONTAINER...]", 1, -1,
      "inspect:inspect_containers", "flag_table:INSPECT_CONTAINER", "Show everything known about containers"),
     ("inspect", (), "NAME [NAME...]", 1, -1,
@@ -75,6 +77,8 @@ COMMANDS: tuple[CommandRow, ...] = (
      "images:tag", "flag_table:NONE", "Give an image another name"),
     ("image rm", ("rmi", "image remove"), "IMAGE [IMAGE...]", 1, -1,
      "images:remove", "flag_table:RMI", "Remove images"),
+    ("image prune", (), "", 0, 0,
+     "prune:images", "flag_table:PRUNE_ALL", "Remove images that are not in use"),
     ("image history", ("history",), "IMAGE", 1, 1,
      "images:history", "flag_table:HISTORY", "Show how an image was made, layer by layer"),
     ("image inspect", (), "IMAGE [IMAGE...]", 1, -1,
@@ -89,6 +93,12 @@ COMMANDS: tuple[CommandRow, ...] = (
      "system:info", "flag_table:INFO", "Show facts about this machine and the daemon"),
     ("system events", ("events",), "", 0, 0,
      "events:events", "flag_table:EVENTS", "Show what happens, as it happens"),
+    ("system df", (), "", 0, 0,
+     "disk_usage:df", "flag_table:DF", "Show what images, containers and volumes occupy on the disk"),
+    ("system prune", (), "", 0, 0,
+     "prune:system", "flag_table:PRUNE_SYSTEM", "Remove everything that is not in use"),
+    ("system check", (), "", 0, 0,
+     "check:check", "flag_table:CHECK", "Find what nothing refers to: files, cgroups, mounts, processes"),
     ("version", (), "", 0, 0,
      "system:version", "flag_table:INFO", "Show the versions of this command and of the daemon"),
     ("completion", (), "bash|zsh|fish", 1, 1,
@@ -108,7 +118,7 @@ NOUNS = (
 # What docker has and this version has not: named, so that nobody looks for a spelling mistake.
 LATER = frozenset(
     "build buildx builder pull push login logout search commit cp diff export update network volume "
-    "compose context manifest plugin swarm node stack service secret config checkpoint trust prune df".split()
+    "compose context manifest plugin swarm node stack service secret config checkpoint trust".split()
 )
 
 

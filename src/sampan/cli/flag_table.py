@@ -51,6 +51,22 @@ PS = _options(
     _QUIET_IDS,
     _SIZE,
 )
+_FORCE: Row = ("force", "f", "bool", "Do not ask")
+_PRUNE_FILTER: Row = ("filter", "", "filter", "Remove only what matches: label, label!, until")
+PRUNE = _options(_PRUNE_FILTER, _FORCE)
+PRUNE_ALL = _options(
+    ("all", "a", "bool", "Remove all that no container uses, not only those without a name"),
+    _PRUNE_FILTER,
+    _FORCE,
+)
+PRUNE_SYSTEM = _options(
+    ("all", "a", "bool", "Remove all images that no container uses, not only those without a name"),
+    _PRUNE_FILTER,
+    _FORCE,
+    ("volumes", "", "bool", "Remove anonymous volumes that no container uses"),
+)
+DF = _options(_FORMAT, ("verbose", "v", "bool", "Show each image, container and volume"))
+CHECK = _options(_FORMAT, ("repair", "", "bool", "Remove what was found"))
 STATS = _options(
     ("all", "a", "bool", "Show stopped containers as well"),
     _FORMAT,

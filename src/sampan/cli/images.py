@@ -67,7 +67,7 @@ def ls(context: Context, flags: Flags, arguments: list[str]) -> int:
         row
         for item in found
         if isinstance(item, dict)
-        for row in _image_rows(item, digests=digests, full=flags.truth("no-trunc"))
+        for row in image_rows(item, digests=digests, full=flags.truth("no-trunc"))
     ]
     if flags.truth("quiet"):
         rows = list({row["ID"]: row for row in rows}.values())  # an image with two names has one id
@@ -81,7 +81,7 @@ def ls(context: Context, flags: Flags, arguments: list[str]) -> int:
     return 0
 
 
-def _image_rows(item: dict[str, JsonValue], *, digests: bool, full: bool) -> Iterator[Row]:
+def image_rows(item: dict[str, JsonValue], *, digests: bool, full: bool) -> Iterator[Row]:
     """Yield one row for each name of an image, or one without a name."""
     created, size = item.get("Created"), item.get("Size")
     moment, size_bytes = (value if isinstance(value, int) else 0 for value in (created, size))

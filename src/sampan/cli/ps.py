@@ -53,7 +53,7 @@ def ps(context: Context, flags: Flags, _arguments: list[str]) -> int:
     assert isinstance(found, list)
     now, full = time.time(), flags.truth("no-trunc")
     show_rows(
-        (_row(item, now=now, full=full) for item in found if isinstance(item, dict)),
+        (row(item, now=now, full=full) for item in found if isinstance(item, dict)),
         form=form,
         fields=(*_FIELDS, "Size") if with_size else _FIELDS,
         headings=HEADINGS,
@@ -62,7 +62,7 @@ def ps(context: Context, flags: Flags, _arguments: list[str]) -> int:
     return 0
 
 
-def _row(item: Summary, *, now: float, full: bool) -> Row:
+def row(item: Summary, *, now: float, full: bool) -> Row:
     """Return the fields of one container as docker's templates name them."""
     labels = _mapping(item.get("Labels"))
     created = item.get("Created")

@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from sampan.engine.times import parse_until_ns
 from sampan.errors import InvalidArgument
 
 _FALSE: Final = frozenset(("", "0", "no", "false", "none"))
@@ -44,6 +45,23 @@ def parse_time_ns(text: str, *, name: str) -> int:
         )
     seconds, fraction = found.groups(default="")
     return int(seconds) * _NS + int(fraction.ljust(9, "0"))
+
+
+def parse_moment_ns(text: str, *, name: str) -> int:
+    """Read `seconds[.nanoseconds]` since 1970, an RFC 3339 time, or a duration back from now (`10m`).
+
+    Raises:
+        InvalidArgument: text has another form.
+    """
+    if _TIME.fullmatch(text) is not None:
+        return parse_time_ns(text, name=name)
+    try:
+        return parse_until_ns(text)
+    except InvalidArgument as exc:
+        raise InvalidArgument(
+            f"invalid value {text[:40]!r} for {name}: must be seconds[.nanoseconds] since 1970, "
+            "a time as 2006-01-02T15:04:05Z, or a duration as 10m"
+        ) from exc
 
 
 def parse_filters(text: str) -> dict[str, list[str]]:

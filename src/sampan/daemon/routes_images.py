@@ -10,6 +10,7 @@ from typing import BinaryIO
 from aiohttp import web
 
 from sampan.daemon.call import Call, reply
+from sampan.daemon.routes_system import for_version
 from sampan.daemon.routing import Router
 from sampan.daemon.streaming import stream_progress
 from sampan.daemon.upload import Upload
@@ -37,7 +38,8 @@ async def list_images(call: Call) -> web.StreamResponse:
     filters = call.filters()
     if reference := call.text("filter"):  # API < 1.28
         filters.setdefault("reference", []).append(reference)
-    return reply(await call.workers.quick(call.engine.images.list, all=call.flag("all"), filters=filters))
+    found = await call.workers.quick(call.engine.images.list, all=call.flag("all"), filters=filters)
+    return reply(for_version(found, call.version))
 
 
 async def inspect(call: Call) -> web.StreamResponse:

@@ -79,7 +79,7 @@ async def remove_network(call: Call) -> web.StreamResponse:
 
 async def prune_networks(call: Call) -> web.StreamResponse:
     """POST /networks/prune."""
-    call.filters()
+    await call.workers.quick(call.engine.system.prune_nothing, "network", call.filters())
     return reply({"NetworksDeleted": []})
 
 

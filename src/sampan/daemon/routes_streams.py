@@ -14,6 +14,7 @@ from msgspec import UNSET
 from sampan.daemon.call import Call, encode_line
 from sampan.daemon.failures import raw_error
 from sampan.daemon.landing import Landing, Mailbox
+from sampan.daemon.parameters import parse_moment_ns
 from sampan.daemon.routing import Router
 from sampan.daemon.streaming import (
     RAW_STREAM,
@@ -219,12 +220,14 @@ def event_line(event: docker.Event) -> bytes:
 
 async def events(call: Call) -> web.StreamResponse:
     """GET /events: headers at once, then an object for each event."""
-    until_ns = call.time_ns("until")
+    since, until = call.text("since"), call.text("until")
+    since_ns = parse_moment_ns(since, name="since") if since else 0 if until else None
+    until_ns = parse_moment_ns(until, name="until") if until else 0
     mailbox: Mailbox[docker.Event] = Mailbox(call.post)
     subscription = await call.workers.quick(
         call.engine.events.subscribe,
         mailbox.put,
-        since_ns=call.time_ns_or_none("since"),
+        since_ns=since_ns,
         until_ns=until_ns or None,
         filters=call.filters(),
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import msgspec
 from aiohttp import web
+from msgspec import UNSET
 
 from sampan.daemon.call import Call, reply
 from sampan.daemon.routing import Router
@@ -16,7 +18,8 @@ _PING = {
     "Pragma": "no-cache",
     "Content-Type": "text/plain; charset=utf-8",
 }
-_USAGE = {"image": "Images", "container": "Containers", "volume": "Volumes", "build-cache": "BuildCache"}
+_PARTS = ("image", "container", "volume", "build-cache")
+_NO_VIRTUAL_SIZE = (1, 44)
 
 
 def add_routes(router: Router) -> None:
@@ -26,6 +29,7 @@ def add_routes(router: Router) -> None:
     router.add("GET", "/version", version)
     router.add("GET", "/info", info)
     router.add("GET", "/system/df", disk_usage)
+    router.add("GET", "/sampan/v1/system/df", full_usage)
 
 
 async def ping(call: Call) -> web.StreamResponse:
@@ -49,12 +53,21 @@ async def disk_usage(call: Call) -> web.StreamResponse:
     """GET /system/df; `type`, which may repeat, asks for some lists only."""
     wanted = call.request.query.getall("type", [])
     for kind in wanted:
-        if kind not in _USAGE:
+        if kind not in _PARTS:
             raise InvalidArgument(f"unknown object type: {kind}")
-    usage = await call.workers.slow(call.engine.system.disk_usage)
-    if not wanted:
-        return reply(usage)
-    kept = {field: getattr(usage, field) for field in (_USAGE[kind] for kind in wanted)}
-    if "image" in wanted:
-        kept["LayersSize"] = usage.LayersSize
-    return reply(docker.DiskUsage(**kept))
+    usage = await call.workers.slow(call.engine.system.disk_usage, wanted or _PARTS)
+    if usage.Images is not UNSET:
+        usage = msgspec.structs.replace(usage, Images=for_version(usage.Images, call.version))
+    return reply(usage)
+
+
+def for_version(images: list[docker.ImageSummary], version: tuple[int, int]) -> list[docker.ImageSummary]:
+    """Add what clients of an old version read, and would take for 0."""
+    if version >= _NO_VIRTUAL_SIZE:
+        return images
+    return [msgspec.structs.replace(image, VirtualSize=image.Size) for image in images]
+
+
+async def full_usage(call: Call) -> web.StreamResponse:
+    """GET /sampan/v1/system/df: also what Docker's document has no place for."""
+    return reply(await call.workers.slow(call.engine.system.full_usage))

@@ -48,6 +48,7 @@ def add_routes(router: Router) -> None:
         for method in _METHODS:
             router.add(method, prefix, _no_swarm)
             router.add(method, f"{prefix}/{{name}}", _no_swarm)
+    router.add("POST", "/swarm/leave", _not_in_a_swarm)
     router.add("GET", "/plugins", _no_plugins)
     router.add("GET", "/plugins/{name}/json", _no_plugin)
     router.add("POST", "/build/prune", _nothing_built)
@@ -64,6 +65,10 @@ async def _no_swarm(call: Call) -> web.StreamResponse:
     raise Unavailable(_NOT_A_MANAGER)
 
 
+async def _not_in_a_swarm(call: Call) -> web.StreamResponse:
+    raise Unavailable("This node is not part of a swarm")
+
+
 async def _no_plugins(call: Call) -> web.StreamResponse:
     return reply([])
 
@@ -73,4 +78,5 @@ async def _no_plugin(call: Call) -> web.StreamResponse:
 
 
 async def _nothing_built(call: Call) -> web.StreamResponse:
+    await call.workers.quick(call.engine.system.prune_nothing, "builder", call.filters())
     return reply({"CachesDeleted": [], "SpaceReclaimed": 0})

@@ -81,6 +81,7 @@ async def _serve(options: DaemonOptions, engine: Engine, listeners: list[Listene
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
+    loop.add_signal_handler(signal.SIGHUP, lambda: loop.run_in_executor(None, engine.system.reload))
     hosts = [listener.address for listener in listeners]
     door = Door(engine, Program(options, hosts, stopping))
     servers = [await _listen(door, listener) for listener in listeners]

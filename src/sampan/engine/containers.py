@@ -22,7 +22,8 @@ from sampan.engine.inspection import inspect_container
 from sampan.engine.launching import Starter
 from sampan.engine.listing import list_containers
 from sampan.engine.logs import LogReader, open_log
-from sampan.engine.removing import prune_containers, remove_container
+from sampan.engine.pruning import prune_containers
+from sampan.engine.removing import remove_container
 from sampan.engine.sampler import Give, Sampler
 from sampan.engine.statistics import read_stats
 from sampan.engine.stats_watch import StatsWatch

@@ -21,6 +21,7 @@ from sampan.engine.records import Record
 from sampan.engine.runtimes import Runtimes
 from sampan.engine.supervisor import Supervisor
 from sampan.engine.timers import Timers
+from sampan.engine.turns import Turn
 from sampan.engine.workers import Worker
 from sampan.kernel import cgroups
 from sampan.kernel.cgroups import Hierarchy
@@ -54,6 +55,8 @@ class Core:
     timers: Timers = field(default_factory=Timers)
     starts: Pool = field(default_factory=lambda: Pool("start", 8))  # restarts
     remedies: Pool = field(default_factory=lambda: Pool("remedy", 16))  # stops and kills for bad health
+    container_prune: Turn = field(default_factory=Turn)
+    image_prune: Turn = field(default_factory=Turn)
 
     def cgroup(self, container: Container) -> CgroupManager:
         """Return the manager of a container's cgroup; the caller closes it."""

@@ -7,14 +7,17 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import BinaryIO, Final
 
+import msgspec
 from msgspec import UNSET
 
 from sampan.engine.core import Core
 from sampan.engine.events import make_event
 from sampan.engine.hello_image import make_hello, resolve_image
 from sampan.engine.patterns import compile_filter
+from sampan.engine.pruning import parse_prune_filter, parse_truth, tell_prune
 from sampan.engine.times import format_time, parse_until_ns
 from sampan.engine.types import LoadedImage
+from sampan.engine.usage import layer_bytes
 from sampan.errors import Conflict, InvalidArgument, NotFound
 from sampan.ids import ContainerId, Digest
 from sampan.spec import docker
@@ -25,6 +28,7 @@ from sampan.store.references import Reference, make_tagged
 
 Summaries = list[docker.ImageSummary]
 Filters = Mapping[str, Sequence[str]]
+Labels = Mapping[str, str]
 _FILTERS: Final = frozenset({"before", "dangling", "label", "label!", "reference", "since", "until"})
 
 
@@ -95,11 +99,11 @@ class Images:
         for step in removed:
             if step.kind == "untagged":
                 answer.append(docker.ImageDelete(Untagged=step.text))
-                self._emit("untag", image.id, step.text)
+                self._emit("untag", image.id, step.text, labels=image.config.config.Labels or {})
             else:
                 answer.append(docker.ImageDelete(Deleted=step.text))
         if any(step.kind == "deleted" and step.text == image.id for step in removed):
-            self._emit("delete", image.id, image.id)
+            self._emit("delete", image.id, image.id, labels={})
         return answer
 
     def load(self, stream: BinaryIO, *, progress: Callable[[str], None] | None = None) -> list[LoadedImage]:
@@ -161,23 +165,48 @@ class Images:
             return self.load(archive)[0].image_id
 
     def prune(self, filters: Filters | None = None) -> docker.ImagesPrune:
-        """Delete images that have no name (and, with `dangling=false`, those no container uses)."""
-        wanted = dict(filters or {})
-        dangling_only = not any(_is_false(value) for value in wanted.pop("dangling", ()))
-        tests = _make_tests(self._images.resolve, wanted)
-        deleted: list[docker.ImageDelete] = []
-        freed = 0
-        for image in self._images.list():
-            if (dangling_only and image.tags) or not all(test(image) for test in tests):
-                continue
-            if self._users(image.id):
-                continue
-            try:
-                deleted += self.remove(image.id, force=True)
-                freed += image.size_bytes
-            except (Conflict, NotFound):
-                continue  # taken or gone meanwhile
+        """Delete images without a tag, or with `dangling=false` all that no container uses.
+
+        Raises:
+            InvalidArgument: an unknown filter, or a value that is none.
+            Conflict: another prune runs.
+        """
+        wanted = parse_prune_filter(filters or {}, also=("dangling",))
+        dangling_only = parse_truth(filters or {}, "dangling", default=True)
+        with self._core.image_prune.taken():
+            sizes = layer_bytes(self._core, ()).sizes
+            deleted: list[docker.ImageDelete] = []
+            for image in self._images.list():
+                created_ns = _unix(image.config.created) * 10**9
+                if wanted.passes(image.config.config.Labels or {}, created_ns=created_ns) and not (
+                    dangling_only and image.tags
+                ):
+                    deleted += self._remove_unused(image)
+            gone = {str(step.Deleted) for step in deleted if step.Deleted is not UNSET}
+            freed = sum(size for chain_id, size in sizes.items() if chain_id in gone)
+            tell_prune(self._core, "image", freed)
         return docker.ImagesPrune(ImagesDeleted=deleted, SpaceReclaimed=freed)
+
+    def _remove_unused(self, image: Image) -> Sequence[docker.ImageDelete]:
+        """Take every name away, never by force: a container may be made of the image meanwhile."""
+        steps: list[docker.ImageDelete] = []
+        if self._users(image.id):
+            return steps
+        for name in [reference.familiar for reference in image.references] or [str(image.id)]:
+            try:
+                steps += self.remove(name)
+            except (Conflict, NotFound):
+                break  # taken or gone meanwhile
+        return steps
+
+    def usage(self) -> Summaries:
+        """List images as `list` does, with the bytes each shares with another."""
+        images = self._images.list()
+        layers = layer_bytes(self._core, images)
+        return [
+            msgspec.structs.replace(self._summary(image, lambda _: True), SharedSize=layers.shared(image))
+            for image in images
+        ]
 
     def list(self, *, all: bool = False, filters: Filters | None = None) -> Summaries:
         """List images, newest first; the filter `reference` also leaves out an image's other names.
@@ -207,8 +236,14 @@ class Images:
             if container.record.image_id == image_id
         ]
 
-    def _emit(self, action: str, image_id: str, name: str) -> None:
-        self._core.events.emit(make_event("image", action, image_id, {"name": name}))
+    def _emit(self, action: str, image_id: str, name: str, *, labels: Labels | None = None) -> None:
+        """Tell what happened to an image: its labels are attributes, unless it is gone."""
+        if labels is None:
+            try:
+                labels = self._images.get(Digest(image_id)).config.config.Labels
+            except NotFound:
+                labels = None
+        self._core.events.emit(make_event("image", action, image_id, {**(labels or {}), "name": name}))
 
 
 Test = Callable[[Image], bool]

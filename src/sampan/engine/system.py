@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Literal
 
+import msgspec
 from msgspec import UNSET
 
 import sampan
 from sampan.engine.core import Core
+from sampan.engine.events import make_event
+from sampan.engine.full_usage import FullUsage, full_usage
 from sampan.engine.images import Images
 from sampan.engine.listing import list_containers
 from sampan.engine.options import OWN_RUNTIME
+from sampan.engine.pruning import Filters, parse_prune_filter, tell_prune
 from sampan.engine.times import format_time
+from sampan.engine.usage import layer_bytes, log_bytes
 from sampan.spec import docker
 
 VERSION: Final = "28.5.0"  # the Engine version that clients compare; ours is in the version's Components
+_OWN_COMMIT: Final = f"sampan-{sampan.__version__}"  # we have no commit at hand, and clients print something
+_BUILD_FILTERS: Final = (
+    "description", "id", "inuse", "parent", "private", "shared", "type", "unused-for",
+)  # fmt: skip
 _ALL_PARTS: Final = ("container", "image", "volume", "build-cache")
 
 
@@ -45,7 +55,13 @@ class System:
             ContainersPaused=counts["paused"],
             ContainersStopped=counts["exited"] + counts["created"] + counts["dead"],
             Images=len(core.store.images.list()),
-            DriverStatus=[["Backing Filesystem", _file_system(core.paths.data)]],
+            DriverStatus=[
+                ["Backing Filesystem", _file_system(core.paths.data)],
+                ["Supports d_type", "true"],
+                ["Using metacopy", "false"],
+                ["Native Overlay Diff", "true"],
+                ["userxattr", "false"],
+            ],
             DockerRootDir=core.paths.data,
             Plugins=docker.PluginsInfo(Volume=["local"], Network=["host", "null"], Log=["json-file", "none"]),
             MemoryLimit="memory" in controllers,
@@ -74,6 +90,12 @@ class System:
             Runtimes=_runtimes(core),
             DefaultRuntime=core.runtimes.default,
             InitBinary="built in",
+            RuncCommit=docker.Commit(ID=_OWN_COMMIT),
+            InitCommit=docker.Commit(ID=_OWN_COMMIT),
+            RegistryConfig=docker.RegistryConfig(
+                InsecureRegistryCIDRs=["127.0.0.0/8", "::1/128"],
+                IndexConfigs={"docker.io": docker.IndexInfo(Name="docker.io", Official=True)},
+            ),
             SecurityOptions=_security_options(core),
             Warnings=_warnings(core),
         )
@@ -85,7 +107,7 @@ class System:
             "ApiVersion": docker.API_VERSION,
             "MinAPIVersion": docker.MIN_API_VERSION,
             "GoVersion": "none",
-            "GitCommit": f"sampan-{sampan.__version__}",
+            "GitCommit": _OWN_COMMIT,
             "BuildTime": "",
             "Os": "linux",
             "Arch": machine.arch,
@@ -110,20 +132,52 @@ class System:
         )
 
     def disk_usage(self, parts: Sequence[str] = _ALL_PARTS) -> docker.DiskUsage:
-        """Sum what images and containers occupy; parts not asked for are left out."""
-        images = self._images.list() if "image" in parts else UNSET
-        containers = (
-            list_containers(self._core, all=True, limit=0, size=True, filters={})
-            if "container" in parts
-            else UNSET
-        )
+        """Sum what images, containers and volumes occupy; parts not asked for are left out."""
+        core = self._core
+        wants_images = "image" in parts
         return docker.DiskUsage(
-            LayersSize=sum(image.Size for image in images) if images is not UNSET else UNSET,
-            Images=images,
-            Containers=containers,
+            LayersSize=sum(layer_bytes(core, ()).sizes.values()) if wants_images else UNSET,
+            Images=self._images.usage() if wants_images else UNSET,
+            Containers=self._container_usage() if "container" in parts else UNSET,
             Volumes=[] if "volume" in parts else UNSET,
             BuildCache=[] if "build-cache" in parts else UNSET,
         )
+
+    def _container_usage(self) -> list[docker.ContainerSummary]:
+        """List all containers; their own size counts the logs, which `ps -s` does not."""
+        core = self._core
+        shown = []
+        for summary in list_containers(core, all=True, limit=0, size=True, filters={}):
+            size = 0 if summary.SizeRw is UNSET else summary.SizeRw
+            size += log_bytes(core.paths.bundle(summary.Id))
+            shown.append(msgspec.structs.replace(summary, SizeRw=size))
+        return shown
+
+    def full_usage(self) -> FullUsage:
+        """Sum everything below the data root, and what prunes would free."""
+        return full_usage(self._core)
+
+    def prune_nothing(self, kind: Literal["builder", "network"], filters: Filters) -> None:
+        """Check the filters of a prune that can find nothing yet, and tell that it was done.
+
+        Raises:
+            InvalidArgument: an unknown filter.
+        """
+        parse_prune_filter(filters, also=_BUILD_FILTERS if kind == "builder" else ())
+        tell_prune(self._core, kind, 0)
+
+    def reload(self) -> None:
+        """Tell that sampand was asked to read its settings again (SIGHUP); it has no file of them yet."""
+        settings = self._core.settings
+        attributes = {
+            "name": platform.node(),
+            "labels": json.dumps(list(settings.labels)),
+            "default-runtime": settings.default_runtime,
+            "runtimes": json.dumps(sorted(self._core.runtimes.known())),
+            "default-shm-size": str(settings.shm_size_bytes),
+            "live-restore": "true",
+        }
+        self._core.events.emit(make_event("daemon", "reload", self._id, attributes))
 
 
 def _runtimes(core: Core) -> dict[str, docker.RuntimeInfo]:
@@ -134,7 +188,9 @@ def _runtimes(core: Core) -> dict[str, docker.RuntimeInfo]:
 
 
 def _security_options(core: Core) -> list[str]:
-    options = ["name=seccomp,profile=builtin"]
+    options = ["name=apparmor"] if core.machine.apparmor else []
+    options += ["name=seccomp,profile=builtin"]
+    options += ["name=selinux"] if core.machine.selinux else []
     options += ["name=cgroupns"] if core.machine.cgroup_version == 2 else []
     options += ["name=no-new-privileges"] if core.settings.no_new_privileges else []
     return options
@@ -145,7 +201,11 @@ def _warnings(core: Core) -> list[str]:
     wanted = (
         ("memory" in machine.controllers, "No memory limit support"),
         (machine.swap_limit, "No swap limit support"),
-        ("cpu" in machine.controllers, "No cpu limit support"),
+        (machine.oom_kill_disable or machine.cgroup_version == 2, "No oom kill disable support"),
+        ("cpu" in machine.controllers, "No cpu cfs quota support"),
+        ("cpu" in machine.controllers, "No cpu cfs period support"),
+        ("cpu" in machine.controllers, "No cpu shares support"),
+        ("cpuset" in machine.controllers, "No cpuset support"),
         ("pids" in machine.controllers, "No pids limit support"),
         ("CAP_SYS_RESOURCE" in machine.capabilities, "No CAP_SYS_RESOURCE: resource limits are clamped"),
     )

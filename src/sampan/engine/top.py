@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import re
 import shlex
 import shutil
@@ -14,6 +15,7 @@ from sampan.engine.core import Core
 from sampan.engine.events import container_event
 from sampan.engine.lifecycle import restarting_refusal
 from sampan.errors import Conflict, InvalidArgument, SampanError, Unsupported
+from sampan.kernel.cgroups.samples import read_small
 from sampan.spec import docker
 
 _TIMEOUT_S: Final = 20.0
@@ -30,12 +32,39 @@ def top(core: Core, container: Container, args: str) -> docker.ContainerTop:
         raise Conflict(f"container {container.id} is not running")
     manager = core.cgroup(container)
     try:
-        pids = manager.pids()
+        pids = frozenset(manager.pids())
     finally:
         manager.close()
-    found = parse_ps(_run_ps(args or "-ef"), frozenset(pids))
+    found = parse_ps(_run_ps(args or "-ef"), pids | zombies_of(pids))
     core.events.emit(container_event(container, "top"))
     return found
+
+
+def zombies_of(pids: Collection[int]) -> set[int]:
+    """Return children of these processes that have ended and were not waited for.
+
+    A zombie has left `cgroup.procs`, but its parent is still inside: outside, the shim reaps at once.
+    Source: proc_pid_task(5), children; cgroups(7).
+    """
+    found: set[int] = set()
+    for pid in pids:
+        for path in glob.iglob(f"/proc/{pid}/task/*/children"):
+            found.update(child for child in _read_numbers(path) if child not in pids and _is_zombie(child))
+    return found
+
+
+def _read_numbers(path: str) -> list[int]:
+    try:
+        return [int(word) for word in read_small(path).split()]
+    except OSError:
+        return []  # it has just ended
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        return read_small(f"/proc/{pid}/stat").rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return False
 
 
 def _run_ps(args: str) -> str:

@@ -109,6 +109,17 @@ class Snapshots:
         if row and row[0] is not None and not self._is_needed(Digest(str(row[0]))):
             self._collector.collect()
 
+    def chain(self, container_id: ContainerId) -> list[Digest]:
+        """Return the chain ids of the layers below a container, lowest first.
+
+        Raises:
+            NotFound: it has no snapshot.
+        """
+        row = self._db.query_one("SELECT chain_id FROM snapshots WHERE container_id = ?", (container_id,))
+        if row is None:
+            raise NotFound(f"container {container_id} has no snapshot")
+        return self._layers.chain(None if row[0] is None else Digest(str(row[0])))
+
     def usage(self, container_id: ContainerId) -> int:
         """Return the bytes that the container's own files take (the API's SizeRw)."""
         try:

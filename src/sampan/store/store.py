@@ -22,6 +22,7 @@ from sampan.store.places import make_places, take_lock
 from sampan.store.snapshots import Snapshots
 from sampan.store.sources import LayerSources
 from sampan.store.trees import remove_tree
+from sampan.store.usage import StoreUsage, store_usage
 
 
 class Store:
@@ -34,7 +35,7 @@ class Store:
     """
 
     def __init__(self, data_root: str) -> None:
-        places = make_places(data_root)
+        self._places = places = make_places(data_root)
         with Undo() as undo:
             self._lock_fd = take_lock(places)
             undo.add(os.close, self._lock_fd)
@@ -62,6 +63,10 @@ class Store:
             target=self._sweep, args=(leftovers,), name="store-sweep", daemon=True
         )
         self._sweeper.start()
+
+    def usage(self) -> StoreUsage:
+        """Measure what the data root occupies."""
+        return store_usage(self._places)
 
     def close(self) -> None:
         """Close the database and give the data root free; may be called twice."""

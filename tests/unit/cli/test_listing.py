@@ -38,7 +38,7 @@ CONTAINER: dict[str, Any] = {
 
 
 def shown(capsys: pytest.CaptureFixture[str], form: str, **changes: Any) -> str:
-    row = ps._row({**CONTAINER, **changes}, now=NOW, full=False)
+    row = ps.row({**CONTAINER, **changes}, now=NOW, full=False)
     show_rows([row], form=form, fields=ps._FIELDS, headings=ps.HEADINGS)
     return capsys.readouterr().out
 
@@ -109,7 +109,7 @@ def test_an_image_has_a_row_for_each_name() -> None:
         "Created": time.time() - 5,
         "Size": 2_000_000,
     }
-    rows = list(images._image_rows(item, digests=True, full=False))
+    rows = list(images.image_rows(item, digests=True, full=False))
     assert [(row["Repository"], row["Tag"], row["Digest"]) for row in rows] == [
         ("busybox", "latest", "sha256:11"),
         ("host:5000/busybox", "1", "<none>"),
@@ -117,7 +117,7 @@ def test_an_image_has_a_row_for_each_name() -> None:
     assert rows[0]["ID"] == "abababababab"
     assert rows[0]["Size"] == "2MB"
     nameless = list(
-        images._image_rows({**item, "RepoTags": [], "RepoDigests": None}, digests=False, full=True)
+        images.image_rows({**item, "RepoTags": [], "RepoDigests": None}, digests=False, full=True)
     )
     assert [(row["Repository"], row["Tag"], row["ID"]) for row in nameless] == [
         ("<none>", "<none>", item["Id"])

@@ -88,6 +88,7 @@ from sampan.spec.docker.stats import (
 )
 from sampan.spec.docker.system import (
     Actor,
+    AddressPool,
     BuildCache,
     Commit,
     Component,
@@ -106,6 +107,7 @@ from sampan.spec.docker.system import (
 __all__ = [
     "API_VERSION",
     "Actor",
+    "AddressPool",
     "BindOptions",
     "BlkioEntry",
     "BlkioStats",

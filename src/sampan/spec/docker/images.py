@@ -35,6 +35,7 @@ class ImageSummary(Struct, frozen=True, kw_only=True):
     Created: int
     Size: int
     SharedSize: int = -1
+    VirtualSize: int | UnsetType = UNSET  # the same as Size, for clients below 1.44
     Labels: StrMap | None = None
     Containers: int = -1
 

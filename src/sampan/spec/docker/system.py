@@ -113,6 +113,13 @@ class Commit(Struct, frozen=True, kw_only=True):
     ID: str = ""
 
 
+class AddressPool(Struct, frozen=True, kw_only=True):
+    """A range that networks take their subnets from, and the prefix length of one."""
+
+    Base: str
+    Size: int
+
+
 class Info(Struct, frozen=True, kw_only=True):
     """Answer to GET /info."""
 
@@ -170,6 +177,8 @@ class Info(Struct, frozen=True, kw_only=True):
     RuncCommit: Commit = field(default_factory=Commit)
     InitCommit: Commit = field(default_factory=Commit)
     SecurityOptions: StrList = field(default_factory=list)
+    DefaultAddressPools: list[AddressPool] | UnsetType = UNSET
+    CDISpecDirs: StrList = field(default_factory=list)
     Warnings: StrList = field(default_factory=list)
 
 

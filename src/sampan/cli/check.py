@@ -1,0 +1,57 @@
+"""`sampan system check`. Lean (decision 0002)."""
+
+from __future__ import annotations
+
+from sampan.cli.listing import show_rows
+from sampan.cli.table import human_size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sampan.cli.context import Context
+    from sampan.cli.flags import Flags
+    from sampan.cli.listing import Row
+    from sampan.fastjson import JsonValue
+
+HEADINGS = {"Kind": "KIND", "Name": "NAME", "Size": "SIZE", "State": "STATE", "Path": "PATH"}
+_FOUND = 1  # something is left over and was not removed
+
+
+def check(context: Context, flags: Flags, _arguments: list[str]) -> int:
+    """Compare the records with the disk and the kernel; 1 if something is wrong and was not repaired."""
+    query = [("repair", "1")] if flags.truth("repair") else []
+    answer = context.session().call("POST", "/sampan/v1/system/check", query)
+    document = answer if isinstance(answer, dict) else {}
+    found = document.get("Findings")
+    findings = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+    if findings or flags.text("format"):
+        show_rows(
+            [_row(one) for one in findings],
+            form=flags.text("format"),
+            fields=tuple(HEADINGS),
+            headings=HEADINGS,
+        )
+    if not flags.text("format"):
+        print(_summary(findings, document.get("Reclaimed")))
+    return _FOUND if any(one.get("State") != "removed" for one in findings) else 0
+
+
+def _row(finding: dict[str, JsonValue]) -> Row:
+    size, error = finding.get("Size"), finding.get("Error")
+    state = f"{finding.get('State')}: {error}" if error else str(finding.get("State"))
+    return {
+        "Kind": str(finding.get("Kind")),
+        "Name": str(finding.get("Name")),
+        "Size": human_size(size if isinstance(size, int) else 0),
+        "State": state,
+        "Path": str(finding.get("Path")),
+    }
+
+
+def _summary(findings: list[dict[str, JsonValue]], reclaimed: JsonValue) -> str:
+    if not findings:
+        return "nothing is left over"
+    removed = sum(one.get("State") == "removed" for one in findings)
+    if removed:
+        size = human_size(reclaimed if isinstance(reclaimed, int) else 0)
+        return f"{removed} of {len(findings)} removed, {size} reclaimed"
+    return f"{len(findings)} found; --repair removes what is left over"
