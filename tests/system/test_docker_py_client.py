@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import socket
 import time
@@ -26,6 +27,7 @@ def client(sampand: Sampand) -> Iterator[Any]:
     found = docker.DockerClient(base_url=sampand.host, timeout=60)
     yield found
     found.close()
+    gc.collect()  # what docker-py left is collected here, not in a test of another file
     sampand.remove_containers()
 
 
