@@ -579,30 +579,6 @@ def test_census_after_fifty_containers(box: Box) -> None:
     assert (own_descriptors(), threading.active_count()) == before
 
 
-def test_volumes_of_an_image_are_folders(box: Box, tmp_path: Path) -> None:
-    import io
-    import tarfile
-
-    data = io.BytesIO()
-    with tarfile.open(fileobj=data, mode="w") as archive:
-        source = Path(box.settings.roots.data)
-        (layer,) = {path for path in source.glob("layers/*/diff/bin/busybox") if path.is_file()}
-        archive.add(layer, "bin/sh")
-        link = tarfile.TarInfo("up")
-        link.type, link.linkname = tarfile.SYMTYPE, "../../../.."
-        archive.addfile(link)
-    data.seek(0)
-    box.engine.images.import_rootfs(
-        data, repository="voluminous", changes=["VOLUME /data/deep", "VOLUME /up/escaped", 'CMD ["/bin/sh"]']
-    )
-    done = box.run("/bin/sh", "-c", "[ -d /data/deep ] && [ -d /escaped ] && echo yes", Image="voluminous")
-    assert done.stdout == b"yes\n"
-    assert any("VOLUMEs" in warning for warning in done.warnings)
-    assert not Path("/escaped").exists()
-    box.remove_all()
-    box.engine.images.remove("voluminous")
-
-
 @pytest.mark.peers
 def test_another_runtime(box: Box) -> None:
     done = box.run("sh", "-c", "echo from runc; exit 4", host={"Runtime": "runc"})

@@ -20,6 +20,7 @@ from sampan.daemon import (
     routes_streams,
     routes_system,
     routes_unsupported,
+    routes_volumes,
 )
 from sampan.daemon.call import Call
 from sampan.daemon.connection import Connection
@@ -146,6 +147,7 @@ def build_router(control: Control) -> Router:
         routes_files,
         routes_images,
         routes_networks,
+        routes_volumes,
     ):
         module.add_routes(router)
     routes_sampan.add_routes(router, control)

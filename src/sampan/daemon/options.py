@@ -12,6 +12,7 @@ from sampan import __version__
 from sampan.daemon.scopes import SocketWish, parse_socket
 from sampan.engine.options import MIB, EngineSettings, LogDefaults
 from sampan.errors import InvalidArgument
+from sampan.plugins.discovery import SOCKETS, SPECS, Discovery
 from sampan.settings import Roots, default_roots
 
 _SIZE: Final = re.compile(r"([0-9]{1,12})([kmg]?)b?", re.IGNORECASE)
@@ -64,6 +65,7 @@ def parse_options(arguments: list[str]) -> DaemonOptions:
         dns_search=tuple(given.dns_search),
         dns_options=tuple(given.dns_option),
         labels=tuple(given.label),
+        plugins=Discovery(sockets=given.plugin_sockets, specs=given.plugin_specs or SPECS),
     )
     return DaemonOptions(
         engine=engine,
@@ -123,6 +125,16 @@ def _parser() -> argparse.ArgumentParser:
         "--insecure-tcp",
         action="store_true",
         help="allow tcp:// on loopback, where every local user is then root",
+    )
+    place.add_argument(
+        "--plugin-sockets", default=SOCKETS, type=_directory, metavar="DIR", help="sockets of volume plugins"
+    )
+    place.add_argument(
+        "--plugin-specs",
+        action="append",
+        type=_directory,
+        metavar="DIR",
+        help="addresses of volume plugins, NAME.spec and NAME.json; may repeat",
     )
     place.add_argument("--pidfile", default="", metavar="FILE", help="write the process id there as well")
     place.add_argument(

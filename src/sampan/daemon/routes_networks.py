@@ -1,7 +1,7 @@
-"""Networks and volumes, as far as this version has them: two networks, no named volume.
+"""Networks, as far as this version has them: two.
 
-Clients list both on their way to other things (`docker info`, `docker system df`, compose), so the truth
-has to be told in their shapes.
+Clients list them on their way to other things (`docker info`, `docker system df`, compose), so the truth
+has to be told in their shape.
 """
 
 from __future__ import annotations
@@ -26,10 +26,6 @@ def add_routes(router: Router) -> None:
     router.add("GET", "/networks/{id}", inspect_network)
     router.add("DELETE", "/networks/{id}", remove_network)
     router.add("POST", "/networks/prune", prune_networks)
-    router.add("GET", "/volumes", list_volumes)
-    router.add("GET", "/volumes/{name}", inspect_volume)
-    router.add("DELETE", "/volumes/{name}", remove_volume)
-    router.add("POST", "/volumes/prune", prune_volumes)
 
 
 def predefined_networks() -> list[docker.Network]:
@@ -81,27 +77,3 @@ async def prune_networks(call: Call) -> web.StreamResponse:
     """POST /networks/prune."""
     await call.workers.quick(call.engine.system.prune_nothing, "network", call.filters())
     return reply({"NetworksDeleted": []})
-
-
-async def list_volumes(call: Call) -> web.StreamResponse:
-    """GET /volumes."""
-    call.filters()
-    return reply(docker.VolumeList())
-
-
-async def inspect_volume(call: Call) -> web.StreamResponse:
-    """GET /volumes/{name}."""
-    raise NotFound(f"get {call.name}: no such volume")
-
-
-async def remove_volume(call: Call) -> web.StreamResponse:
-    """DELETE /volumes/{name}."""
-    if call.flag("force"):
-        return web.Response(status=204)
-    raise NotFound(f"get {call.name}: no such volume")
-
-
-async def prune_volumes(call: Call) -> web.StreamResponse:
-    """POST /volumes/prune."""
-    call.filters()
-    return reply({"VolumesDeleted": [], "SpaceReclaimed": 0})

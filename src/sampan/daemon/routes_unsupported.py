@@ -34,7 +34,6 @@ _NOT_YET: Final = (
     ("POST", "/networks/create", "making networks"),
     ("POST", "/networks/{id}/connect", "connecting networks"),
     ("POST", "/networks/{id}/disconnect", "connecting networks"),
-    ("POST", "/volumes/create", "named volumes"),
     ("POST", "/plugins/pull", "managed plugins"),
     ("GET", "/plugins/privileges", "managed plugins"),
 )

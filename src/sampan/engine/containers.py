@@ -109,9 +109,18 @@ class Containers:
         self._stopper.restart(self._settled(ref), signal=signal, timeout_s=timeout_s)
 
     def remove(self, ref: str, *, force: bool = False, volumes: bool = False, link: bool = False) -> None:
-        """Remove a container that does not run; force kills it first. Files go in the background."""
+        """Remove a container that does not run; force kills it first. Files go in the background.
+
+        volumes: the anonymous volumes that only this container has go too.
+        """
         remove_container(
-            self._core.index.get(ref), self._ender, self._stopper, force=force, ref=ref, link=link
+            self._core.index.get(ref),
+            self._ender,
+            self._stopper,
+            force=force,
+            volumes=volumes,
+            ref=ref,
+            link=link,
         )
 
     def rename(self, ref: str, new_name: str) -> None:

@@ -22,6 +22,7 @@ from sampan.engine.runtimes import Runtimes
 from sampan.engine.supervisor import Supervisor
 from sampan.engine.timers import Timers
 from sampan.engine.turns import Turn
+from sampan.engine.volumes import Volumes
 from sampan.engine.workers import Worker
 from sampan.kernel import cgroups
 from sampan.kernel.cgroups import Hierarchy
@@ -49,6 +50,7 @@ class Core:
     launchers: LauncherKeeper
     users: UserFinder
     supervisor: Supervisor
+    volumes: Volumes
     releases: Worker = field(default_factory=lambda: Worker("release"))
     removals: Worker = field(default_factory=lambda: Worker("removal"))
     acknowledgements: Worker = field(default_factory=lambda: Worker("ack"))

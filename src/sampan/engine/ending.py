@@ -20,10 +20,13 @@ from sampan.engine.core import Core
 from sampan.engine.events import container_event
 from sampan.engine.execs import ExecTable
 from sampan.engine.leftovers import kill_leftovers
+from sampan.engine.mount_points import user_mounts
+from sampan.engine.mount_preparing import unmount_events, volume_names
 from sampan.engine.probing import Prober
 from sampan.engine.records import Record, Status
 from sampan.engine.restarting import Restarter
 from sampan.engine.supervisor import Last
+from sampan.engine.volumes import volume_event
 from sampan.errors import Conflict
 from sampan.ids import ContainerId
 from sampan.runtime.launcher.client import (
@@ -35,6 +38,7 @@ from sampan.runtime.launcher.client import (
     read_exit_record,
 )
 from sampan.spec import docker
+from sampan.store.volumes import Volume
 
 KILLED = 137  # 128 + SIGKILL
 _COPY_S = 10.0
@@ -103,8 +107,11 @@ class Ender:
             container.ended_shim, container.shim = container.shim, None
             self._prober.end(container)
             events = [container_event(container, "oom")] if oom_killed else []
+            events += unmount_events(record)
             events.append(_die_event(container, record))
             saved = self._core.save_state(record, *events)
+            # Before anybody can start it again, who would then lose what this lets go.
+            self._core.volumes.mounting.release_soon(volume_names(record), container.id)
             container.record = record
         container.end_listeners()
         self._execs.container_ended(container)
@@ -121,7 +128,7 @@ class Ender:
             self._core.release_soon(container)
             return
         try:
-            self.remove(container)
+            self.remove(container, volumes=True)
         except Conflict as exc:  # a user removes it, or has started it again
             log.info("container is not removed by itself", container=container.id, reason=exc)
 
@@ -132,8 +139,10 @@ class Ender:
         if container.record.host.AutoRemove:
             self._clear_away(container)
 
-    def remove(self, container: Container) -> None:
+    def remove(self, container: Container, *, volumes: bool = False) -> None:
         """Forget a container that does not run; its files go in the background.
+
+        volumes: its anonymous volumes too, those that no other container has.
 
         Raises:
             Conflict: it runs, or is being removed.
@@ -143,20 +152,32 @@ class Ender:
                 raise Conflict(f"removal of container {container.id} is already in progress")
             if container.active:
                 raise Conflict(_cannot_remove(container))
-            event = container_event(container, "destroy")
+            events = [container_event(container, "destroy")]
             with self._core.journal.transaction():
                 self._core.journal.begin_removal(container.id)
                 self._core.health.forget(container.id)
-                self._core.journal.add_event(event)
+                gone = self._give_up_volumes(container.record, anonymous=volumes)
+                events[:0] = [volume_event(volume, "destroy") for volume in gone]
+                for event in events:
+                    self._core.journal.add_event(event)
             container.removed = True
             container.drop_pending()
         core = self._core
         core.index.remove(container)
         container.end_listeners()
-        core.events.publish(event)
+        core.events.publish(*events)
         self._execs.container_removed(container)
         container.waits.removed(container.result())
         core.removals.submit(lambda: finish_removal(core, container.id, container))
+        for volume in gone:
+            core.removals.submit(partial(core.volumes.finish_removal, volume))
+
+    def _give_up_volumes(self, record: Record, *, anonymous: bool) -> list[Volume]:
+        """The container has its volumes no more; return the ones that go with it."""
+        kept = self._core.store.volumes
+        kept.release(record.id)
+        names = [mount.name for mount in user_mounts(record) if mount.anonymous and anonymous]
+        return [gone for name in dict.fromkeys(names) if (gone := kept.mark_removed(name)) is not None]
 
 
 def finish_removal(core: Core, container_id: str, container: Container | None = None) -> None:
@@ -164,6 +185,8 @@ def finish_removal(core: Core, container_id: str, container: Container | None = 
     if container is not None:
         container.release_shim()
         container.file_users.wait_until_none(_COPY_S)  # then a copy under way ends in an error
+    core.volumes.mounting.settle()
+    core.store.image_mounts.release(container_id)
     core.store.snapshots.remove(ContainerId(container_id))
     core.journal.end_removal(container_id)
 

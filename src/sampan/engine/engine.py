@@ -30,8 +30,11 @@ from sampan.engine.stopping import Stopper
 from sampan.engine.supervisor import Supervisor
 from sampan.engine.system import System
 from sampan.engine.updating import Updater
+from sampan.engine.volume_mounting import VolumeMounting
+from sampan.engine.volumes import Volumes
 from sampan.kernel import cgroups
 from sampan.lean import Undo
+from sampan.plugins.calling import Plugins
 from sampan.store.store import Store
 
 _DRAIN_S = 10.0
@@ -40,7 +43,7 @@ _DRAIN_S = 10.0
 class Engine:
     """The use cases over one data root and one run root. Every method may be called from any thread.
 
-    containers, execs, images, events, system: the nouns, each with its own verbs.
+    containers, execs, images, volumes, events, system: the nouns, each with its own verbs.
     """
 
     def __init__(self, core: Core) -> None:
@@ -60,6 +63,7 @@ class Engine:
         self.containers = Containers(core, ender, starter, stopper, updater, self._sampler)
         self.execs = Execs(core, table)
         self.images = Images(core)
+        self.volumes = core.volumes
         self.events: Events = core.events
         self.system = System(core, self.images)
 
@@ -79,6 +83,8 @@ class Engine:
             launchers = LauncherKeeper(settings.roots)
             undo.add(launchers.close)
             journal = Journal(store.db)
+            events = Events(journal)
+            mounting = VolumeMounting(store.volumes, Plugins(settings.plugins))
             core = Core(
                 settings=settings,
                 machine=read_machine(),
@@ -89,10 +95,11 @@ class Engine:
                 journal=journal,
                 health=HealthStore(store.db),
                 index=ContainerIndex(),
-                events=Events(journal),
+                events=events,
                 launchers=launchers,
                 users=UserFinder(store.snapshots),
                 supervisor=Supervisor(),
+                volumes=Volumes(store.volumes, mounting, events),
             )
             engine = cls(core)
             Recovery(core, engine._ender).run()
@@ -114,6 +121,7 @@ class Engine:
         self._prober.close()
         for worker in (core.releases, core.removals, core.acknowledgements):
             worker.close(_DRAIN_S)
+        core.volumes.mounting.close(_DRAIN_S)
         core.launchers.close()
         for container in core.index.all():
             container.drop_pending()
@@ -126,4 +134,6 @@ class Engine:
 
     def settle(self, timeout_s: float = _DRAIN_S) -> bool:
         """Wait until releases and removals that were begun are done; return whether that was in time."""
-        return self._core.releases.drain(timeout_s) and self._core.removals.drain(timeout_s)
+        core = self._core
+        core.volumes.mounting.settle()
+        return core.releases.drain(timeout_s) and core.removals.drain(timeout_s)

@@ -15,6 +15,7 @@ from sampan.engine.events import make_event
 from sampan.engine.hello_image import make_hello, resolve_image
 from sampan.engine.patterns import compile_filter
 from sampan.engine.pruning import parse_prune_filter, parse_truth, tell_prune
+from sampan.engine.records import Record
 from sampan.engine.times import format_time, parse_until_ns
 from sampan.engine.types import LoadedImage
 from sampan.engine.usage import layer_bytes
@@ -233,7 +234,7 @@ class Images:
         return [
             ImageUser(ContainerId(container.id), container.running)
             for container in self._core.index.all()
-            if container.record.image_id == image_id
+            if container.record.image_id == image_id or _has_mounted(container.record, image_id)
         ]
 
     def _emit(self, action: str, image_id: str, name: str, *, labels: Labels | None = None) -> None:
@@ -244,6 +245,10 @@ class Images:
             except NotFound:
                 labels = None
         self._core.events.emit(make_event("image", action, image_id, {**(labels or {}), "name": name}))
+
+
+def _has_mounted(record: Record, image_id: str) -> bool:
+    return any(mount.kind == "image" and mount.source == image_id for mount in record.mounts or ())
 
 
 Test = Callable[[Image], bool]

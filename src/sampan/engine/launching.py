@@ -7,17 +7,16 @@ import os
 import msgspec
 
 from sampan import log
-from sampan.engine.bundle.mount_parsing import parse_mounts
 from sampan.engine.bundle.namespaces import parse_network_mode
 from sampan.engine.bundle.plan import Joins
 from sampan.engine.container import Container
 from sampan.engine.core import Core
-from sampan.engine.creating import check_sources, make_sources
 from sampan.engine.ending import Ender
 from sampan.engine.events import container_event
 from sampan.engine.hostfiles import make_hosts, make_resolv_conf
 from sampan.engine.joins import OpenJoins
 from sampan.engine.lifecycle import check_transition
+from sampan.engine.mount_preparing import mount_events, prepare_mounts, release_mounts
 from sampan.engine.planning import plan_bundle
 from sampan.engine.records import Record
 from sampan.errors import CommandNotExecutable, CommandNotFound, Conflict, NotModified, SampanError
@@ -87,12 +86,10 @@ class Starter:
 
     def _write_bundle(self, record: Record, joins: Joins) -> ShimRequest:
         core = self._core
-        mounts = parse_mounts(record.host)
-        check_sources(mounts)
-        make_sources(mounts)
         snapshot = core.store.snapshots.get(ContainerId(record.id))
         user = core.users.find(record, snapshot)
-        bundle = plan_bundle(core, record, user=user, joins=joins)
+        mounts = prepare_mounts(core, record, user=user)
+        bundle = plan_bundle(core, record, user=user, joins=joins, mounts=mounts)
         folder = core.paths.bundle(record.id)
         _write(f"{folder}/config.json", msgspec.json.encode(bundle.document), mode=0o600)
         return ShimRequest(
@@ -133,18 +130,19 @@ class Starter:
             restart_count=restart_count,
             manually_stopped=False,
         )
-        event = container_event(container, "start")
-        core.save_state(record, event)
+        events = [*mount_events(record), container_event(container, "start")]
+        core.save_state(record, *events)
         container.record = record
         container.shim = handle
         if EXPLAIN in record.host.Annotations:
             container.explanation = [{**step} for step in handle.report() if isinstance(step, dict)]
-        core.events.publish(event)
+        core.events.publish(*events)
         self._ender.watch(container, handle)
 
     def _failed(self, container: Container, error: Exception) -> None:
         """Keep why, tell those who wait, and remove it if it was to be removed."""
         container.drop_pending()
+        release_mounts(self._core, container.record)
         record = container.with_state(
             exit_code=_exit_code(error), error=str(error), finished_at_ns=container.state.finished_at_ns
         )

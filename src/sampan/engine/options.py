@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from sampan.plugins.discovery import Discovery
 from sampan.settings import Roots
 
 OWN_RUNTIME = "sampan"
@@ -25,7 +26,7 @@ class EngineSettings:
     """Roots and defaults of one engine; several engines with different roots share a machine.
 
     runtimes: name → command line of another OCI runtime, beside our own (`sampan`), `runc` and `crun`,
-    which are found on PATH.
+    which are found on PATH. plugins: where volume plugins are looked for.
     """
 
     roots: Roots
@@ -42,3 +43,4 @@ class EngineSettings:
     dns_search: tuple[str, ...] = ()
     dns_options: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    plugins: Discovery = field(default_factory=Discovery)

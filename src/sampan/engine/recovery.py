@@ -16,6 +16,7 @@ from sampan.engine.container import Container
 from sampan.engine.core import Core
 from sampan.engine.ending import KILLED, Ender, finish_removal
 from sampan.engine.leftovers import clear_runtime_state, end_shim, kill_process
+from sampan.engine.mount_points import user_mounts
 from sampan.errors import Conflict, InvalidArgument, NotFound, SampanError, Unavailable
 from sampan.ids import ContainerId, parse_container_id
 from sampan.runtime.launcher.client import ExitRecord, ShimHandle, connect_shim, read_exit_record
@@ -37,6 +38,7 @@ class Recovery:
         health = self._core.health.load()
         for container in containers:
             container.health = health.get(container.id)
+            self._restore_volumes(container)
         for broken_id, name in self._core.journal.broken.items():
             self._core.index.reserve_name(name, broken_id)
         for container in containers:
@@ -50,12 +52,19 @@ class Recovery:
         took_ms = int((time.monotonic() - started) * 1000)
         log.info("containers found again", known=len(containers), running=running, took_ms=took_ms)
 
+    def _restore_volumes(self, container: Container) -> None:
+        """A container that ran has its volumes mounted; if it has ended meanwhile, its end lets them go."""
+        if container.running:
+            for mount in user_mounts(container.record):
+                if mount.kind == "volume":
+                    self._core.volumes.mounting.restore(mount.name, container.id, mount.source)
+
     def _reconcile_safely(self, container: Container) -> None:
         """One container that cannot be reconciled must not keep the others from coming back."""
         try:
             self._reconcile(container)
             if container.record.host.AutoRemove and container.state.status == "exited":
-                self._ender.remove(container)
+                self._ender.remove(container, volumes=True)
         except (OSError, SampanError) as exc:
             log.error("container cannot be recovered", container=container.id, reason=repr(exc))
 
@@ -165,8 +174,21 @@ class Recovery:
             end_shim(core, container_id)
             clear_runtime_state(core, container_id, cgroup="")
         core.store.snapshots.sweep({ContainerId(one) for one in known})
+        self._sweep_volumes(known)
         for container_id in _ids_in(core.paths.containers) - known:
             shutil.rmtree(core.paths.bundle(container_id), ignore_errors=True)
+
+    def _sweep_volumes(self, known: set[str]) -> None:
+        """Remove volumes that were made for a container that was not, and unmount what nobody uses."""
+        core = self._core
+        core.store.image_mounts.sweep(known)
+        for volume in core.store.volumes.sweep(known):
+            try:
+                core.volumes.finish_removal(volume)
+            except SampanError as exc:
+                log.error("removal of a volume cannot be finished", volume=volume.name, reason=exc)
+        core.volumes.mounting.settle()
+        core.volumes.mounting.sweep()
 
 
 def _ids_in(folder: str) -> set[str]:

@@ -13,7 +13,14 @@ _ATTEMPTS = 5
 
 
 def remove_container(
-    container: Container, ender: Ender, stopper: Stopper, *, force: bool, ref: str, link: bool
+    container: Container,
+    ender: Ender,
+    stopper: Stopper,
+    *,
+    force: bool,
+    volumes: bool,
+    ref: str,
+    link: bool,
 ) -> None:
     """See `Containers.remove`.
 
@@ -29,8 +36,8 @@ def remove_container(
         if container.removed:
             return  # AutoRemove was faster
         try:
-            ender.remove(container)
+            ender.remove(container, volumes=volumes)
             return
         except Conflict:
             continue  # somebody has just started it, or removes it too
-    ender.remove(container)
+    ender.remove(container, volumes=volumes)

@@ -61,8 +61,6 @@ def _check_config(config: docker.Config) -> None:
             raise InvalidArgument(f"invalid label {key!r}")
     if config.Healthcheck is not None:
         check_health(config.Healthcheck)
-    if config.Volumes:
-        raise _not_yet("anonymous volume", next(iter(config.Volumes)), hint="bind a folder: /folder:/target")
     if config.MacAddress:
         raise _not_yet("MacAddress", config.MacAddress)
     if config.OnBuild:
@@ -123,8 +121,6 @@ def _refuse_not_yet(host: docker.HostConfig) -> None:
             f'could not select device driver "{request.Driver}" with capabilities: {wanted}'
         )
     for field, neutral in (
-        ("VolumeDriver", ("", "local")),
-        ("VolumesFrom", ([],)),
         ("Links", ([],)),
         ("PublishAllPorts", (False,)),
         ("StorageOpt", ({},)),
@@ -264,7 +260,7 @@ def merge_image(config: docker.Config, defaults: docker.ImageConfig, warn: Warn)
         Env=environment,
         WorkingDir=_workdir(config.WorkingDir or defaults.WorkingDir),
         ExposedPorts={**(defaults.ExposedPorts or {}), **config.ExposedPorts},
-        Volumes=dict(defaults.Volumes or {}),
+        Volumes={**(defaults.Volumes or {}), **config.Volumes},
         Labels={**(defaults.Labels or {}), **config.Labels},
         StopSignal=config.StopSignal or defaults.StopSignal,
         Shell=config.Shell or defaults.Shell,

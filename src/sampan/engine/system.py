@@ -139,7 +139,7 @@ class System:
             LayersSize=sum(layer_bytes(core, ()).sizes.values()) if wants_images else UNSET,
             Images=self._images.usage() if wants_images else UNSET,
             Containers=self._container_usage() if "container" in parts else UNSET,
-            Volumes=[] if "volume" in parts else UNSET,
+            Volumes=core.volumes.disk_usage() if "volume" in parts else UNSET,
             BuildCache=[] if "build-cache" in parts else UNSET,
         )
 

@@ -39,6 +39,7 @@ _COMMON = {
     "openat2": 437,
     "pidfd_getfd": 438,
     "mount_setattr": 442,
+    "quotactl_fd": 443,
     "fchmodat2": 452,
 }
 _X86_64 = {

@@ -43,7 +43,10 @@ class Collector:
         return sorted(depth, key=lambda chain_id: -depth[chain_id])
 
     def _tops(self) -> Iterable[Digest]:
-        rows = self._db.query("SELECT chain_id FROM images UNION SELECT chain_id FROM snapshots")
+        rows = self._db.query(
+            "SELECT chain_id FROM images UNION SELECT chain_id FROM snapshots "
+            "UNION SELECT chain_id FROM image_mounts"
+        )
         recorded = {Digest(str(row[0])) for row in rows if row[0] is not None}
         known = self._layers.known()
         return (recorded & known) | {chain_id for chain_id in known if chain_id in self._pins}

@@ -42,6 +42,11 @@ class Places:
         return f"{self.root}/containers"
 
     @property
+    def volumes(self) -> str:
+        """Volumes by name; their files lie in `_data` below."""
+        return f"{self.root}/volumes"
+
+    @property
     def temporary(self) -> str:
         """What is being made or removed."""
         return f"{self.root}/tmp"  # noqa: S108 -- not the system's
@@ -79,6 +84,7 @@ def make_places(data_root: str) -> Places:
         places.layers,
         places.links,
         places.containers,
+        places.volumes,
         places.temporary,
     ):
         os.makedirs(path, mode=0o700, exist_ok=True)

@@ -66,7 +66,31 @@ class RootView:
         with open(reopen(found.fd, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
             return file.read(MAX_FILE_BYTES)
 
+    def find_directory(self, unsafe_path: str) -> Merged | None:
+        """Return descriptors of a directory in each layer that shows through, highest first, or None.
+
+        They are the view's, and closed with it.
+        """
+        walked, found = self._walk(unsafe_path)
+        if not walked or (found is not None and not stat.S_ISDIR(found.status.st_mode)):
+            return None
+        return walked[-1]
+
+    def find_file(self, unsafe_path: str) -> str | None:
+        """Return the path of a regular file in its layer, None if there is none; layers never change."""
+        found = self._resolve(unsafe_path)
+        if found is None or not stat.S_ISREG(found.status.st_mode):
+            return None
+        return os.readlink(f"/proc/self/fd/{found.fd}")
+
     def _resolve(self, unsafe_path: str) -> _Found | None:
+        walked, found = self._walk(unsafe_path)
+        if not walked:
+            return None
+        return found or _Found(walked[-1][0], os.fstat(walked[-1][0]))
+
+    def _walk(self, unsafe_path: str) -> tuple[list[Merged], _Found | None]:
+        """Return the directories on the way, none if there is nothing, and what the last name is."""
         names = _split(unsafe_path)
         walked: list[Merged] = [self._root]
         found: _Found | None = None
@@ -79,7 +103,7 @@ class RootView:
                 continue
             merged, found = self._look_up(walked[-1], name)
             if found is None:
-                return None
+                return [], None
             if merged:
                 walked.append(merged)
             elif stat.S_ISLNK(found.status.st_mode):
@@ -91,8 +115,8 @@ class RootView:
                 if target.startswith("/"):
                     walked = [self._root]
             elif names:
-                return None  # a file in the place of a directory
-        return found or _Found(walked[-1][0], os.fstat(walked[-1][0]))
+                return [], None  # a file in the place of a directory
+        return walked, found
 
     def _look_up(self, directory: Merged, name: str) -> tuple[Merged, _Found | None]:
         """Return the merged directory of a name (empty for another kind), and what is highest."""

@@ -42,4 +42,13 @@ STEPS: Final = (
     "ALTER TABLE layers ADD COLUMN hides_below INTEGER NOT NULL DEFAULT 0",
     # The image of the container that this one was committed from; known here only, as in Docker.
     "ALTER TABLE images ADD COLUMN parent TEXT NOT NULL DEFAULT ''",
+    # Images mounted into containers beside their own; their layers are needed.
+    """
+    CREATE TABLE image_mounts (
+        container_id TEXT NOT NULL,
+        image_id TEXT NOT NULL,
+        chain_id TEXT,                  -- of the image's top layer; NULL: none
+        PRIMARY KEY (container_id, image_id)
+    ) STRICT, WITHOUT ROWID;
+    """,
 )

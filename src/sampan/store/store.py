@@ -13,6 +13,7 @@ from sampan.store.catalog import Catalog
 from sampan.store.collector import Collector
 from sampan.store.commits import Commits
 from sampan.store.database import Database
+from sampan.store.image_mounts import ImageMounts
 from sampan.store.images import Images
 from sampan.store.intake import Intake
 from sampan.store.layers import Layers
@@ -23,6 +24,7 @@ from sampan.store.snapshots import Snapshots
 from sampan.store.sources import LayerSources
 from sampan.store.trees import remove_tree
 from sampan.store.usage import StoreUsage, store_usage
+from sampan.store.volumes import Volumes
 
 
 class Store:
@@ -53,6 +55,8 @@ class Store:
             self.images = Images(places, catalog, self.layers, sources, layout, intake, collector)
             self.commits = Commits(places, blobs, self.layers, pins, intake)
             self.snapshots = Snapshots(places, self.db, self.layers, sources, collector)
+            self.image_mounts = ImageMounts(places, self.db, self.layers, sources, collector)
+            self.volumes = Volumes(places, self.db)
             leftovers = [f"{places.temporary}/{name}" for name in os.listdir(places.temporary)]
             leftovers += self.layers.sweep()
             collector.collect()

@@ -13,10 +13,10 @@ from sampan.spec import docker
 @pytest.mark.parametrize(
     ("text", "options", "mode"),
     [
-        pytest.param("/a:/b", ("rbind", "rprivate", "rw"), "", id="plain"),
+        pytest.param("/a:/b", ("rbind", "rprivate"), "", id="plain"),
         pytest.param("/a:/b:ro", ("rbind", "rprivate", "rro"), "ro", id="read-only is recursive"),
         pytest.param("/a:/b:ro,rslave,z", ("rbind", "rslave", "rro"), "ro,rslave,z", id="propagation, label"),
-        pytest.param("/a:/b:cached", ("rbind", "rprivate", "rw"), "cached", id="macOS consistency"),
+        pytest.param("/a:/b:cached", ("rbind", "rprivate"), "cached", id="macOS consistency"),
     ],
 )
 def test_bind(text: str, options: tuple[str, ...], mode: str) -> None:
@@ -60,12 +60,12 @@ def one(mount: docker.Mount) -> UserMount:
 @pytest.mark.parametrize(
     ("read_only", "bind", "options"),
     [
-        (False, docker.BindOptions(), ("rbind", "rprivate", "rw")),
+        (False, docker.BindOptions(), ("rbind", "rprivate")),
         (True, docker.BindOptions(), ("rbind", "rprivate", "rro")),
         (True, docker.BindOptions(ReadOnlyNonRecursive=True), ("rbind", "rprivate", "ro")),
         (True, docker.BindOptions(ReadOnlyForceRecursive=True), ("rbind", "rprivate", "rro")),
         (True, docker.BindOptions(NonRecursive=True), ("bind", "rprivate", "ro")),
-        (False, docker.BindOptions(Propagation="rshared"), ("rbind", "rshared", "rw")),
+        (False, docker.BindOptions(Propagation="rshared"), ("rbind", "rshared")),
     ],
 )
 def test_mount_of_type_bind(read_only: bool, bind: docker.BindOptions, options: tuple[str, ...]) -> None:
@@ -194,6 +194,12 @@ def test_users_mount_takes_the_place_of_ours() -> None:
     assert places.count("/etc/hosts") == 1
     assert places.count("/dev/shm") == 1
     assert places.index("/dev") < places.index("/dev/shm")
+
+
+def test_our_files_lie_over_a_volume_at_etc() -> None:
+    host = docker.HostConfig(Binds=["etc:/etc", "/a:/etc/deep/er"])
+    places = [mount["destination"] for mount in make_mounts(make_plan(host=host), parse_mounts(host))]
+    assert places.index("/etc") < places.index("/etc/hosts") < places.index("/etc/deep/er")
 
 
 def test_ipc_none_has_no_shm() -> None:

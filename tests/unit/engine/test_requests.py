@@ -41,8 +41,6 @@ def host(**fields: object) -> docker.ContainerCreate:
 
 NOT_YET = {
     "PortBindings": {"80/tcp": [docker.PortBinding(HostPort="80")]},
-    "VolumeDriver": "nfs",
-    "VolumesFrom": ["other"],
     "Links": ["db:db"],
     "PublishAllPorts": True,
     "StorageOpt": {"size": "1g"},
@@ -103,11 +101,6 @@ def test_not_supported_yet(field: str) -> None:
         (docker.ContainerCreate(StopSignal="NOSUCH"), InvalidArgument, "invalid signal: NOSUCH"),
         (docker.ContainerCreate(StopTimeout=-2), InvalidArgument, "StopTimeout"),
         (docker.ContainerCreate(Labels={"": "x"}), InvalidArgument, "invalid label"),
-        (
-            docker.ContainerCreate(Volumes={"/data": docker.common.Empty()}),
-            Unsupported,
-            "anonymous volume '/data'",
-        ),
         (docker.ContainerCreate(MacAddress="00:00:00:00:00:01"), Unsupported, "MacAddress"),
         (docker.ContainerCreate(OnBuild=["RUN x"]), InvalidArgument, "OnBuild"),
         (docker.ContainerCreate(ExposedPorts={"x/tcp": docker.common.Empty()}), InvalidArgument, "port spec"),

@@ -29,7 +29,7 @@ LEFT_OUT = {
         "ProductLicense",
     },
     "Network": {"Peers"},
-    "Volume": {"ClusterVolume", "Status"},
+    "Volume": {"ClusterVolume"},
     "SwarmInfo": {"Cluster", "Managers", "Nodes"},
     "ContainerMemoryStats": {"commitbytes", "commitpeakbytes", "privateworkingset"},  # Windows
     "ContainerNetworkStats": {"endpoint_id", "instance_id"},  # Windows
@@ -88,6 +88,7 @@ TYPES: dict[str, type[msgspec.Struct]] = {
     "SystemVersion": docker.Version,
     "ThrottleDevice": docker.ThrottleDevice,
     "Volume": docker.Volume,
+    "VolumeCreateOptions": docker.VolumeCreate,
     "VolumeListResponse": docker.VolumeList,
 }
 

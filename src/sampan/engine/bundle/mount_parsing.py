@@ -126,7 +126,7 @@ def parse_bind(text: str, *, volume_driver: str = "") -> UserMount:
         raise InvalidArgument(f"{what}: field VolumeOptions must not be specified")
     if kind == "volume" and mode.propagation:
         raise InvalidArgument(f"{what}: field BindOptions must not be specified")
-    access = "rro" if mode.read_only else "rw"
+    access = "rro" if mode.read_only else ""
     if kind == "volume":
         if not source and mode.read_only:
             raise InvalidArgument(f"{what}: must not set ReadOnly mode when using anonymous volumes")
@@ -194,7 +194,7 @@ def _parse_bind_mount(mount: docker.Mount, target: str) -> UserMount:
             f"{what}: ReadOnlyForceRecursive needs a recursive, read-only mount and contradicts the others"
         )
     recursive_ro = not (options.NonRecursive or options.ReadOnlyNonRecursive)
-    access = ("rro" if recursive_ro else "ro") if mount.ReadOnly else "rw"
+    access = ("rro" if recursive_ro else "ro") if mount.ReadOnly else ""
     return UserMount(
         kind="bind",
         source=posixpath.normpath(mount.Source),
@@ -219,7 +219,7 @@ def _parse_volume_mount(mount: docker.Mount, target: str) -> UserMount:
     return UserMount(
         kind="volume",
         target=target,
-        options=bind_options("", "rro" if mount.ReadOnly else "rw"),
+        options=bind_options("", "rro" if mount.ReadOnly else ""),
         read_only=mount.ReadOnly,
         name=mount.Source,
         driver=driver.Name,

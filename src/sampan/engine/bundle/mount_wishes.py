@@ -31,9 +31,9 @@ class UserMount(Struct, frozen=True, kw_only=True, omit_defaults=True):
     source: a path of the host; the directory of a volume, "" until it is known; the id of an image. name:
     of a volume ("": an anonymous one is wanted), or the image as the client wrote it. options: as in
     config.json; mode: as inspect shows them. make_source: a missing source folder is made (as `-v` does);
-    otherwise it is an error. anonymous: a volume that goes with its last container. copy: an empty volume
-    gets what the image has there. listed: inspect shows it. labels, driver_options: for a volume that is
-    still to be made.
+    otherwise it is an error. anonymous: a volume that goes with its last container. declared: by VOLUME or
+    `Volumes`. copy: an empty volume gets what the image has there. listed: inspect shows it. labels,
+    driver_options: for a volume that is still to be made.
     """
 
     kind: MountKind
@@ -47,6 +47,7 @@ class UserMount(Struct, frozen=True, kw_only=True, omit_defaults=True):
     name: str = ""
     driver: str = ""
     anonymous: bool = False
+    declared: bool = False
     copy: bool = False
     subpath: str = ""
     ids: IdWish | None = None
@@ -56,11 +57,14 @@ class UserMount(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def bind_options(propagation: str, access: str, *, recursive: bool = True) -> tuple[str, ...]:
-    """Return the options in config.json of a bind mount; access is rw, ro or rro (with all below it)."""
-    return ("rbind" if recursive else "bind", propagation or "rprivate", access)
+    """Return the options in config.json of a bind mount; access is "", ro or rro (with all below it).
+
+    Not rw: that would make writable what the host has mounted read-only.
+    """
+    return ("rbind" if recursive else "bind", propagation or "rprivate", *((access,) if access else ()))
 
 
 def read_only_view(mount: UserMount) -> UserMount:
     """Return the same mount, read-only with everything below it."""
-    options = tuple("rro" if option == "rw" else option for option in mount.options)
+    options = mount.options if mount.read_only else (*mount.options, "rro")
     return msgspec.structs.replace(mount, options=options, read_only=True)

@@ -14,9 +14,10 @@ def make_mounts(plan: BundlePlan, user_mounts: Sequence[UserMount]) -> list[Docu
     """Return `mounts` of config.json, in the order they are made."""
     taken = {mount.target for mount in user_mounts}
     mounts = [mount for mount in _default_mounts(plan) if mount["destination"] not in taken]
-    mounts += [mount for mount in _file_mounts(plan) if mount["destination"] not in taken]
-    mounts += [mount_document(mount) for mount in user_mounts]
-    return mounts
+    others = [mount for mount in _file_mounts(plan) if mount["destination"] not in taken]
+    others += [mount_document(mount) for mount in user_mounts]
+    # Parents first: a volume at /etc lies below our /etc/hosts.
+    return mounts + sorted(others, key=lambda mount: str(mount["destination"]).count("/"))
 
 
 def _default_mounts(plan: BundlePlan) -> Iterable[Document]:

@@ -71,7 +71,9 @@ from sampan.spec.docker.networks import (
     Network,
     NetworkContainer,
     Volume,
+    VolumeCreate,
     VolumeList,
+    VolumesPrune,
     VolumeUsage,
 )
 from sampan.spec.docker.stats import (
@@ -192,10 +194,12 @@ __all__ = [
     "Version",
     "VersionPlatform",
     "Volume",
+    "VolumeCreate",
     "VolumeDriverConfig",
     "VolumeList",
     "VolumeOptions",
     "VolumeUsage",
+    "VolumesPrune",
     "WaitError",
     "WaitResponse",
     "WeightDevice",

@@ -68,13 +68,24 @@ class VolumeUsage(Struct, frozen=True, kw_only=True):
     RefCount: int = -1
 
 
+class VolumeCreate(Struct, frozen=True, kw_only=True):
+    """Body of POST /volumes/create; Name "": an anonymous one."""
+
+    Name: str = ""
+    Driver: str = ""
+    DriverOpts: StrMap = field(default_factory=dict)
+    Labels: StrMap = field(default_factory=dict)
+    ClusterVolumeSpec: dict[str, object] | None = None
+
+
 class Volume(Struct, frozen=True, kw_only=True):
-    """Answer to GET /volumes/{name}; UsageData only in the disk usage."""
+    """Answer to GET /volumes/{name}; UsageData only in the disk usage, Status only from a plugin."""
 
     Name: str
     Driver: str = "local"
     Mountpoint: str
     CreatedAt: str
+    Status: dict[str, object] | UnsetType = UNSET
     Labels: StrMap | None = None
     Scope: str = "local"
     Options: StrMap | None = None
@@ -86,3 +97,10 @@ class VolumeList(Struct, frozen=True, kw_only=True):
 
     Volumes: list[Volume] = field(default_factory=list)
     Warnings: StrList | None = None
+
+
+class VolumesPrune(Struct, frozen=True, kw_only=True):
+    """Answer to POST /volumes/prune."""
+
+    VolumesDeleted: StrList = field(default_factory=list)
+    SpaceReclaimed: int = 0

@@ -1,0 +1,1 @@
+"""Docker's plugin protocol: finding plugins on this machine and calling them. Keeps nothing on disk."""
