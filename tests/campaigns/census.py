@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def take(daemon: Sampand) -> EngineCensus:
         layers=_names(daemon.data / "layers"),
         temporary=_names(daemon.data / "tmp"),
         shims=sum(1 for child in _children(launcher) if _comm(child) == "sampan-shim"),
-        zombies=sum(1 for child in _processes() if _state(child) == "Z"),
+        zombies=sum(1 for child in _processes() if state(child) == "Z"),
         daemon_fds=len(os.listdir(f"/proc/{pid}/fd")),
         launcher_fds=len(os.listdir(f"/proc/{launcher}/fd")),
         namespaces=_namespaces(),
@@ -66,6 +67,13 @@ def differences(before: EngineCensus, after: EngineCensus) -> list[str]:
         elif new > old or field.name not in SHARED:
             changes.append(f"{field.name}: {old} before, {new} after")
     return changes
+
+
+def settle(daemon: Sampand, before: EngineCensus) -> None:
+    """Return when the census is as before, or after some seconds."""
+    deadline = time.monotonic() + 15
+    while time.monotonic() < deadline and differences(before, take(daemon)):
+        time.sleep(0.1)
 
 
 def _names(folder: Path) -> tuple[str, ...]:
@@ -91,6 +99,16 @@ def _children(pid: int) -> list[int]:
     return [child for child in _processes() if _stat(child)[1:2] == [str(pid)]]
 
 
+def descendants(pid: int) -> list[int]:
+    """Return every process below pid."""
+    found, queue = [], [pid]
+    while queue:
+        children = _children(queue.pop())
+        found += children
+        queue += children
+    return found
+
+
 def _stat(pid: int) -> list[str]:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -98,7 +116,7 @@ def _stat(pid: int) -> list[str]:
         return []
 
 
-def _state(pid: int) -> str:
+def state(pid: int) -> str:
     return (_stat(pid) or ["?"])[0]
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import median
 
 from tests.campaigns import census
+from tests.campaigns.fuzz import fuzz
 from tests.system.sampand import Sampand, serve, wait_for
 
 BODY = {"Image": "busybox", "HostConfig": {"NetworkMode": "none"}}
@@ -31,7 +32,7 @@ def cycles(daemon: Sampand, count: int, seed: int) -> list[str]:
         times.append(time.perf_counter() - begin)
         if number % 100 == 99:
             print(f"{number + 1} cycles, median {median(times[-100:]) * 1000:.1f} ms", flush=True)
-    _settle(daemon, before)
+    census.settle(daemon, before)
     tenth = count // 10 or 1
     first, last = median(times[:tenth]) * 1000, median(times[-tenth:]) * 1000
     print(f"median of the first tenth {first:.1f} ms, of the last {last:.1f} ms")
@@ -87,7 +88,7 @@ def kills(daemon: Sampand, count: int, seed: int) -> list[str]:
     violations += _check_log(daemon, steady)
     daemon.call("DELETE", f"/containers/{steady}?force=1")
     print(f"recovery: median {median(recoveries):.2f} s, longest {max(recoveries):.2f} s")
-    _settle(daemon, before)
+    census.settle(daemon, before)
     return violations + [
         line for line in census.differences(before, census.take(daemon)) if "fds" not in line
     ]
@@ -118,13 +119,11 @@ def _check_log(daemon: Sampand, container: str) -> list[str]:
     return []
 
 
-def _settle(daemon: Sampand, before: census.EngineCensus) -> None:
-    deadline = time.monotonic() + 15
-    while time.monotonic() < deadline and census.differences(before, census.take(daemon)):
-        time.sleep(0.1)
-
-
-CAMPAIGNS: dict[str, Callable[[Sampand, int, int], list[str]]] = {"cycles": cycles, "kills": kills}
+CAMPAIGNS: dict[str, Callable[[Sampand, int, int], list[str]]] = {
+    "cycles": cycles,
+    "kills": kills,
+    "fuzz": fuzz,
+}
 
 
 def main() -> None:

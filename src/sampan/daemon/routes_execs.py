@@ -62,14 +62,16 @@ async def start(call: Call) -> web.StreamResponse:
 async def _run(call: Call, takeover: Takeover, *, tty: bool, size: tuple[int, int] | None) -> None:
     """Start the program on the taken connection; what fails now can only be told in the stream."""
     try:
-        await call.workers.slow(
-            call.engine.execs.start,
-            call.name,
-            fd=takeover.fd,
-            framed=not tty,
-            detach=False,
-            tty=tty,
-            console_size=size,
+        await takeover.lend(
+            call.workers.slow(
+                call.engine.execs.start,
+                call.name,
+                fd=takeover.fd,
+                framed=not tty,
+                detach=False,
+                tty=tty,
+                console_size=size,
+            )
         )
     except Exception as exc:
         line = message_of(exc).encode(errors="replace") + b"\r\n"

@@ -12,6 +12,7 @@ from sampan.daemon.call import Call, reply
 from sampan.daemon.outflow import send_archive
 from sampan.daemon.routing import Router
 from sampan.daemon.upload import with_upload
+from sampan.daemon.workers import take
 from sampan.engine.committing import CommitRequest
 from sampan.engine.container_paths import PathStat
 from sampan.errors import InvalidArgument
@@ -38,7 +39,10 @@ async def stat_archive(call: Call) -> web.StreamResponse:
 
 async def get_archive(call: Call) -> web.StreamResponse:
     """GET /containers/{id}/archive. Never compressed, whatever the client would accept."""
-    archive = await call.workers.slow(call.engine.containers.open_archive, call.name, _path(call))
+    archive = await take(
+        call.workers.slow(call.engine.containers.open_archive, call.name, _path(call)),
+        release=lambda opened: opened.close(),
+    )
     with archive:
         headers = f"Content-Type: application/x-tar\r\n{STAT_HEADER}: {encode_stat(archive.stat)}\r\n"
         return await send_archive(call, headers, archive.write)
@@ -68,7 +72,10 @@ async def changes(call: Call) -> web.StreamResponse:
 
 async def export(call: Call) -> web.StreamResponse:
     """GET /containers/{id}/export."""
-    archive = await call.workers.slow(call.engine.containers.open_export, call.name)
+    archive = await take(
+        call.workers.slow(call.engine.containers.open_export, call.name),
+        release=lambda opened: opened.close(),
+    )
     with archive:
         return await send_archive(call, "Content-Type: application/octet-stream\r\n", archive.write)
 

@@ -11,6 +11,7 @@ from sampan.daemon.call import Call, encode_line, reply
 from sampan.daemon.landing import Newest
 from sampan.daemon.routing import Router
 from sampan.daemon.streaming import end_stream, open_stream
+from sampan.daemon.workers import take, to_end
 from sampan.errors import InvalidArgument, NotFound
 from sampan.spec import docker
 
@@ -36,7 +37,10 @@ async def stats(call: Call) -> web.StreamResponse:
     if one_shot:
         return reply(await call.workers.quick(call.engine.containers.stats, call.name))
     samples: Newest[docker.ContainerStats] = Newest(call.post)
-    following = await call.workers.quick(call.engine.containers.follow_stats, call.name, samples.put)
+    following = await take(
+        call.workers.quick(call.engine.containers.follow_stats, call.name, samples.put),
+        release=lambda made: made.cancel(),
+    )
     try:
         return await (_stream(call, samples) if stream else _second(call, samples))
     finally:
@@ -64,8 +68,10 @@ async def _second(call: Call, samples: Newest[docker.ContainerStats]) -> web.Str
 async def stats_of_many(call: Call) -> web.StreamResponse:
     """GET /sampan/v1/stats: `{"Stats":[…]}` for all containers (or each `name`), a line each second."""
     names = call.request.query.getall("name", [])
-    watch = await call.workers.quick(
-        call.engine.containers.watch_stats, names, stopped=call.flag("all") or bool(names)
+    stopped = call.flag("all") or bool(names)
+    watch = await take(
+        call.workers.quick(call.engine.containers.watch_stats, names, stopped=stopped),
+        release=lambda made: made.close(),
     )
     try:
         if not call.flag("stream", default=True):
@@ -75,7 +81,7 @@ async def stats_of_many(call: Call) -> web.StreamResponse:
         while samples or not names:
             await response.write(encode_line({"Stats": samples}))
             await asyncio.sleep(_INTERVAL_S)
-            samples = await call.workers.quick(watch.read)
+            samples = await to_end(call.workers.quick(watch.read))
         return await end_stream(response)
     finally:
         watch.close()
@@ -84,8 +90,8 @@ async def stats_of_many(call: Call) -> web.StreamResponse:
 async def _first(call: Call, watch: StatsWatch, *, rates: bool) -> list[docker.ContainerStats]:
     """Wait for a sample of each container, with rates for the second one."""
     deadline = asyncio.get_running_loop().time() + _PATIENCE_S
-    samples = await call.workers.quick(watch.read)
+    samples = await to_end(call.workers.quick(watch.read))
     while not watch.complete(rates=rates) and asyncio.get_running_loop().time() < deadline:
         await asyncio.sleep(_POLL_S)
-        samples = await call.workers.quick(watch.read)
+        samples = await to_end(call.workers.quick(watch.read))
     return samples

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final, get_args
 
 import msgspec
@@ -25,11 +26,13 @@ from sampan.daemon.streaming import (
     stream_type,
 )
 from sampan.daemon.takeover import Takeover
+from sampan.daemon.workers import take, to_end
 from sampan.engine.types import LogRequest, WaitCondition, WaitResult
 from sampan.errors import InvalidArgument, SampanError
 from sampan.spec import docker
 
 if TYPE_CHECKING:
+    from sampan.engine.engine import Engine
     from sampan.engine.logs import LogReader
 
 _WS_STREAMS_SINCE: Final = (1, 42)  # before, a websocket carried all three streams
@@ -63,18 +66,20 @@ async def _attach(call: Call, takeover: Takeover) -> None:
         return
     takeover.settle()
     head = stream_type(tty=target.tty, version=call.version)
-    await call.workers.slow(
-        call.engine.containers.attach,
-        target.id,
-        fd=takeover.fd,
-        framed=not target.tty,
-        stdin=call.flag("stdin"),
-        stdout=call.flag("stdout"),
-        stderr=call.flag("stderr"),
-        stream=call.flag("stream"),
-        logs=call.flag("logs"),
-        detach_keys=call.text("detachKeys"),
-        begin=lambda: takeover.send_head(head),
+    await takeover.lend(
+        call.workers.slow(
+            call.engine.containers.attach,
+            target.id,
+            fd=takeover.fd,
+            framed=not target.tty,
+            stdin=call.flag("stdin"),
+            stdout=call.flag("stdout"),
+            stderr=call.flag("stderr"),
+            stream=call.flag("stream"),
+            logs=call.flag("logs"),
+            detach_keys=call.text("detachKeys"),
+            begin=lambda: takeover.send_head(head),
+        )
     )
     await takeover.drained()
 
@@ -84,27 +89,47 @@ async def attach_websocket(call: Call) -> web.StreamResponse:
     target = await call.workers.quick(call.engine.containers.prepare_attach, call.name)
     every = call.version < _WS_STREAMS_SINCE
     channel = web.WebSocketResponse(max_msg_size=1024 * 1024)
-    await channel.prepare(call.request)
+    try:
+        await channel.prepare(call.request)
+    except web.HTTPException as exc:
+        raise InvalidArgument(f"no websocket: {exc.text}") from exc
     mark_answering(call.request)
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     with ours:
-        with theirs:
-            await call.workers.slow(
-                call.engine.containers.attach,
-                target.id,
-                fd=theirs.fileno(),
-                framed=False,
-                stdin=every or call.flag("stdin"),
-                stdout=every or call.flag("stdout"),
-                stderr=every or call.flag("stderr"),
-                stream=call.flag("stream", default=every),
-                logs=call.flag("logs"),
-                detach_keys=call.text("detachKeys"),
-            )
+        streams = [every or call.flag(name) for name in ("stdin", "stdout", "stderr")]
+        stream = call.flag("stream", default=every)
+        attach = partial(_attach_websocket, call.engine, target.id, theirs, streams)
+        await call.workers.slow(attach, stream=stream, logs=call.flag("logs"), keys=call.text("detachKeys"))
         await _pump_websocket(channel, ours)
     await channel.close()
     return channel
+
+
+def _attach_websocket(
+    engine: Engine,
+    container_id: str,
+    theirs: socket.socket,
+    streams: list[bool],
+    *,
+    stream: bool,
+    logs: bool,
+    keys: str,
+) -> None:
+    """Give the container its end, and close ours: in the thread, which a client that goes does not end."""
+    stdin, stdout, stderr = streams
+    with theirs:
+        engine.containers.attach(
+            container_id,
+            fd=theirs.fileno(),
+            framed=False,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            stream=stream,
+            logs=logs,
+            detach_keys=keys,
+        )
 
 
 async def _pump_websocket(channel: web.WebSocketResponse, ours: socket.socket) -> None:
@@ -146,8 +171,9 @@ async def wait(call: Call) -> web.StreamResponse:
     """POST /containers/{id}/wait: headers at once, the body when the container has ended."""
     landing: Landing[WaitResult] = Landing()
     condition = parse_condition(call.text("condition"))
-    subscription = await call.workers.quick(
-        call.engine.containers.on_exit, call.name, condition, landing.give
+    subscription = await take(
+        call.workers.quick(call.engine.containers.on_exit, call.name, condition, landing.give),
+        release=lambda made: made.cancel(),
     )
     try:
         response = await open_stream(call)
@@ -176,7 +202,10 @@ async def logs(call: Call) -> web.StreamResponse:
     )
     if not (request.stdout or request.stderr):
         raise InvalidArgument("Bad parameters: you must choose at least one stream")
-    reader = await call.workers.quick(call.engine.containers.logs, target.Id, request)
+    reader = await take(
+        call.workers.quick(call.engine.containers.logs, target.Id, request),
+        release=lambda opened: opened.close(),
+    )
     try:
         response = await open_stream(call, stream_type(tty=target.Config.Tty, version=call.version))
         await _send_log(call, reader, response, tty=target.Config.Tty)
@@ -188,7 +217,7 @@ async def logs(call: Call) -> web.StreamResponse:
 async def _send_log(call: Call, reader: LogReader, response: web.StreamResponse, *, tty: bool) -> None:
     """Send entries until the log is finished, waiting where it may still grow."""
     while True:
-        entries = await call.workers.quick(reader.read_available)
+        entries = await to_end(call.workers.quick(reader.read_available))
         if entries:
             await response.write(frame_entries(entries, tty=tty))
         elif reader.finished:
@@ -224,12 +253,15 @@ async def events(call: Call) -> web.StreamResponse:
     since_ns = parse_moment_ns(since, name="since") if since else 0 if until else None
     until_ns = parse_moment_ns(until, name="until") if until else 0
     mailbox: Mailbox[docker.Event] = Mailbox(call.post)
-    subscription = await call.workers.quick(
-        call.engine.events.subscribe,
-        mailbox.put,
-        since_ns=since_ns,
-        until_ns=until_ns or None,
-        filters=call.filters(),
+    subscription = await take(
+        call.workers.quick(
+            call.engine.events.subscribe,
+            mailbox.put,
+            since_ns=since_ns,
+            until_ns=until_ns or None,
+            filters=call.filters(),
+        ),
+        release=lambda made: made.cancel(),
     )
     try:
         response = await open_stream(call)

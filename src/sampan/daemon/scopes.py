@@ -47,6 +47,7 @@ _READ_ONLY: Final[dict[tuple[str, str], Right]] = {
         ("GET", "/plugins"),
         ("GET", f"{_OURS}/containers/{{id}}/explain"),
         ("GET", f"{_OURS}/containers/{{id}}/anatomy"),
+        ("GET", f"{_OURS}/stats"),
         ("GET", f"{_OURS}/system/status"),
     )
 }

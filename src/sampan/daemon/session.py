@@ -80,7 +80,10 @@ async def run_session(call: Call, plan: Plan) -> web.StreamResponse:
     ended: Landing[WaitResult] = Landing()
     takeover.settle(keep_open=True)
     try:
-        begun = await asyncio.shield(call.workers.slow(_begin, plan, takeover, ended))
+        begun = await takeover.lend(
+            call.workers.slow(_begin, plan, takeover, ended),
+            unwanted=lambda begun: begun.subscription.cancel(),
+        )
     except Exception:
         takeover.refuse()
         raise

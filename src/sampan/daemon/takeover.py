@@ -14,11 +14,16 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TypeVar
 
 from aiohttp import web
 
 from sampan.daemon.bridge import Bridge
 from sampan.daemon.connection import Connection
+
+T = TypeVar("T")
 
 UPGRADED = (
     "HTTP/1.1 101 UPGRADED\r\n{headers}Content-Type: {type}\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
@@ -40,6 +45,7 @@ class Takeover:
         self._upgrade = request.headers.get("Upgrade", "") != ""
         self.sock = _duplicate(transport.get_extra_info("socket").fileno())
         self._bridge: Bridge | None = None
+        self._lent = False
         self._fd = self.sock.fileno()
 
     @property
@@ -68,6 +74,26 @@ class Takeover:
             self._bridge = Bridge(self.sock, early=self._early, keep_open=keep_open)
             self._fd = self._bridge.engine_fd
 
+    async def lend(self, work: Awaitable[T], *, unwanted: Callable[[T], None] = lambda _: None) -> T:
+        """Await a thread's work that uses `fd`. Cancelled, keep our descriptors open until it has ended.
+
+        Closed before, their numbers would soon be another client's, and the thread would not know.
+        unwanted: takes what the work gave if nobody waits for it any more.
+        """
+        task = asyncio.ensure_future(work)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            self._lent = True
+            task.add_done_callback(partial(self._return, unwanted))
+            raise
+
+    def _return(self, unwanted: Callable[[T], None], task: asyncio.Future[T]) -> None:
+        if not task.cancelled() and task.exception() is None:
+            unwanted(task.result())
+        self._lent = False
+        self.close()
+
     async def drained(self) -> None:
         """Return when a bridge, if there is one, has copied everything both ways."""
         if self._bridge is not None:
@@ -76,6 +102,8 @@ class Takeover:
 
     def close(self) -> None:
         """Give up our descriptors; the stream lives on where the engine has its duplicate."""
+        if self._lent:
+            return  # whoever uses them gives them back
         if self._bridge is not None:
             self._bridge.close()
         self.sock.close()

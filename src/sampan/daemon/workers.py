@@ -6,7 +6,7 @@ A caller that is cancelled (its client vanished) leaves its thread to finish: a 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final, ParamSpec, TypeVar
@@ -41,3 +41,33 @@ class Workers:
         """Take no further calls; those that run are not waited for."""
         self._quick.shutdown(wait=False, cancel_futures=True)
         self._slow.shutdown(wait=False, cancel_futures=True)
+
+
+async def take(work: Awaitable[T], release: Callable[[T], object]) -> T:
+    """Return what a thread's work gives; cancelled, release it as soon as it is there.
+
+    A client may go while its subscription or open file is being made, and a thread cannot be cancelled.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        task.add_done_callback(partial(_release, release))
+        raise
+
+
+def _release(release: Callable[[T], object], task: asyncio.Future[T]) -> None:
+    if not task.cancelled() and task.exception() is None:
+        release(task.result())
+
+
+async def to_end(work: Awaitable[T]) -> T:
+    """Return what a thread's short work gives; cancelled, wait for it first: it uses what is closed next."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait((task,))
+        if not task.cancelled():
+            task.exception()  # nobody is left to be told
+        raise
