@@ -32,7 +32,7 @@ COMMANDS: tuple[CommandRow, ...] = (
     ("container start", ("start",), "CONTAINER [CONTAINER...]", 1, -1,
      "attach:start", "flag_table:START", "Start containers that were made or have stopped"),
     ("container stop", ("stop",), "CONTAINER [CONTAINER...]", 1, -1,
-     "lifecycle:stop", "flag_table:STOP", "Ask containers to end, and end them after a while"),
+     "lifecycle:stop", "flag_table:STOP_NOW", "Ask containers to end, and end them after a while"),
     ("container restart", ("restart",), "CONTAINER [CONTAINER...]", 1, -1,
      "lifecycle:restart", "flag_table:STOP", "Stop containers and start them again"),
     ("container kill", ("kill",), "CONTAINER [CONTAINER...]", 1, -1,
@@ -43,6 +43,8 @@ COMMANDS: tuple[CommandRow, ...] = (
      "lifecycle:pause", "flag_table:NONE", "Freeze all processes of containers"),
     ("container unpause", ("unpause",), "CONTAINER [CONTAINER...]", 1, -1,
      "lifecycle:unpause", "flag_table:NONE", "Let frozen containers go on"),
+    ("container update", ("update",), "CONTAINER [CONTAINER...]", 1, -1,
+     "update:update", "flag_table:UPDATE", "Change limits, restart policy or health check of containers"),
     ("container wait", ("wait",), "CONTAINER [CONTAINER...]", 1, -1,
      "lifecycle:wait", "flag_table:NONE", "Wait until containers stop, and print their exit codes"),
     ("container rename", ("rename",), "CONTAINER NEW_NAME", 2, 2,
@@ -117,7 +119,7 @@ NOUNS = (
 
 # What docker has and this version has not: named, so that nobody looks for a spelling mistake.
 LATER = frozenset(
-    "build buildx builder pull push login logout search commit cp diff export update network volume "
+    "build buildx builder pull push login logout search commit cp diff export network volume "
     "compose context manifest plugin swarm node stack service secret config checkpoint trust".split()
 )
 

@@ -121,7 +121,7 @@ def _config(flags: Flags, arguments: list[str]) -> Body:
             for line in values.read_variables("--label-file", path, None)
         ]
         body["Labels"] = values.pairs([*lines, *flags.items("label")])
-    _add_health(flags, body)
+    add_health(flags, body)
     return body
 
 
@@ -183,7 +183,7 @@ def _add_options(flags: Flags, host: Body) -> None:
         settings = dict(values.parse_pair("--log-opt", text) for text in flags.items("log-opt"))
         host["LogConfig"] = {"Type": flags.text("log-driver"), "Config": settings}
     if flags.given("restart"):
-        host["RestartPolicy"] = _parse_restart(flags)
+        host["RestartPolicy"] = parse_restart(flags)
     if flags.given("cap-add") or flags.given("cap-drop"):
         _add_capabilities(flags, host)
     if flags.given("security-opt"):
@@ -199,7 +199,12 @@ def _parse_host(text: str) -> str:
     return f"{name}:{address}"
 
 
-def _parse_restart(flags: Flags) -> Body:
+def parse_restart(flags: Flags) -> Body:
+    """Return the restart policy of `--restart`.
+
+    Raises:
+        UsageError: it is none.
+    """
     text = flags.text("restart")
     name, colon, count = text.partition(":")
     if name not in ("", "no", "always", "unless-stopped", "on-failure"):
@@ -257,9 +262,14 @@ def _read_seccomp(path: str) -> str:
         raise UsageError(f"--security-opt: seccomp profile {path!r}: {exc}") from exc
 
 
-def _add_health(flags: Flags, body: Body) -> None:
+def add_health(flags: Flags, body: Body) -> None:
+    """Set `Healthcheck` as the flags ask for it, if they do.
+
+    Raises:
+        UsageError: flags that contradict each other, or a wrong value.
+    """
     given = [name for name, _ in _HEALTH if flags.given(name)]
-    given += [name for name in ("health-cmd", "health-retries") if flags.given(name)]
+    given += [name for name in ("health-cmd", "health-retries", "health-on-failure") if flags.given(name)]
     if flags.truth("no-healthcheck"):
         if given:
             raise UsageError(f"conflicting options: cannot specify both --no-healthcheck and --{given[0]}")
@@ -274,6 +284,8 @@ def _add_health(flags: Flags, body: Body) -> None:
             health["Test"] = ["CMD-SHELL", flags.text("health-cmd")]
         if flags.given("health-retries"):
             health["Retries"] = flags.number("health-retries")
+        if flags.text("health-on-failure"):
+            health["OnFailure"] = flags.text("health-on-failure")
         body["Healthcheck"] = health
 
 

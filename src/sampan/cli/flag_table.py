@@ -25,6 +25,19 @@ _SINCE_UNTIL: tuple[Row, ...] = (
 )
 
 
+# Of `run`, `create` and `update`.
+HEALTH: tuple[Row, ...] = (
+    ("health-cmd", "", "string", "Command that tells whether the container is well"),
+    ("health-interval", "", "duration", "Time between two checks, such as 30s"),
+    ("health-timeout", "", "duration", "Time a check may take"),
+    ("health-retries", "", "int", "Failures in a row that mean unhealthy"),
+    ("health-start-period", "", "duration", "Time in which failures do not count"),
+    ("health-start-interval", "", "duration", "Time between checks in that period"),
+    ("health-on-failure", "", "string", "What to do when it is unhealthy: none, kill, restart, stop"),
+    ("no-healthcheck", "", "bool", "Make no health check, whatever the image says"),
+)
+
+
 def _options(*rows: Row) -> tuple[Group, ...]:
     return (("Options", rows),)
 
@@ -94,6 +107,28 @@ STOP = _options(
     ("signal", "s", "string", "Signal to send first"),
     ("timeout", "t", "int", "Seconds until it is killed; -1 waits for ever"),
     ("time", "", "int", "The same as --timeout"),
+)
+STOP_NOW = _options(
+    *STOP[0][1],
+    ("now-if-unhandled", "", "bool", "Do not wait when the program cannot notice the signal"),
+)
+UPDATE = _options(
+    ("restart", "", "string", "When to start again: no, always, unless-stopped, on-failure[:max]"),
+    ("memory", "m", "bytes", "Memory, such as 512m or 2g"),
+    ("memory-reservation", "", "bytes", "Memory kept free for it when it gets scarce"),
+    ("memory-swap", "", "bytes", "Memory and swap together; -1 for no limit"),
+    ("cpus", "", "decimal", "Number of CPUs, such as 1.5"),
+    ("cpu-shares", "c", "int", "Weight against other containers"),
+    ("cpu-period", "", "int", "Period of the CPU quota in microseconds"),
+    ("cpu-quota", "", "int", "Microseconds of CPU in each period"),
+    ("cpu-rt-period", "", "int", "Period of real-time scheduling in microseconds"),
+    ("cpu-rt-runtime", "", "int", "Microseconds of real-time CPU in each period"),
+    ("cpuset-cpus", "", "string", "CPUs to run on, such as 0-2,4"),
+    ("cpuset-mems", "", "string", "Memory nodes to use"),
+    ("pids-limit", "", "int", "Number of processes; -1 for no limit"),
+    ("blkio-weight", "", "int", "Weight of disk access, 10 to 1000"),
+    ("kernel-memory", "", "bytes", "Accepted for docker's sake; kernels no longer have it"),
+    *HEALTH,
 )
 KILL = _options(("signal", "s", "string", "Signal to send (default KILL)"))
 RM = _options(

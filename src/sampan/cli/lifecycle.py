@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sampan.cli.interactive import wait_for
-from sampan.cli.outcome import report
+from sampan.cli.interactive import is_missing_endpoint, wait_for
+from sampan.cli.outcome import complain, report
 from sampan.client.http import quote
 from sampan.errors import NotFound, NotModified, SampanError
 
@@ -53,8 +53,28 @@ def _stop_query(flags: Flags) -> list[tuple[str, str]]:
 
 
 def stop(context: Context, flags: Flags, names: list[str]) -> int:
-    """Ask containers to end."""
-    return for_each(context, names, _post("stop", _stop_query(flags)))
+    """Ask containers to end, and say why one had to be killed.
+
+    Docker's daemon knows only the plain stop, and nothing of --now-if-unhandled.
+    """
+    query = _stop_query(flags)
+    own_query = [*query, ("nowIfUnhandled", "1")] if flags.truth("now-if-unhandled") else query
+
+    def step(session: Session, name: str) -> str:
+        try:
+            answer = session.call("POST", f"/sampan/v1/containers/{quote(name)}/stop", own_query)
+        except NotFound as exc:
+            if not is_missing_endpoint(exc):
+                raise
+            session.call("POST", f"/containers/{quote(name)}/stop", query)
+            return name
+        if isinstance(answer, dict) and answer.get("Reason"):
+            complain(f"{name}: killed: {answer['Reason']}")
+            if "has no handler" in str(answer["Reason"]):
+                complain("hint: run it with --init, or stop it with --now-if-unhandled")
+        return name
+
+    return for_each(context, names, step)
 
 
 def restart(context: Context, flags: Flags, names: list[str]) -> int:

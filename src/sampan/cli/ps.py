@@ -41,7 +41,9 @@ def ps(context: Context, flags: Flags, _arguments: list[str]) -> int:
     """List containers."""
     form = flags.text("format")
     with_size = flags.truth("size")
-    query = [("all", "1")] if flags.truth("all") else []
+    query = [("zombies", "1")]  # sampand's own; Docker's does not look at it
+    if flags.truth("all"):
+        query.append(("all", "1"))
     limit = 1 if flags.truth("latest") else flags.number("last", -1)
     if limit > 0:
         query.append(("limit", str(limit)))
@@ -74,7 +76,7 @@ def row(item: Summary, *, now: float, full: bool) -> Row:
         "Command": encode_basestring(command if full else shorten(command, _COMMAND_WIDTH)),
         "CreatedAt": local_time(moment),
         "RunningFor": ago(moment, now),
-        "Status": str(item.get("Status")),
+        "Status": _status(item),
         "State": str(item.get("State")),
         "Ports": _ports(item.get("Ports")),
         "Names": _names(item.get("Names"), full=full),
@@ -85,6 +87,13 @@ def row(item: Summary, *, now: float, full: bool) -> Row:
         "Networks": ",".join(sorted(_mapping(_mapping(item.get("NetworkSettings")).get("Networks")))),
         "Label": lambda name: labels.get(str(name), ""),
     }
+
+
+def _status(item: Summary) -> str:
+    zombies = item.get("Zombies")
+    if not isinstance(zombies, int) or zombies <= 0:
+        return str(item.get("Status"))
+    return f"{item.get('Status')} ({zombies} zombie{'s' if zombies > 1 else ''})"
 
 
 def _mapping(value: JsonValue) -> dict[str, JsonValue]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from sampan.cli.flag_table import HEALTH
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.cli.flags import Group
@@ -144,13 +146,7 @@ _COMMON: tuple[Group, ...] = (
     (
         "Health and logs",
         (
-            ("health-cmd", "", "string", "Command that tells whether the container is well"),
-            ("health-interval", "", "duration", "Time between two checks, such as 30s"),
-            ("health-timeout", "", "duration", "Time a check may take"),
-            ("health-retries", "", "int", "Failures in a row that mean unhealthy"),
-            ("health-start-period", "", "duration", "Time in which failures do not count"),
-            ("health-start-interval", "", "duration", "Time between checks in that period"),
-            ("no-healthcheck", "", "bool", "Leave out the image's health check"),
+            *HEALTH,
             ("log-driver", "", "string", "Where output is kept: json-file, none"),
             ("log-opt", "", "list", "Option of the log: max-size=20m, max-file=5"),
         ),

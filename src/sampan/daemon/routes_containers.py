@@ -41,6 +41,7 @@ async def list_containers(call: Call) -> web.StreamResponse:
         limit=0 if scoped else limit,
         size=call.flag("size"),
         filters=call.filters(),
+        zombies=call.flag("zombies"),
     )
     if not scoped:
         return reply(found)

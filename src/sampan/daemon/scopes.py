@@ -73,6 +73,7 @@ _RUN_ONLY: Final[dict[tuple[str, str], Right]] = {
     ("POST", f"{_OURS}/run"): "free",
     ("POST", f"{_OURS}/containers/{{id}}/start"): "own",
     ("POST", f"{_OURS}/containers/{{id}}/attach"): "own",
+    ("POST", f"{_OURS}/containers/{{id}}/stop"): "own",
     ("POST", f"{_OURS}/containers/{{id}}/exec"): "own",
     ("GET", f"{_OURS}/containers/{{id}}/explain"): "own",
     ("GET", f"{_OURS}/containers/{{id}}/anatomy"): "own",

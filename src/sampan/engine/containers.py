@@ -312,11 +312,21 @@ class Containers:
         return read_anatomy(self._core, self._settled(ref))
 
     def list(
-        self, *, all: bool = False, limit: int = 0, size: bool = False, filters: Filters | None = None
+        self,
+        *,
+        all: bool = False,
+        limit: int = 0,
+        size: bool = False,
+        filters: Filters | None = None,
+        zombies: bool = False,
     ) -> Summaries:
         """List containers, newest first; running ones only unless all, limit or a status filter say else.
+
+        zombies: count the ended processes that each first process does not reap.
 
         Raises:
             InvalidArgument: an unknown filter, or a bad value for one.
         """
-        return list_containers(self._core, all=all, limit=limit, size=size, filters=filters or {})
+        return list_containers(
+            self._core, all=all, limit=limit, size=size, filters=filters or {}, zombies=zombies
+        )

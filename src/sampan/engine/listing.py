@@ -17,6 +17,7 @@ from sampan.engine.inspection import networks, sizes
 from sampan.engine.mount_points import shown_mounts, user_mounts
 from sampan.engine.patterns import compile_filter
 from sampan.engine.records import Record, Status
+from sampan.engine.top import zombies_of
 from sampan.errors import InvalidArgument, NotFound
 from sampan.spec import docker
 
@@ -29,7 +30,7 @@ _KEYS: Final = frozenset(
 
 
 def list_containers(
-    core: Core, *, all: bool, limit: int, size: bool, filters: Filters
+    core: Core, *, all: bool, limit: int, size: bool, filters: Filters, zombies: bool = False
 ) -> list[docker.ContainerSummary]:
     """See `Containers.list`."""
     tests = make_tests(core, filters)
@@ -41,9 +42,8 @@ def list_containers(
     ]
     found.sort(key=lambda container: container.record.created_ns, reverse=True)
     images = image_names(core)
-    return [
-        summary(core, container, images, size=size) for container in found[: limit if limit > 0 else None]
-    ]
+    shown = found[: limit if limit > 0 else None]
+    return [summary(core, container, images, size=size, zombies=zombies) for container in shown]
 
 
 def matches(container: Container, tests: Iterable[Test]) -> bool:
@@ -179,9 +179,14 @@ def image_names(core: Core) -> dict[str, set[str]]:
 
 
 def summary(
-    core: Core, container: Container, images: Mapping[str, set[str]], *, size: bool
+    core: Core,
+    container: Container,
+    images: Mapping[str, set[str]],
+    *,
+    size: bool,
+    zombies: bool = False,
 ) -> docker.ContainerSummary:
-    """Return one line of the list."""
+    """Return one line of the list; of the zombies those are counted that the first process does not reap."""
     record = container.record
     rw, root = sizes(core, record) if size else (UNSET, UNSET)
     command = command_of(record.config)
@@ -204,6 +209,7 @@ def summary(
         ),
         NetworkSettings=docker.SummaryNetworkSettings(Networks=networks(record)),
         Mounts=shown_mounts(record),
+        Zombies=len(zombies_of({record.state.pid})) if zombies and record.state.pid else UNSET,
     )
 
 

@@ -244,13 +244,13 @@ def _normalise_platform(parts: list[str], arch: str) -> tuple[str, str]:
 def merge_image(config: docker.Config, defaults: docker.ImageConfig, warn: Warn) -> docker.Config:
     """Fill what the client left open from the image, by Docker's rules (moby, runconfig merge).
 
-    A client that gives an entrypoint drops the image's command too.
+    A client that gives an entrypoint drops the image's command too; an empty list is none.
     """
     entrypoint, command = config.Entrypoint, config.Cmd
+    if not entrypoint and not command:
+        command = defaults.Cmd
     if entrypoint is None:
         entrypoint = defaults.Entrypoint
-        if not command:
-            command = defaults.Cmd
     environment = merge_environment(defaults.Env or (), config.Env)
     return msgspec.structs.replace(
         config,

@@ -211,8 +211,9 @@ def test_both_forms_of_filters_and_flags(door: Served) -> None:
         )
         exchange(sock, GET.format("/containers/json?filters="))
     asked = [call[1] for call in door.engine.containers.calls]
-    assert asked[0] == {"all": True, "limit": 3, "size": False, "filters": {"status": ["running"]}}
-    assert asked[1] == {"all": False, "limit": 0, "size": False, "filters": {"status": ["running"]}}
+    rest = {"size": False, "filters": {"status": ["running"]}, "zombies": False}
+    assert asked[0] == {"all": True, "limit": 3, **rest}
+    assert asked[1] == {"all": False, "limit": 0, **rest}
     assert asked[2]["filters"] == {}
 
 

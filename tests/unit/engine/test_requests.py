@@ -174,7 +174,7 @@ IMAGE = docker.ImageConfig(
             docker.Config(Entrypoint=["/e"]), ["/e"], None, id="entrypoint drops the image's command"
         ),
         pytest.param(docker.Config(Entrypoint=[""], Cmd=["x"]), [""], ["x"], id="entrypoint taken away"),
-        pytest.param(docker.Config(Entrypoint=[]), [], None, id="empty entrypoint"),
+        pytest.param(docker.Config(Entrypoint=[]), [], ["default"], id="an empty list is none"),
     ],
 )
 def test_entrypoint_and_command(

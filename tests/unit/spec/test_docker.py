@@ -108,7 +108,8 @@ def definitions() -> dict[str, Any]:
 
 
 OURS: dict[str, set[str]] = {
-    "HealthConfig": {"OnFailure"},  # docs/restarts-and-health.md
+    "ContainerSummary": {"Zombies"},  # docs/restarts-and-health.md
+    "HealthConfig": {"OnFailure"},  # the same
     "ImageSummary": {"VirtualSize"},  # for clients of versions that still read it
 }
 

@@ -445,7 +445,10 @@ class SummaryNetworkSettings(Struct, frozen=True, kw_only=True):
 
 
 class ContainerSummary(Struct, frozen=True, kw_only=True):
-    """One entry of GET /containers/json. Created in unix seconds; Names begin with a slash."""
+    """One entry of GET /containers/json. Created in unix seconds; Names begin with a slash.
+
+    Zombies is sampan's own, for who asks: how many the first process has not reaped.
+    """
 
     Id: str
     Names: StrList
@@ -462,6 +465,7 @@ class ContainerSummary(Struct, frozen=True, kw_only=True):
     HostConfig: SummaryHostConfig
     NetworkSettings: SummaryNetworkSettings = field(default_factory=SummaryNetworkSettings)
     Mounts: list[MountPoint] = field(default_factory=list)
+    Zombies: int | UnsetType = UNSET
 
 
 class ContainerTop(Struct, frozen=True, kw_only=True):
