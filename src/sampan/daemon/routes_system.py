@@ -30,6 +30,7 @@ def add_routes(router: Router) -> None:
     router.add("GET", "/info", info)
     router.add("GET", "/system/df", disk_usage)
     router.add("GET", "/sampan/v1/system/df", full_usage)
+    router.add("POST", "/sampan/v1/system/check", check)
 
 
 async def ping(call: Call) -> web.StreamResponse:
@@ -66,6 +67,11 @@ def for_version(images: list[docker.ImageSummary], version: tuple[int, int]) -> 
     if version >= _NO_VIRTUAL_SIZE:
         return images
     return [msgspec.structs.replace(image, VirtualSize=image.Size) for image in images]
+
+
+async def check(call: Call) -> web.StreamResponse:
+    """POST /sampan/v1/system/check: what nothing refers to; with `repair` it is removed."""
+    return reply(await call.workers.slow(call.engine.system.check, repair=call.flag("repair")))
 
 
 async def full_usage(call: Call) -> web.StreamResponse:

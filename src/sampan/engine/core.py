@@ -59,6 +59,7 @@ class Core:
     remedies: Pool = field(default_factory=lambda: Pool("remedy", 16))  # stops and kills for bad health
     container_prune: Turn = field(default_factory=Turn)
     image_prune: Turn = field(default_factory=Turn)
+    check: Turn = field(default_factory=lambda: Turn("check"))
 
     def cgroup(self, container: Container) -> CgroupManager:
         """Return the manager of a container's cgroup; the caller closes it."""

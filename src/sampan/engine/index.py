@@ -38,6 +38,11 @@ class ContainerIndex:
         """Tell whether a name could be reserved now."""
         return name not in self._ids_by_name
 
+    def reserved_ids(self) -> set[str]:
+        """Return the ids of all containers, also of those that are being made."""
+        with self._lock:
+            return self._by_id.keys() | set(self._ids_by_name.values())
+
     def release_name(self, name: str, container_id: str) -> None:
         """Give a name back, if that container has it."""
         with self._lock:

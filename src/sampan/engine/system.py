@@ -15,6 +15,7 @@ import msgspec
 from msgspec import UNSET
 
 import sampan
+from sampan.engine.checking import CheckReport, check
 from sampan.engine.core import Core
 from sampan.engine.events import make_event
 from sampan.engine.full_usage import FullUsage, full_usage
@@ -165,6 +166,14 @@ class System:
         """
         parse_prune_filter(filters, also=_BUILD_FILTERS if kind == "builder" else ())
         tell_prune(self._core, kind, 0)
+
+    def check(self, *, repair: bool = False) -> CheckReport:
+        """Find what nothing refers to, on the disk and in the kernel; with repair, remove it.
+
+        Raises:
+            Conflict: another check runs.
+        """
+        return check(self._core, repair=repair)
 
     def reload(self) -> None:
         """Tell that sampand was asked to read its settings again (SIGHUP); it has no file of them yet."""

@@ -12,7 +12,8 @@ from sampan.errors import Conflict
 class Turn:
     """Lets one prune of a kind run at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, what: str = "prune") -> None:
+        self._what = what
         self._lock = threading.Lock()
 
     @contextmanager
@@ -23,7 +24,7 @@ class Turn:
             Conflict: somebody has it; in Docker's words.
         """
         if not self._lock.acquire(blocking=False):
-            raise Conflict("a prune operation is already running")
+            raise Conflict(f"a {self._what} operation is already running")
         try:
             yield
         finally:

@@ -26,7 +26,7 @@ class Collector:
     def collect(self) -> list[Digest]:
         """Remove what nothing needs; return the chain ids of the removed layers, highest first."""
         with self._pins.lock:
-            gone = self._unneeded_layers()
+            gone = self.unneeded_layers()
             doomed = self._layers.forget(gone)
             for digest in self._blobs.list() - self._catalog.needed_blobs():
                 if digest not in self._pins:
@@ -35,7 +35,8 @@ class Collector:
             remove_tree(path)
         return gone
 
-    def _unneeded_layers(self) -> list[Digest]:
+    def unneeded_layers(self) -> list[Digest]:
+        """Return the chain ids of layers that no image, snapshot or pin needs, highest first."""
         needed: set[Digest] = set()
         for top in self._tops():
             needed.update(self._layers.chain(top))

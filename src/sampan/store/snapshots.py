@@ -109,6 +109,11 @@ class Snapshots:
         if row and row[0] is not None and not self._is_needed(Digest(str(row[0]))):
             self._collector.collect()
 
+    def ids(self) -> list[ContainerId]:
+        """Return the ids of all containers that have a snapshot."""
+        rows = self._db.query("SELECT container_id FROM snapshots")
+        return [ContainerId(str(row[0])) for row in rows]
+
     def chain(self, container_id: ContainerId) -> list[Digest]:
         """Return the chain ids of the layers below a container, lowest first.
 

@@ -10,6 +10,7 @@ from sampan.lean import Undo
 from sampan.store import schema
 from sampan.store.blobs import Blobs
 from sampan.store.catalog import Catalog
+from sampan.store.checking import StoreCheck
 from sampan.store.collector import Collector
 from sampan.store.commits import Commits
 from sampan.store.database import Database
@@ -57,6 +58,7 @@ class Store:
             self.snapshots = Snapshots(places, self.db, self.layers, sources, collector)
             self.image_mounts = ImageMounts(places, self.db, self.layers, sources, collector)
             self.volumes = Volumes(places, self.db)
+            self.check = StoreCheck(places, catalog, blobs, self.layers, pins, collector)
             leftovers = [f"{places.temporary}/{name}" for name in os.listdir(places.temporary)]
             leftovers += self.layers.sweep()
             collector.collect()
