@@ -47,7 +47,7 @@ def cgroup_folder(sampand: Sampand) -> Path:
 
 
 def age(path: Path) -> Path:
-    long_ago = time.time() - 7200
+    long_ago = time.time() - 2 * 86400
     os.utime(path, (long_ago, long_ago), follow_symlinks=False)
     return path
 
@@ -164,6 +164,23 @@ def test_rows_without_files_and_files_that_are_missing(tmp_path_factory: pytest.
         own.close()
 
 
+def test_volumes_without_row_or_directory(sampand: Sampand) -> None:
+    write(sampand.data / "volumes/found/_data/file")
+    sampand.call("POST", "/volumes/create", {"Name": "lost"})
+    (sampand.data / "volumes/lost/_data").rmdir()
+    (sampand.data / "volumes/lost").rmdir()
+    assert [(one["Name"], one["State"], one["Size"]) for one in check(sampand, repair=True)] == [
+        ("found", "mended", 100),
+        ("lost", "mended", 0),
+    ]
+    assert check(sampand) == []
+    names = {volume["Name"] for volume in sampand.call("GET", "/volumes")["Volumes"]}
+    assert {"found", "lost"} <= names
+    assert (sampand.data / "volumes/found/_data/file").read_bytes() == b"x" * 100  # data is never removed
+    for name in ("found", "lost"):
+        assert sampand.request("DELETE", f"/volumes/{name}")[0] == 204
+
+
 def test_beside_other_work(sampand: Sampand) -> None:
     """Containers and images come and go while checks repair: nothing of theirs is taken for left over."""
     stop = threading.Event()
@@ -213,5 +230,5 @@ def test_the_command(sampand: Sampand) -> None:
     assert head.split() == ["KIND", "NAME", "SIZE", "STATE", "PATH"]
     assert row.split() == ["blob", ID, "100B", "left", "over", str(path)]
     assert last == "1 found; --repair removes what is left over"
-    assert sampan(sampand, "--repair", code=0)[-1] == "1 of 1 removed, 100B reclaimed"
+    assert sampan(sampand, "--repair", code=0)[-1] == "1 of 1 repaired, 100B reclaimed"
     assert not path.exists()

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sampan.fastjson import JsonValue
 
 HEADINGS = {"Kind": "KIND", "Name": "NAME", "Size": "SIZE", "State": "STATE", "Path": "PATH"}
+_DONE = ("removed", "mended")
 _FOUND = 1  # something is left over and was not removed
 
 
@@ -32,7 +33,7 @@ def check(context: Context, flags: Flags, _arguments: list[str]) -> int:
         )
     if not flags.text("format"):
         print(_summary(findings, document.get("Reclaimed")))
-    return _FOUND if any(one.get("State") != "removed" for one in findings) else 0
+    return 0 if all(one.get("State") in _DONE for one in findings) else _FOUND
 
 
 def _row(finding: dict[str, JsonValue]) -> Row:
@@ -50,8 +51,8 @@ def _row(finding: dict[str, JsonValue]) -> Row:
 def _summary(findings: list[dict[str, JsonValue]], reclaimed: JsonValue) -> str:
     if not findings:
         return "nothing is left over"
-    removed = sum(one.get("State") == "removed" for one in findings)
-    if removed:
+    done = sum(one.get("State") in _DONE for one in findings)
+    if done:
         size = human_size(reclaimed if isinstance(reclaimed, int) else 0)
-        return f"{removed} of {len(findings)} removed, {size} reclaimed"
+        return f"{done} of {len(findings)} repaired, {size} reclaimed"
     return f"{len(findings)} found; --repair removes what is left over"

@@ -30,7 +30,7 @@ _ID: Final = re.compile(r"[0-9a-f]{64}")
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that is wrong. State: `left over`, `removed`, `missing`; Error: why a repair failed."""
+    """One thing that is wrong. State: left over, removed, mended, missing; Error: why a repair failed."""
 
     Kind: str
     Name: str
@@ -54,13 +54,14 @@ class _Leftover:
     path: str
     remove: Callable[[], None] | None  # None: missing, nothing to remove
     size_bytes: int = 0
+    repaired: str = "removed"
 
 
 def check(core: Core, *, repair: bool) -> CheckReport:
     """See `System.check`. Kinds come in an order in which they can be removed: mounts before directories."""
     findings = []
     with core.check.taken():
-        for part in (_mounts, _run_directories, _cgroups, _directories, _snapshots, _store, _missing):
+        for part in _PARTS:
             for leftover in list(part(core)):
                 findings.append(_repair(leftover) if repair else _finding(leftover))
     reclaimed = sum(one.Size for one in findings if one.State == "removed")
@@ -85,8 +86,10 @@ def _repair(leftover: _Leftover) -> Finding:
         leftover.remove()
     except (OSError, SampanError) as exc:
         return _finding(leftover, error=str(exc))
-    log.warning("leftover removed", kind=leftover.kind, name=leftover.name, path=leftover.path)
-    return _finding(leftover, state="removed")
+    log.warning(
+        "leftover repaired", kind=leftover.kind, name=leftover.name, path=leftover.path, how=leftover.repaired
+    )
+    return _finding(leftover, state=leftover.repaired)
 
 
 def _unknown(core: Core, names: list[str]) -> list[str]:
@@ -172,11 +175,22 @@ def _store(core: Core) -> Iterator[_Leftover]:
         yield _Leftover(found.kind, found.name, found.path, remove, found.size_bytes)
 
 
+def _volumes(core: Core) -> Iterator[_Leftover]:
+    """No data is ever removed here: a directory becomes a volume, a row gets its directory back."""
+    for name in core.store.volumes.strays():
+        path = f"{core.settings.roots.data}/volumes/{name}"
+        size = tree_size(path) if os.path.isdir(path) else 0
+        yield _Leftover("volume", name, path, _bind(core.store.volumes.mend, name), size, "mended")
+
+
 def _missing(core: Core) -> Iterator[_Leftover]:
     for container in core.index.all():
         path = core.paths.bundle(container.id)
         if not os.path.isdir(f"{path}/upper") and not container.removed:
             yield _Leftover("missing", f"container {container.id}", path, None)
+
+
+_PARTS: Final = (_mounts, _run_directories, _cgroups, _directories, _snapshots, _volumes, _store, _missing)
 
 
 def _bind(function: Callable[..., object], *arguments: object) -> Callable[[], None]:

@@ -7,6 +7,7 @@ import msgspec
 from sampan.engine.core import Core
 from sampan.engine.usage import container_bytes, layer_bytes, used_layer_bytes
 from sampan.errors import NotFound
+from sampan.spec import docker
 
 
 class Share(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,7 +54,7 @@ def full_usage(core: Core) -> FullUsage:
             Reclaimable=size - used_layer_bytes(core, images, layers),
         ),
         Containers=containers,
-        Volumes=Share(),
+        Volumes=_volumes(core),
         BuildCache=Share(),
         Logs=logs,
         Blobs=rest.blobs,
@@ -61,6 +62,18 @@ def full_usage(core: Core) -> FullUsage:
         Temporary=rest.temporary,
         Database=rest.database,
         Everything=rest.everything,
+    )
+
+
+def _volumes(core: Core) -> Share:
+    """Volumes of other drivers have no size here; reclaimable are those that no container names."""
+    usages = [one.UsageData for one in core.volumes.disk_usage()]
+    known = [usage for usage in usages if isinstance(usage, docker.VolumeUsage)]
+    return Share(
+        Total=len(known),
+        Active=sum(usage.RefCount > 0 for usage in known),
+        Size=sum(max(0, usage.Size) for usage in known),
+        Reclaimable=sum(max(0, usage.Size) for usage in known if usage.RefCount == 0),
     )
 
 

@@ -24,7 +24,7 @@ from sampan.store.trees import remove_tree, tree_size
 
 Kind = Literal["blob", "layer", "link", "temporary", "missing"]
 
-OLD_S: Final = 3600.0  # what has been in tmp/ for so long belongs to no work that goes on
+OLD_S: Final = 24 * 3600.0  # what has been in tmp/ for so long belongs to no work that goes on
 _HEX: Final = re.compile(r"[0-9a-f]{64}")
 
 

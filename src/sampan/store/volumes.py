@@ -354,16 +354,28 @@ class Volumes:
         for row in self._db.query("SELECT name, driver FROM volumes WHERE removing"):
             if row[1] == LOCAL:
                 self.finish_removal(str(row[0]))
-        known = {volume.name: volume for volume in self.list()}
-        present = {
-            entry.name for entry in os.scandir(self._places.volumes) if entry.is_dir(follow_symlinks=False)
-        }
-        for name, volume in known.items():
-            if volume.driver == LOCAL and name not in present:
+        for name in self.strays():
+            self.mend(name)
+
+    def strays(self) -> Sequence[str]:
+        """Return the names of local volumes that have a row and no directory, or a directory and no row."""
+        with self._lock:
+            rows = self._db.query("SELECT name FROM volumes WHERE driver = ?", (LOCAL,))
+            with os.scandir(self._places.volumes) as entries:
+                present = {entry.name for entry in entries if entry.is_dir(follow_symlinks=False)}
+        return sorted({str(row[0]) for row in rows} ^ present)
+
+    def mend(self, name: str) -> None:
+        """Bring row and directory of a stray together: an empty directory is made, one with data adopted."""
+        with self._lock:
+            if name not in self.strays():
+                return
+            volume = self.find(name)
+            if volume is not None:
                 log.warning("directory of a volume is made anew", volume=name)
                 self._make_directory(volume)
-        for name in sorted(present - known.keys()):
-            self._adopt(name)
+            elif os.path.isdir(f"{self._places.volumes}/{name}"):
+                self._adopt(name)
 
     def _adopt(self, name: str) -> None:
         """Take a directory that no row knows as a volume."""
