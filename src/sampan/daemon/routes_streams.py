@@ -242,7 +242,7 @@ def event_line(event: docker.Event) -> bytes:
     if event.Type in ("container", "image"):
         image = event.Actor.Attributes.get("image") if event.Type == "container" else None
         event = msgspec.structs.replace(
-            event, status=event.Action, id=event.Actor.ID, from_=UNSET if image is None else image
+            event, status=event.Action, id=event.Actor.ID or UNSET, from_=UNSET if image is None else image
         )
     return encode_line(event)
 

@@ -122,9 +122,9 @@ def _memory(sample: Sample, machine_bytes: int) -> docker.MemoryStats:
     peak, failures, limit = sample.memory_peak_bytes, sample.memory_failures, sample.memory_limit
     return docker.MemoryStats(
         usage=sample.memory_bytes,
-        max_usage=UNSET if peak is None else peak,
+        max_usage=peak or UNSET,
         stats=sample.memory_details,
-        failcnt=UNSET if failures is None else failures,
+        failcnt=failures or UNSET,
         limit=min(limit, machine_bytes) if limit > 0 else machine_bytes,
     )
 

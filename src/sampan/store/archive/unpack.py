@@ -17,7 +17,7 @@ from sampan.store.archive.headers import Entry
 from sampan.store.archive.limits import DEFAULT_LIMITS, Limits
 from sampan.store.archive.names import OPAQUE, WHITEOUT, WHITEOUT_META, clean_name
 from sampan.store.archive.reader import ReadChunk, TarReader
-from sampan.store.trees import remove_tree_at
+from sampan.store.trees import remove_tree_at, tree_size
 
 # What an archive's content brings about; any other errno is the machine's trouble and stays an OSError.
 _ARCHIVES_FAULT = frozenset(
@@ -44,7 +44,7 @@ _OLD_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 class Unpacked:
     """What became of an archive."""
 
-    size_bytes: int  # of all regular files, hard links counted once
+    size_bytes: int  # of all files, hard links counted once, symlinks as their text: as Docker counts
     unnamed: frozenset[bytes]  # directories whose attributes the archive does not say; b"" is the root
     hides_below: bool  # the root is opaque: nothing of the layers below shows
 
@@ -185,8 +185,10 @@ class Unpacker:
         """Remove what an earlier entry made at a name; a later one counts."""
         status = _lstat(parent_fd, name)
         if stat.S_ISDIR(status.st_mode):
+            self.size_bytes -= tree_size(f"/proc/self/fd/{parent_fd}/{os.fsdecode(name)}")
             remove_tree_at(parent_fd, name)
         else:
+            self.size_bytes -= status.st_size if status.st_nlink == 1 else 0
             os.unlink(name, dir_fd=parent_fd)
         if stat.S_ISDIR(status.st_mode) or stat.S_ISLNK(status.st_mode):
             self._directories.forget()
@@ -242,9 +244,9 @@ class Unpacker:
         here = _lstat(self._directories.find(_parent_of(entry, self._limits)), name)
         return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
 
-    @staticmethod
-    def _make_symlink(entry: Entry, parent_fd: int, name: bytes) -> None:
+    def _make_symlink(self, entry: Entry, parent_fd: int, name: bytes) -> None:
         os.symlink(entry.linkname, name, dir_fd=parent_fd)
+        self.size_bytes += len(entry.linkname)
         set_by_name(parent_fd, name, entry)
 
     @staticmethod
