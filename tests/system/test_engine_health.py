@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
 import tarfile
 import time
 from collections.abc import Iterator
@@ -199,6 +201,29 @@ def test_a_hung_check_holds_up_no_other(box: Box) -> None:
         box.start(*FOR_EVER, Healthcheck=check("sleep 1000", Timeout=20_000 * MS))
     quick = box.start(*FOR_EVER, Healthcheck=check("true"))
     wait_until(lambda: results(box, quick) == 5, "it is looked at", timeout_s=10)
+
+
+def test_a_shim_that_hangs_holds_up_no_other(box: Box) -> None:
+    """More starts hang than there are slots: each gives its slot away after a second."""
+    stuck = [box.start(*FOR_EVER, Healthcheck=check("true", Interval=100 * MS)) for _ in range(20)]
+    index = box.engine.containers._core.index
+    shims = [index.get(one).shim.shim_pid for one in stuck]  # type: ignore[union-attr]  # they run
+    for pid in shims:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        quick = box.start(*FOR_EVER, Healthcheck=check("true", Interval=50 * MS))
+        wait_until(lambda: results(box, quick) == 5, "it is looked at", timeout_s=20)
+    finally:
+        for pid in shims:
+            os.kill(pid, signal.SIGCONT)
+
+
+def test_the_status_of_what_does_not_run_after_a_restart(box: Box) -> None:
+    container = box.start(*FOR_EVER, Healthcheck=check("true"))
+    wait_until(lambda: is_(box, container, "healthy"), "it becomes healthy")
+    box.engine.containers.stop(container, timeout_s=0)
+    box.reopen()
+    assert health(box, container).Status == "unhealthy"
 
 
 @pytest.mark.parametrize(("policy", "again"), [("no", False), ("always", True)])

@@ -80,6 +80,7 @@ _VALUES = {  # of flags that know their values
     "net": ("none", "host", "bridge"),
     "pull": ("always", "missing", "never"),
     "restart": ("no", "always", "unless-stopped", "on-failure"),
+    "health-on-failure": ("none", "kill", "restart", "stop"),
     "cgroupns": ("host", "private"),
     "ipc": ("none", "private", "shareable", "host"),
     "pid": ("host",),

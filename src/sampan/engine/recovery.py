@@ -10,6 +10,8 @@ import os
 import shutil
 import time
 
+import msgspec
+
 from sampan import log
 from sampan.engine.committing import thaw_interrupted
 from sampan.engine.container import Container
@@ -46,6 +48,7 @@ class Recovery:
             self._core.index.add(container)
         for container in containers:
             self._reconcile_safely(container)
+        self._settle_health(containers)
         self._finish_removals()
         self._sweep()
         running = sum(container.running for container in containers)
@@ -58,6 +61,13 @@ class Recovery:
             for mount in user_mounts(container.record):
                 if mount.kind == "volume":
                     self._core.volumes.mounting.restore(mount.name, container.id, mount.source)
+
+    @staticmethod
+    def _settle_health(containers: list[Container]) -> None:
+        """What does not run is unhealthy; only changes while it ran are kept on disk."""
+        for container in containers:
+            if container.health is not None and not container.running:
+                container.health = msgspec.structs.replace(container.health, status="unhealthy")
 
     def _reconcile_safely(self, container: Container) -> None:
         """One container that cannot be reconciled must not keep the others from coming back."""
