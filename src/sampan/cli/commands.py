@@ -85,6 +85,20 @@ COMMANDS: tuple[CommandRow, ...] = (
      "images:history", "flag_table:HISTORY", "Show how an image was made, layer by layer"),
     ("image inspect", (), "IMAGE [IMAGE...]", 1, -1,
      "inspect:inspect_images", "flag_table:INSPECT_IMAGE", "Show everything known about images"),
+    ("volume create", (), "[VOLUME]", 0, 1,
+     "volumes:create", "flag_table:VOLUME_CREATE", "Make a volume: a directory that outlives containers"),
+    ("volume ls", ("volume list",), "", 0, 0,
+     "volumes:ls", "flag_table:VOLUME_LS", "List volumes"),
+    ("volume inspect", (), "VOLUME [VOLUME...]", 1, -1,
+     "inspect:inspect_volumes", "flag_table:INSPECT_VOLUME", "Show everything known about volumes"),
+    ("volume rm", ("volume remove",), "VOLUME [VOLUME...]", 1, -1,
+     "volumes:remove", "flag_table:VOLUME_RM", "Remove volumes that no container has"),
+    ("volume prune", (), "", 0, 0,
+     "prune:volumes", "flag_table:VOLUME_PRUNE", "Remove anonymous volumes that no container has"),
+    ("volume export", (), "VOLUME", 1, 1,
+     "volumes:export", "flag_table:VOLUME_EXPORT", "Write a volume's content to an archive"),
+    ("volume import", (), "VOLUME [FILE|-]", 1, 2,
+     "volumes:import_", "flag_table:NONE", "Unpack an archive over a volume's content"),
     ("system start", (), "", 0, 0,
      "system:start", "flag_table:SYSTEM_START", "Start sampand, unless it runs"),
     ("system stop", (), "", 0, 0,
@@ -113,13 +127,14 @@ COMMANDS: tuple[CommandRow, ...] = (
 NOUNS = (
     ("container", "Containers: processes with their own view of the machine"),
     ("image", "Images: root file systems in layers, and how to start them"),
+    ("volume", "Volumes: directories that outlive containers"),
     ("system", "The daemon and this machine"),
     ("explain", "See what a container is made of"),
 )
 
 # What docker has and this version has not: named, so that nobody looks for a spelling mistake.
 LATER = frozenset(
-    "build buildx builder pull push login logout search commit cp diff export network volume "
+    "build buildx builder pull push login logout search commit cp diff export network "
     "compose context manifest plugin swarm node stack service secret config checkpoint trust".split()
 )
 

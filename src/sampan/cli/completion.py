@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from sampan.cli.context import Context
     from sampan.cli.flags import Flags, Row
+    from sampan.fastjson import JsonValue
 
 FILES = ":files"
 
@@ -189,7 +190,9 @@ def _argument_values(context: Context, command: Command, count: int) -> Iterator
         not count or "[IMAGE...]" in arguments
     ):
         yield from _images(context)
-    elif arguments.startswith("FILE") and not count:
+    elif arguments.startswith(("VOLUME", "[VOLUME")) and (not count or "..." in arguments):
+        yield from _volumes(context)
+    elif (arguments.startswith("FILE") and not count) or "[FILE|-]" in arguments:
         yield FILES, ""
 
 
@@ -207,10 +210,24 @@ def _images(context: Context) -> Iterator[tuple[str, str]]:
             yield str(tag).removesuffix(":latest"), ""
 
 
+def _volumes(context: Context) -> Iterator[tuple[str, str]]:
+    """Yield the names of volumes."""
+    found = _ask_any(context, "/volumes", [])
+    items = found.get("Volumes") if isinstance(found, dict) else None
+    for item in items if isinstance(items, list) else ():
+        if isinstance(item, dict):
+            yield str(item.get("Name")), str(item.get("Driver"))
+
+
+def _ask_any(context: Context, path: str, query: list[tuple[str, str]]) -> JsonValue:
+    """Return the answer; None when no daemon answers."""
+    try:
+        return Session(context.address, connector=connect).call("GET", path, query)
+    except (SampanError, OSError):
+        return None
+
+
 def _ask(context: Context, path: str, query: list[tuple[str, str]]) -> list[dict[str, object]]:
     """Return a list of objects; nothing when no daemon answers: a TAB starts none."""
-    try:
-        found = Session(context.address, connector=connect).call("GET", path, query)
-    except (SampanError, OSError):
-        return []
+    found = _ask_any(context, path, query)
     return [{**item} for item in found if isinstance(item, dict)] if isinstance(found, list) else []

@@ -147,6 +147,21 @@ INSPECT_CONTAINER = _options(
     _SIZE,
     ("anatomy", "", "bool", "Show what a running container is made of, as the kernel sees it"),
 )
+INSPECT_VOLUME = _options(_FORMAT_F)
+VOLUME_CREATE = _options(
+    ("driver", "d", "string", 'Driver: "local" or a plugin'),
+    ("label", "", "list", "Label: key=value"),
+    ("name", "", "string", "Name, as the argument"),
+    ("opt", "o", "map", "Option of the driver: type, device, o, size, uid, gid of the local one"),
+)
+VOLUME_LS = _options(_FILTER, _FORMAT, ("quiet", "q", "bool", "Show only names"))
+VOLUME_RM = _options(("force", "f", "bool", "A missing volume is no error"))
+VOLUME_PRUNE = _options(
+    ("all", "a", "bool", "Remove volumes with a name as well"),
+    ("filter", "", "filter", "Remove only what matches: label, label!"),
+    _FORCE,
+)
+VOLUME_EXPORT = _options(("output", "o", "string", "File to write, instead of standard output"))
 INSPECT_IMAGE = _options(_FORMAT_F, _PLATFORM)
 ANATOMY = _options(("format", "", "string", 'Form of the report: "tree" or "json"'))
 IMAGES = _options(

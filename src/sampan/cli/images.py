@@ -161,7 +161,7 @@ def load(context: Context, flags: Flags, _arguments: list[str]) -> int:
     path = flags.text("input")
     if not path and os.isatty(0):
         raise UsageError("there is no archive on standard input", hint="sampan load -i ARCHIVE", code=1)
-    fd = _open_input("-i, --input", path) if path else 0
+    fd = open_input("-i, --input", path) if path else 0
     query = [("quiet", "1" if flags.truth("quiet") else "0")]
     if flags.text("platform"):
         query.append(("platform", flags.text("platform")))
@@ -169,7 +169,7 @@ def load(context: Context, flags: Flags, _arguments: list[str]) -> int:
         "POST",
         "/images/load",
         query,
-        chunks=_read_pieces(fd),
+        chunks=read_pieces(fd),
         headers=[("Content-Type", "application/x-tar")],
     )
     return _show_progress(response, quiet=flags.truth("quiet"))
@@ -180,7 +180,7 @@ def import_(context: Context, flags: Flags, arguments: list[str]) -> int:
     source = arguments[0]
     if "://" in source:
         raise UsageError(f"cannot import from {source!r}: only files and - are read", code=1)
-    fd = 0 if source == "-" else _open_input("import", source)
+    fd = 0 if source == "-" else open_input("import", source)
     repository, tag = _split_reference(arguments[1]) if len(arguments) > 1 else ("", "")
     query = [("fromSrc", "-"), ("repo", repository), ("tag", tag), ("message", flags.text("message"))]
     query += [("changes", text) for text in flags.items("change")]
@@ -190,7 +190,7 @@ def import_(context: Context, flags: Flags, arguments: list[str]) -> int:
         "POST",
         "/images/create",
         query,
-        chunks=_read_pieces(fd),
+        chunks=read_pieces(fd),
         headers=[("Content-Type", "application/x-tar")],
     )
     return _show_progress(response, quiet=False)
@@ -216,10 +216,10 @@ def save(context: Context, flags: Flags, names: list[str]) -> int:
         while piece := response.read_some():
             write_all(1, piece)
         return 0
-    return _write_archive(response, path)
+    return write_archive(response, path)
 
 
-def _write_archive(response: Response, path: str) -> int:
+def write_archive(response: Response, path: str) -> int:
     """Write beside the wanted file and rename, so that an archive that broke off never stands there."""
     part = f"{path}.part"
     try:
@@ -301,14 +301,16 @@ def _show_progress(response: Response, *, quiet: bool) -> int:
     return 0
 
 
-def _open_input(flag: str, path: str) -> int:
+def open_input(flag: str, path: str) -> int:
+    """Open a file to read; the flag begins the message."""
     try:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as exc:
         raise UsageError(f"{flag}: cannot read {path!r}: {exc.strerror}", code=1) from exc
 
 
-def _read_pieces(fd: int) -> Iterator[bytes]:
+def read_pieces(fd: int) -> Iterator[bytes]:
+    """Yield what is in a file."""
     while piece := os.read(fd, _PIECE):
         yield piece
 

@@ -47,6 +47,11 @@ def inspect_images(context: Context, flags: Flags, names: list[str]) -> int:
     return _inspect(context, flags, names, ["image"])
 
 
+def inspect_volumes(context: Context, flags: Flags, names: list[str]) -> int:
+    """Show volumes."""
+    return _inspect(context, flags, names, ["volume"])
+
+
 def _inspect(context: Context, flags: Flags, names: list[str], kinds: Sequence[str]) -> int:
     if flags.truth("anatomy"):
         from sampan.cli.explain import show

@@ -1,4 +1,4 @@
-"""`sampan container prune`, `image prune`, `system prune`. Lean (decision 0002)."""
+"""`sampan container prune`, `image prune`, `volume prune`, `system prune`. Lean (decision 0002)."""
 
 from __future__ import annotations
 
@@ -39,6 +39,14 @@ def images(context: Context, flags: Flags, _arguments: list[str]) -> int:
     what = "all images without at least one container associated to them" if every else "all dangling images"
     _confirm(flags, f"WARNING! This will remove {what}.")
     return _show(context.session(), [(_IMAGES, _image_query(flags))])
+
+
+def volumes(context: Context, flags: Flags, _arguments: list[str]) -> int:
+    """Remove anonymous volumes, or with --all named ones too, that no container has."""
+    every = flags.truth("all")
+    what = "all" if every else "anonymous"
+    _confirm(flags, f"WARNING! This will remove {what} local volumes not used by at least one container.")
+    return _show(context.session(), [(_VOLUMES, _query(flags, *(["all=true"] if every else [])))])
 
 
 def system(context: Context, flags: Flags, _arguments: list[str]) -> int:

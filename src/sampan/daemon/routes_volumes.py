@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import BinaryIO
+
 from aiohttp import web
 
 from sampan.daemon.call import Call, no_content, reply
+from sampan.daemon.outflow import send_archive
 from sampan.daemon.routing import Router
+from sampan.daemon.upload import with_upload
 from sampan.errors import Unavailable
 from sampan.spec import docker
 
@@ -20,6 +24,8 @@ def add_routes(router: Router) -> None:
     router.add("GET", "/volumes/{name}", inspect)
     router.add("PUT", "/volumes/{name}", update)
     router.add("DELETE", "/volumes/{name}", remove)
+    router.add("GET", "/sampan/v1/volumes/{name}/export", export)
+    router.add("POST", "/sampan/v1/volumes/{name}/import", import_)
 
 
 async def list_volumes(call: Call) -> web.StreamResponse:
@@ -58,3 +64,22 @@ async def prune(call: Call) -> web.StreamResponse:
     if call.version < _PRUNES_ANONYMOUS_ONLY:
         filters.setdefault("all", ["true"])
     return reply(await call.workers.slow(call.engine.volumes.prune, filters))
+
+
+async def export(call: Call) -> web.StreamResponse:
+    """GET /sampan/v1/volumes/{name}/export: the content as a tar archive."""
+    volume = await call.workers.slow(call.engine.open_volume, call.name)
+    with volume:
+        return await send_archive(call, "Content-Type: application/x-tar\r\n", volume.write)
+
+
+async def import_(call: Call) -> web.StreamResponse:
+    """POST /sampan/v1/volumes/{name}/import: a tar archive over the content; a missing volume is made."""
+
+    def work(body: BinaryIO) -> None:
+        call.engine.volumes.make(call.name)
+        with call.engine.open_volume(call.name) as volume:
+            call.engine.import_volume(volume, body)
+
+    await with_upload(call, work)
+    return no_content()

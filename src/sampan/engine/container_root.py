@@ -7,9 +7,11 @@ is closed.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import TracebackType
+from types import MappingProxyType, TracebackType
+
+import msgspec
 
 from sampan import log
 from sampan.engine.bundle.mount_wishes import UserMount, bind_options
@@ -18,9 +20,11 @@ from sampan.engine.bundle.plan import Document
 from sampan.engine.container import Container
 from sampan.engine.core import Core
 from sampan.engine.mount_points import user_mounts
+from sampan.engine.mount_preparing import volume_names
 from sampan.engine.records import Record
+from sampan.engine.volume_mounting import VolumeMounting, needs_mount
 from sampan.errors import Conflict, NotFound
-from sampan.ids import ContainerId
+from sampan.ids import ContainerId, new_container_id
 from sampan.kernel.namespaces import open_namespace
 from sampan.kernel.process import open_same_process, pidfd_send_signal
 from sampan.lean import Undo
@@ -45,9 +49,10 @@ class OpenRoot:
     so that a container that ends meanwhile leaves every mount where it is.
     """
 
-    def __init__(self, container: Container, fds: list[int]) -> None:
+    def __init__(self, container: Container, fds: list[int], borrowed: BorrowedVolumes | None = None) -> None:
         self._container = container
         self._fds = fds
+        self._borrowed = borrowed
         self.fd = fds[0]
 
     def close(self) -> None:
@@ -55,6 +60,8 @@ class OpenRoot:
         if self._fds:
             while self._fds:
                 os.close(self._fds.pop())
+            if self._borrowed is not None:
+                self._borrowed.close()
             self._container.file_users.end()
 
     def __enter__(self) -> OpenRoot:
@@ -73,10 +80,45 @@ def open_root(core: Core, container: Container) -> OpenRoot:
         Conflict: it is being removed. SampanError: it cannot be put together.
     """
 
-    def open_fds() -> list[int]:
-        return _open_running(container) or core.launchers.open_view(_view(core, container.record))
+    borrowed = BorrowedVolumes(core.volumes.mounting)
 
-    return _open(container, open_fds)
+    def open_fds() -> list[int]:
+        running = _open_running(container)
+        if running:
+            return running
+        borrowed.take(core, container.record)
+        return core.launchers.open_view(_view(core, container.record, borrowed))
+
+    try:
+        return _open(container, open_fds, borrowed)
+    except BaseException:
+        borrowed.close()
+        raise
+
+
+class BorrowedVolumes:
+    """Volumes that have to be mounted to be seen, for the time that a stopped container's root is open."""
+
+    def __init__(self, mounting: VolumeMounting) -> None:
+        self._mounting = mounting
+        self._user = str(new_container_id())
+        self.paths: dict[str, str] = {}
+
+    def take(self, core: Core, record: Record) -> None:
+        """Mount what a container has of these.
+
+        Raises:
+            SampanError: one cannot be mounted.
+        """
+        for name in volume_names(record):
+            volume = core.volumes.get(name)
+            if needs_mount(volume):
+                self.paths[name] = self._mounting.acquire(volume, self._user)
+
+    def close(self) -> None:
+        """Let them go; may be called twice."""
+        while self.paths:
+            self._mounting.release(self.paths.popitem()[0], self._user)
 
 
 def open_bare_root(core: Core, container: Container) -> OpenRoot:
@@ -99,7 +141,9 @@ def open_bare_root(core: Core, container: Container) -> OpenRoot:
     return _open(container, open_fds)
 
 
-def _open(container: Container, open_fds: Callable[[], list[int]]) -> OpenRoot:
+def _open(
+    container: Container, open_fds: Callable[[], list[int]], borrowed: BorrowedVolumes | None = None
+) -> OpenRoot:
     with (
         container.lock,
         Undo() as undo,
@@ -108,7 +152,7 @@ def _open(container: Container, open_fds: Callable[[], list[int]]) -> OpenRoot:
             raise Conflict(f"container {container.id} is marked for removal")
         container.file_users.begin()
         undo.add(container.file_users.end)
-        root = OpenRoot(container, open_fds())
+        root = OpenRoot(container, open_fds(), borrowed)
         undo.commit()
     return root
 
@@ -138,10 +182,10 @@ def _open_running(container: Container) -> list[int]:
     return fds
 
 
-def _view(core: Core, record: Record) -> ViewRequest:
+def _view(core: Core, record: Record, borrowed: BorrowedVolumes) -> ViewRequest:
     return ViewRequest(
         root_mount=_root_mount(core, record),
-        mounts=tuple(mount.document for mount in file_mounts(core, record)),
+        mounts=tuple(mount.document for mount in file_mounts(core, record, borrowed.paths)),
         read_only=record.host.ReadonlyRootfs,
     )
 
@@ -154,12 +198,22 @@ def _root_mount(core: Core, record: Record) -> RootMount:
     return RootMount(lower=snapshot.lower, upper=snapshot.upper, work=snapshot.work, options=snapshot.options)
 
 
-def file_mounts(core: Core, record: Record) -> list[FileMount]:
-    """Return the binds and volumes of a container, parents first, then the three files of its engine."""
+def file_mounts(
+    core: Core, record: Record, paths: Mapping[str, str] = MappingProxyType({})
+) -> list[FileMount]:
+    """Return the binds and volumes of a container, parents first, then the three files of its engine.
+
+    paths: where volumes are mounted now, by name.
+    """
+    mounts = [
+        msgspec.structs.replace(mount, source=paths.get(mount.name, mount.source), ids=None)
+        for mount in user_mounts(record)
+        if mount.kind in ("bind", "volume")
+    ]
     found = [
         FileMount(destination=mount.target, document=mount_document(mount))
-        for mount in user_mounts(record)
-        if mount.kind in ("bind", "volume") and mount.source
+        for mount in mounts
+        if mount.source
     ]
     taken = {mount.destination for mount in found}
     files = core.paths.host_files(record.id)

@@ -30,11 +30,13 @@ from sampan.engine.stopping import Stopper
 from sampan.engine.supervisor import Supervisor
 from sampan.engine.system import System
 from sampan.engine.updating import Updater
+from sampan.engine.volume_archives import OpenVolume
 from sampan.engine.volume_mounting import VolumeMounting
 from sampan.engine.volumes import Volumes
 from sampan.kernel import cgroups
 from sampan.lean import Undo
 from sampan.plugins.calling import Plugins
+from sampan.store.archive.readable import Readable
 from sampan.store.store import Store
 
 _DRAIN_S = 10.0
@@ -109,6 +111,18 @@ class Engine:
             engine._restarter.begin(engine._starter, engine._restarter.at_start())
             undo.commit()
         return engine
+
+    def open_volume(self, name: str) -> OpenVolume:
+        """Open a volume for its content; the caller closes it.
+
+        Raises:
+            NotFound: there is none. SampanError: it cannot be mounted.
+        """
+        return OpenVolume(self.volumes, self._core.store.volumes, self.volumes.get(name))
+
+    def import_volume(self, volume: OpenVolume, stream: Readable) -> None:
+        """Unpack an archive over an open volume's content (`OpenVolume.read`)."""
+        volume.read(stream, spool_directory=self._core.paths.temporary)
 
     def close(self) -> None:
         """Stop watching and end the launcher; containers run on and are found again by the next `open`."""

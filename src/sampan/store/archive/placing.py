@@ -34,11 +34,13 @@ class Rules:
 
     keep_kinds: a directory never replaces something else, nor is replaced. owner: of all that is made, None
     for the archive's own. rename: applied to names and targets of hard links, as they stand in the archive.
+    takes_top: root_fd itself gets the attributes of an entry `.` (for the folder "" only).
     """
 
     keep_kinds: bool = True
     owner: tuple[int, int] | None = None
     rename: Rename | None = None
+    takes_top: bool = False
 
 
 def place(
@@ -84,7 +86,9 @@ class _Placer(Unpacker):
     def _make(self, entry: Entry) -> None:
         path = self._place_of(entry.name)
         if path == self._folder:
-            return  # the folder itself is as it is
+            if self._rules.takes_top and not path:
+                self._take_root(entry)
+            return  # otherwise the folder itself is as it is
         entry.name = path
         if entry.kind == headers.HARD_LINK:
             entry.linkname = self._place_of(entry.linkname)

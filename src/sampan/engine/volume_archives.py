@@ -1,0 +1,96 @@
+"""A volume's content as an archive, out and in (beyond Docker: `sampan volume export|import`)."""
+
+from __future__ import annotations
+
+import errno
+import os
+from types import TracebackType
+
+from sampan.engine.volume_mounting import needs_mount
+from sampan.engine.volumes import Volumes
+from sampan.errors import SampanError
+from sampan.ids import new_container_id
+from sampan.store import volumes as store
+from sampan.store.archive.compression import CHUNK_BYTES, PlainStream
+from sampan.store.archive.packing import Packer
+from sampan.store.archive.placing import Rules, place
+from sampan.store.archive.readable import Readable
+from sampan.store.archive.writer import Sink, TarWriter
+from sampan.store.volumes import Volume
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+class OpenVolume:
+    """A volume, usable and kept from being removed; use it in a `with`."""
+
+    def __init__(self, volumes: Volumes, kept: store.Volumes, volume: Volume) -> None:
+        self._volumes = volumes
+        self._kept = kept
+        self.volume = volume
+        self._user = str(new_container_id())
+        kept.create(volume.name, driver=volume.driver, user=self._user)
+        try:
+            self.path = volumes.mounting.acquire(volume, self._user)
+        except BaseException:
+            kept.release(self._user)
+            raise
+
+    def write(self, sink: Sink) -> None:
+        """Pack the content: names begin with `./`, the volume's own directory comes first.
+
+        Mounts inside are left out.
+        """
+        writer = TarWriter(sink)
+        fd = os.open(self.path, _DIRECTORY)
+        try:
+            Packer(writer, enters=lambda _found: False).add(fd, shown=b".")
+        finally:
+            os.close(fd)
+        writer.finish()
+
+    def read(self, stream: Readable, *, spool_directory: str) -> None:
+        """Unpack an archive, plain or compressed, over the content; into an empty volume whole or not at all.
+
+        Raises:
+            InvalidArgument: it is damaged, or leaves the volume. SampanError: the disk is full.
+        """
+        alone = not needs_mount(self.volume) and not self.volume.local.quota_bytes
+        alone = alone and list(self._kept.users(self.volume.name)) == [self._user]
+        try:
+            if alone and not os.listdir(self.path):
+                with self._kept.staged(self.volume.name) as path:
+                    _unpack(stream, path, spool_directory)
+            else:
+                _unpack(stream, self.path, spool_directory)
+        except OSError as exc:
+            if exc.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise SampanError(f"cannot import to volume {self.volume.name}: no space left on device") from exc
+
+    def close(self) -> None:
+        """Let the volume go; may be called twice."""
+        if self._user:
+            self._volumes.mounting.release(self.volume.name, self._user)
+            self._kept.release(self._user)
+            self._user = ""
+
+    def __enter__(self) -> OpenVolume:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _unpack(stream: Readable, path: str, spool_directory: str) -> None:
+    plain = PlainStream(stream)
+    fd = os.open(path, _DIRECTORY)
+    try:
+        rules = Rules(keep_kinds=False, takes_top=True)
+        place(lambda: plain.read(CHUNK_BYTES), fd, b"", rules, spool_directory=spool_directory)
+        while plain.read(CHUNK_BYTES):
+            pass  # the client may wait until everything is taken
+    finally:
+        os.close(fd)
