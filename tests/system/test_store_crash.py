@@ -101,6 +101,15 @@ def test_killed_anywhere_in_load_and_remove(tmp_path: Path, archive: Path) -> No
         check_clean(data, archive)
 
 
+def test_killed_while_the_index_is_written(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    Store(str(data)).close()
+    for name in ("index.json", "oci-layout"):
+        (data / f"images/.{name}.0123456789ab.new").write_bytes(b"{")
+    Store(str(data)).close()
+    assert sorted(os.listdir(data / "images")) == ["blobs", "index.json", "oci-layout"]
+
+
 def test_a_stream_that_breaks_leaves_nothing(tmp_path: Path) -> None:
     class Broken(io.RawIOBase):
         def read(self, size: int = -1, /) -> bytes:

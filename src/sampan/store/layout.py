@@ -28,6 +28,12 @@ class Layout:
             self._write("oci-layout", encode(LayoutMarker(imageLayoutVersion="1.0.0")))
             self._write("index.json", encode(self._index()))
 
+    def sweep(self) -> None:
+        """Remove what a process killed while it wrote has left (`write_atomic`'s new files)."""
+        for name in os.listdir(self._folder):
+            if name.startswith(".") and name.endswith(".new"):
+                os.unlink(os.path.join(self._folder, name))
+
     def _write(self, name: str, content: bytes) -> None:
         path = os.path.join(self._folder, name)
         try:

@@ -62,6 +62,7 @@ class Store:
             leftovers = [f"{places.temporary}/{name}" for name in os.listdir(places.temporary)]
             leftovers += self.layers.sweep()
             collector.collect()
+            layout.sweep()
             layout.write()
             undo.commit()
         self._closing = False
