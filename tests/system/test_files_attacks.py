@@ -137,7 +137,7 @@ def test_a_walk_while_directories_move(box: Box, victim: str, canary: Path) -> N
     with swapping(root, "a/x", "b/y"):
         for _ in range(200):
             with suppress(SampanError):
-                assert set(get(box, victim, "/").values()) >= {b"inside"} or True
+                assert SECRET.encode() not in get(box, victim, "/").values()
 
 
 @pytest.mark.parametrize("running", [True, False], ids=["running", "stopped"])
@@ -158,7 +158,7 @@ def test_links_of_all_kinds(box: Box, canary: Path, running: bool) -> None:
         info = tarfile.TarInfo(name)
         info.type, info.linkname = tarfile.SYMTYPE, target
         members[name] = info
-    put(box, ref, "/srv", {}) if False else put(box, ref, "/", {"srv": None})
+    put(box, ref, "/", {"srv": None})
     put(box, ref, "/srv", members)
     if running:
         box.engine.containers.start(ref)
@@ -240,7 +240,7 @@ def test_devices_and_fifos_are_not_opened(box: Box, victim: str) -> None:
     disk, pipe = tarfile.TarInfo("disk"), tarfile.TarInfo("pipe")
     disk.type, disk.devmajor, disk.devminor = tarfile.CHRTYPE, 1, 5  # /dev/zero: reading it would never end
     pipe.type = tarfile.FIFOTYPE
-    put(box, victim, "/srv" if False else "/tmp", {"disk": disk, "pipe": pipe})
+    put(box, victim, "/tmp", {"disk": disk, "pipe": pipe})
     assert get(box, victim, "/tmp/disk") == {"disk": None}
     assert get(box, victim, "/tmp/pipe") == {"pipe": None}
 
@@ -295,7 +295,7 @@ def test_the_stranger_with_a_reused_pid_is_never_opened(box: Box, victim: str) -
     kept = container.record
     try:
         container.record = container.with_state(pid=os.getpid())
-        assert "etc/passwd" in get(box, victim, "/etc/passwd") or True
+        assert list(get(box, victim, "/etc/passwd")) == ["passwd"]
         with pytest.raises(NotFound):
             get(box, victim, os.path.abspath(__file__))
     finally:

@@ -57,6 +57,14 @@ COMMANDS: tuple[CommandRow, ...] = (
      "look:port", "flag_table:NONE", "List the published ports of a container"),
     ("container prune", (), "", 0, 0,
      "prune:containers", "flag_table:PRUNE", "Remove all containers that do not run"),
+    ("container cp", ("cp",), "CONTAINER:SOURCE DESTINATION|- or SOURCE|- CONTAINER:DESTINATION", 2, 2,
+     "copying:copy", "flag_table:CP", "Copy files between a container and this machine"),
+    ("container diff", ("diff",), "CONTAINER", 1, 1,
+     "files:diff", "flag_table:NONE", "List what a container has changed in its file system"),
+    ("container export", ("export",), "CONTAINER", 1, 1,
+     "files:export", "flag_table:EXPORT", "Write a container's file system to an archive"),
+    ("container commit", ("commit",), "CONTAINER [REPOSITORY[:TAG]]", 1, 2,
+     "files:commit", "flag_table:COMMIT", "Make an image of what a container has changed"),
     ("container inspect", (), "CONTAINER [CONTAINER...]", 1, -1,
      "inspect:inspect_containers", "flag_table:INSPECT_CONTAINER", "Show everything known about containers"),
     ("inspect", (), "NAME [NAME...]", 1, -1,
@@ -134,7 +142,7 @@ NOUNS = (
 
 # What docker has and this version has not: named, so that nobody looks for a spelling mistake.
 LATER = frozenset(
-    "build buildx builder pull push login logout search commit cp diff export network "
+    "build buildx builder pull push login logout search network "
     "compose context manifest plugin swarm node stack service secret config checkpoint trust".split()
 )
 

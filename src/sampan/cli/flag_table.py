@@ -183,6 +183,24 @@ IMPORT = _options(
     ("message", "m", "string", "Comment in the image's history"),
     _PLATFORM,
 )
+CP = _options(
+    (
+        "archive",
+        "a",
+        "bool",
+        "Keep owners: into a container, its user's; out of one, the files' own (as root)",
+    ),
+    ("follow-link", "L", "bool", "Copy what a link in SOURCE leads to, not the link"),
+    ("quiet", "q", "bool", "Do not tell what was copied"),
+)
+EXPORT = _options(("output", "o", "string", "File to write instead of standard output"))
+COMMIT = _options(
+    ("author", "a", "string", "Author of the image"),
+    ("change", "c", "list", "Instruction of a Dockerfile to apply, such as 'CMD [\"sh\"]'"),
+    ("message", "m", "string", "Comment in the image's history"),
+    ("pause", "p", "bool", "Freeze the container meanwhile (default true)"),
+    ("no-pause", "", "bool", "Do not freeze the container meanwhile"),
+)
 SAVE = _options(("output", "o", "string", "File to write instead of standard output"), _PLATFORM)
 RMI = _options(
     ("force", "f", "bool", "Remove it even if it has several names or a stopped container uses it"),

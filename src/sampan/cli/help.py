@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from sampan.cli.flags import Flags, Group, Row
 
 _FIRST = (  # what the first page shows: the commands one needs on the first day
-    ("Run", ("run", "exec", "ps", "logs", "stop", "rm")),
+    ("Run", ("run", "exec", "ps", "logs", "cp", "stop", "rm")),
     ("Containers", ("create", "start", "restart", "kill", "attach", "wait", "rename", "pause", "unpause",
-                    "top", "port")),
+                    "top", "port", "diff", "export", "commit")),
     ("Images", ("images", "image bootstrap", "load", "import", "save", "tag", "rmi", "history")),
     ("See", ("inspect", "explain run", "explain show", "events", "info", "version")),
     ("Daemon", ("system start", "system stop", "system status")),
@@ -42,6 +42,14 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "container stop": ("sampan stop -t 2 web",),
     "container kill": ("sampan kill -s HUP web",),
     "container start": ("sampan start -ai web",),
+    "container cp": (
+        "sampan cp web:/etc/hosts .",
+        "sampan cp ./site/. web:/srv/site",
+        "sampan cp web:/var/log - | tar t",
+        "tar -c ./conf | sampan cp - web:/etc",
+    ),
+    "container export": ("sampan export -o root.tar web",),
+    "container commit": ("sampan commit -m 'with tools' -c 'CMD [\"sh\"]' web mine:1",),
     "container top": ("sampan top web -o pid,args",),
     "inspect": (
         "sampan inspect web",

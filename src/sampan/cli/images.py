@@ -181,7 +181,7 @@ def import_(context: Context, flags: Flags, arguments: list[str]) -> int:
     if "://" in source:
         raise UsageError(f"cannot import from {source!r}: only files and - are read", code=1)
     fd = 0 if source == "-" else open_input("import", source)
-    repository, tag = _split_reference(arguments[1]) if len(arguments) > 1 else ("", "")
+    repository, tag = split_reference(arguments[1]) if len(arguments) > 1 else ("", "")
     query = [("fromSrc", "-"), ("repo", repository), ("tag", tag), ("message", flags.text("message"))]
     query += [("changes", text) for text in flags.items("change")]
     if flags.text("platform"):
@@ -240,7 +240,7 @@ def write_archive(response: Response, path: str) -> int:
 
 def tag(context: Context, _flags: Flags, arguments: list[str]) -> int:
     """Give an image another name."""
-    repository, name = _split_reference(arguments[1])
+    repository, name = split_reference(arguments[1])
     query = [("repo", repository), ("tag", name)]
     context.session().call("POST", f"/images/{quote(arguments[0])}/tag", query)
     return 0
@@ -315,7 +315,7 @@ def read_pieces(fd: int) -> Iterator[bytes]:
         yield piece
 
 
-def _split_reference(text: str) -> tuple[str, str]:
+def split_reference(text: str) -> tuple[str, str]:
     """Return repository and tag; the daemon supplies `latest`."""
     head, colon, last = text.rpartition(":")
     return (head, last) if colon and "/" not in last else (text, "")

@@ -8,12 +8,15 @@ Source: RFC 9112; for 101 answers docs/api.md, "Streams".
 from __future__ import annotations
 
 import _socket
+import os
 
 from sampan.errors import TimedOut, Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+
+    Chunks = Iterable[bytes] | Callable[["ChunkSink"], None]
 
 _MAX_HEAD = 64 * 1024  # bytes; a longer head is no daemon of ours
 _CHUNK = 256 * 1024
@@ -37,6 +40,40 @@ def encode_query(pairs: Iterable[tuple[str, str]]) -> str:
     """Return `?a=b&c=d`, or nothing when there are no pairs. Order and repetition are kept."""
     text = "&".join(f"{key}={quote(value, safe=_UNRESERVED)}" for key, value in pairs)
     return f"?{text}" if text else ""
+
+
+class ChunkSink:
+    """The body of a request in chunks: bytes, and files that the kernel sends (RFC 9112, 7.1)."""
+
+    def __init__(self, sock: _socket.socket) -> None:
+        self._sock = sock
+
+    def write(self, data: bytes | bytearray | memoryview, /) -> None:
+        """Send data as one chunk; none for no data."""
+        if data:
+            self._sock.sendall(b"".join((b"%x\r\n" % len(data), data, b"\r\n")))
+
+    def copy(self, fd: int, size: int, /) -> None:
+        """Send size bytes of an open file as one chunk, with zeros for what it does not have any more."""
+        self._sock.sendall(b"%x\r\n" % size)
+        offset = 0
+        while offset < size:
+            sent = self._send_some(fd, offset, size - offset)
+            if not sent:
+                break
+            offset += sent
+        while offset < size:
+            zeros = bytes(min(_CHUNK, size - offset))
+            self._sock.sendall(zeros)
+            offset += len(zeros)
+        self._sock.sendall(b"\r\n")
+
+    def _send_some(self, fd: int, offset: int, size: int) -> int:
+        if self._sock.gettimeout() is None:
+            return os.sendfile(self._sock.fileno(), fd, offset, size)
+        piece = os.pread(fd, min(_CHUNK, size), offset)
+        self._sock.sendall(piece)
+        return len(piece)
 
 
 class Connection:
@@ -78,9 +115,11 @@ class Connection:
         *,
         headers: Sequence[tuple[str, str]] = (),
         body: bytes | None = None,
-        chunks: Iterable[bytes] | None = None,
+        chunks: Chunks | None = None,
     ) -> None:
         """Send one request. `chunks` is sent with chunked coding as it comes, `body` in one piece.
+
+        In place of chunks a function may write the body, to the `ChunkSink` that it is given.
 
         Raises:
             Disconnected: the daemon closed the connection before it took everything; an answer that it
@@ -101,15 +140,21 @@ class Connection:
         head = ("\r\n".join(lines) + "\r\n\r\n").encode()
         try:
             self._sock.sendall(head + body if body else head)
-            for chunk in chunks or ():
-                if chunk:
-                    self._sock.sendall(b"%x\r\n" % len(chunk) + chunk + b"\r\n")
             if chunks is not None:
-                self._sock.sendall(b"0\r\n\r\n")
+                self._send_chunks(chunks)
         except (BrokenPipeError, ConnectionResetError) as exc:
             raise Disconnected(f"{self._name} closed the connection while it was sent a request") from exc
         except TimeoutError as exc:
             raise self._silent() from exc
+
+    def _send_chunks(self, chunks: Chunks) -> None:
+        sink = ChunkSink(self._sock)
+        if callable(chunks):
+            chunks(sink)
+        else:
+            for chunk in chunks:
+                sink.write(chunk)
+        self._sock.sendall(b"0\r\n\r\n")
 
     def receive(self, *, head_only: bool = False) -> Response:
         """Read the head of the next answer; interim 1xx answers other than 101 are skipped.
@@ -130,20 +175,25 @@ class Connection:
 
     def fill(self) -> bool:
         """Read what the socket has, waiting for at least one byte; False at its end."""
-        try:
-            data = self._sock.recv(_CHUNK)
-        except ConnectionResetError:
-            return False
-        except TimeoutError as exc:
-            raise self._silent() from exc
+        data = self._receive(_CHUNK)
         self._buffer += data
         return bool(data)
+
+    def _receive(self, limit: int) -> bytes:
+        try:
+            return self._sock.recv(limit)
+        except ConnectionResetError:
+            return b""
+        except TimeoutError as exc:
+            raise self._silent() from exc
 
     def _silent(self) -> TimedOut:
         return TimedOut(f"{self._name} did not answer within {self._sock.gettimeout():g} s")
 
     def take_some(self, limit: int) -> bytes:
         """Return 1 to limit bytes, or nothing at the end of the connection."""
+        if not self._buffer and limit >= _CHUNK:  # the middle of a long piece: not by way of the buffer
+            return self._receive(_CHUNK)
         if not self._buffer and not self.fill():
             return b""
         data = bytes(self._buffer[:limit])

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import _socket
     from collections.abc import Callable, Iterable, Sequence
 
+    from sampan.client.http import Chunks
     from sampan.fastjson import JsonValue
 
 API_VERSION = "1.51"
@@ -103,7 +104,7 @@ class Session:
         query: Iterable[tuple[str, str]] = (),
         *,
         body: JsonValue = None,
-        chunks: Iterable[bytes] | None = None,
+        chunks: Chunks | None = None,
         headers: Sequence[tuple[str, str]] = (),
         patient: bool = False,
     ) -> Response:
@@ -176,7 +177,7 @@ class Session:
         target: str,
         headers: Sequence[tuple[str, str]],
         body: bytes | None,
-        chunks: Iterable[bytes] | None,
+        chunks: Chunks | None,
     ) -> Response:
         reused = self._take_idle()
         if reused is not None:
@@ -196,7 +197,7 @@ class Session:
         target: str,
         headers: Sequence[tuple[str, str]],
         body: bytes | None,
-        chunks: Iterable[bytes] | None,
+        chunks: Chunks | None,
     ) -> Response:
         try:
             connection.limit(self._limit_s)
