@@ -7,7 +7,7 @@ a launcher or shim that does not answer in time gives Unavailable, and the calle
 from __future__ import annotations
 
 import select
-from _socket import SHUT_RDWR, SOCK_SEQPACKET
+from _socket import SOCK_SEQPACKET
 
 from sampan import fastjson
 from sampan.errors import InvalidArgument, NotFound, Unavailable
@@ -24,15 +24,13 @@ from sampan.runtime.launcher.messages import (
     ExitRecord,
     LogSettings,
     Lost,
-    ProbeEnded,
-    ProbeStarted,
     ShimRequest,
     ViewRequest,
     pack,
     raise_error,
     unpack_event,
-    unpack_probe,
 )
+from sampan.runtime.launcher.probe_call import ProbeCall, ProbeEnded, ProbeStarted
 from sampan.runtime.launcher.rundir import REPORT, SOCKET
 from sampan.runtime.launcher.transport import receive, send
 
@@ -320,45 +318,6 @@ class ShimHandle:
             return _ask(sock, document, fds, timeout_s)
         finally:
             sock.close()
-
-
-class ProbeCall:
-    """A check that a shim runs. `fd` is readable when `read` has something to return."""
-
-    def __init__(self, sock: socket) -> None:
-        self._sock = sock
-        self.fd = sock.fileno()
-
-    def read(self) -> ProbeStarted | ProbeEnded | None:
-        """Return the next news, without waiting; None when there is none yet.
-
-        Raises:
-            Unavailable: the shim is gone, or `abandon` was called.
-            SampanError: it could not be started; what the runtime said.
-        """
-        try:
-            packet = receive(self._sock)
-        except BlockingIOError:
-            return None
-        except OSError as exc:
-            raise _Gone(f"the shim is gone: {exc.strerror}") from exc
-        if packet is None:
-            raise _Gone("the shim ended without an answer")
-        document, fds = packet
-        close_all(fds)
-        raise_error(document)
-        return unpack_probe(document)
-
-    def abandon(self) -> None:
-        """Wait no longer: the next `read` raises. From any thread."""
-        try:
-            self._sock.shutdown(SHUT_RDWR)
-        except OSError:
-            pass  # the shim has gone
-
-    def close(self) -> None:
-        """Close the call; a check that runs is still ended by its time-out."""
-        self._sock.close()
 
 
 def connect_shim(run_dir: str) -> ShimHandle:

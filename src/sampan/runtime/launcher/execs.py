@@ -11,7 +11,7 @@ import os
 from sampan.errors import Conflict, NotFound, SampanError
 from sampan.lean import record, replace
 from sampan.runtime.launcher.loop import READABLE
-from sampan.runtime.launcher.messages import ExecExited, ProbeEnded, error_document, pack, unpack_exec
+from sampan.runtime.launcher.messages import ExecExited, error_document, unpack_exec
 from sampan.runtime.launcher.probes import Capture, kill_group
 from sampan.runtime.launcher.stdio import open_nothing, open_pipes, terminal_ends
 from sampan.runtime.launcher.worker import Worker
@@ -223,10 +223,14 @@ class Probe:
 
     def answer(self, ended: Ended) -> None:
         """Tell how it ended."""
-        end = ProbeEnded(
-            code=ended.code, output=self._capture.text(), timed_out=self.timed_out, at_ns=ended.at_ns
+        self._request.answer(
+            {
+                "code": ended.code,
+                "output": self._capture.text(),
+                "timed_out": self.timed_out,
+                "at_ns": ended.at_ns,
+            }
         )
-        self._request.answer(pack(end))
 
 
 class Exec:

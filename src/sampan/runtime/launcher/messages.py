@@ -115,23 +115,6 @@ class ExecStart:
 
 
 @record
-class ProbeStarted:
-    """A check's program runs."""
-
-    pid: int
-
-
-@record
-class ProbeEnded:
-    """A check has ended: its code as of an exec, what it wrote; timed_out: it was killed for its time-out."""
-
-    code: int
-    output: str
-    timed_out: bool
-    at_ns: int
-
-
-@record
 class Exited:
     """The container's init has ended, its output is logged and delivered, exit.json is written."""
 
@@ -245,13 +228,6 @@ def unpack_event(document: Document) -> Event:
     if kind is None:
         raise Unavailable("the shim sent an event of another version")
     return _build(kind, fields)
-
-
-def unpack_probe(document: Document) -> ProbeStarted | ProbeEnded:
-    """Return the news of a check. Raises Unavailable if it is of another version."""
-    if "pid" in document:
-        return _build(ProbeStarted, document)
-    return _build(ProbeEnded, document)
 
 
 def _fields(raw: object) -> dict[str, object]:
