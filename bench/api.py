@@ -7,7 +7,8 @@ import json
 import time
 
 
-async def _call(socket: str, method: str, path: str, body: object = None) -> tuple[int, bytes]:
+async def call(socket: str, method: str, path: str, body: object = None) -> tuple[int, bytes]:
+    """Make one request on a connection of its own; return status and body."""
     reader, writer = await asyncio.open_unix_connection(socket)
     payload = b"" if body is None else json.dumps(body).encode()
     head = (
@@ -33,11 +34,11 @@ async def _burst(socket: str, count: int) -> tuple[float, list[str]]:
     }
 
     async def one() -> str:
-        status, text = await _call(socket, "POST", "/containers/create", body)
+        status, text = await call(socket, "POST", "/containers/create", body)
         if status != 201:
             raise RuntimeError(f"create: {status} {text!r}")
         container = str(json.loads(text)["Id"])
-        status, text = await _call(socket, "POST", f"/containers/{container}/start")
+        status, text = await call(socket, "POST", f"/containers/{container}/start")
         if status != 204:
             raise RuntimeError(f"start: {status} {text!r}")
         return container
@@ -47,9 +48,24 @@ async def _burst(socket: str, count: int) -> tuple[float, list[str]]:
     return time.perf_counter() - begin, ids
 
 
+async def create_many(socket: str, count: int) -> list[str]:
+    """Create containers, twenty at a time, without starting them; return their ids."""
+    body = {"Image": "busybox", "Cmd": ["true"], "HostConfig": {"NetworkMode": "none"}}
+    slots = asyncio.Semaphore(20)
+
+    async def one() -> str:
+        async with slots:
+            status, text = await call(socket, "POST", "/containers/create", body)
+        if status != 201:
+            raise RuntimeError(f"create: {status} {text!r}")
+        return str(json.loads(text)["Id"])
+
+    return await asyncio.gather(*(one() for _ in range(count)))
+
+
 async def _remove(socket: str, ids: list[str]) -> None:
     for container in ids:
-        await _call(socket, "DELETE", f"/containers/{container}?force=1")
+        await call(socket, "DELETE", f"/containers/{container}?force=1")
 
 
 def start_burst(socket: str, count: int) -> tuple[float, list[str]]:

@@ -15,10 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-from bench import api, engines
+from bench import api, engines, observing
 
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
 BURST = 100
+MANY, STREAMED, READERS, EVENTS = 1000, 500, 100, 400
 
 
 @dataclass(slots=True)
@@ -131,6 +132,56 @@ def burst_rows(found: dict[str, engines.Engine], rounds: int) -> list[Row]:
     return [burst, memory]
 
 
+def ps_row(found: dict[str, engines.Engine], rounds: int) -> Row:
+    """Time `ps -a` with many containers; they are not started, which costs the peers minutes."""
+    row = Row(f"ps: ps -a with {MANY:,} containers", "ms", "≤ 1/2 of docker")
+    made = {
+        name: (engine.socket, observing.create_many(engine.socket, MANY))
+        for name, engine in found.items()
+        if engine.socket is not None
+    }
+    try:
+        contestants: Contestants = {name: (*found[name].client, "ps", "-a") for name in made}
+        if "sampan" in made:
+            contestants["docker CLI on sampand"] = (
+                "/usr/bin/docker", "-H", f"unix://{found['sampan'].socket}", "ps", "-a",
+            )  # fmt: skip
+        return alternate(row, contestants, rounds)
+    finally:
+        for socket, ids in made.values():
+            api.remove_all(socket, ids)
+
+
+def stats_row(found: dict[str, engines.Engine]) -> Row:
+    """Stream the stats of many running containers and take the daemon's CPU time."""
+    row = Row(f"stats: {STREAMED} containers streamed, CPU of the daemon", "% of a core", "≤ 1/2 of docker")
+    for name, engine in found.items():
+        if engine.socket is None:
+            continue
+        ids: list[str] = []
+        while len(ids) < STREAMED:
+            ids += api.start_burst(engine.socket, min(BURST, STREAMED - len(ids)))[1]
+        pids = engine.daemon_pids()
+        row.values[name] = [observing.stats_cpu_percent(engine.socket, ids, pids)]
+        api.remove_all(engine.socket, ids)
+    return row
+
+
+def events_rows(found: dict[str, engines.Engine], rounds: int) -> list[Row]:
+    told = Row(f"events: an image is tagged, {READERS} readers told", "ms", "≤ 1/2 of docker")
+    each = Row(f"events: CPU of the daemon for each of {READERS} readers", "µs", "≤ 1/2 of docker")
+    for _ in range(rounds):
+        for name, engine in found.items():
+            if engine.socket is not None:
+                spent = observing.fan_out_ms(engine.socket, readers=READERS, events=EVENTS)
+                told.values.setdefault(name, []).append(spent)
+                cpu = observing.fan_out_cpu_us(
+                    engine.socket, engine.daemon_pids(), readers=READERS, events=EVENTS
+                )
+                each.values.setdefault(name, []).append(cpu)
+    return [told, each]
+
+
 def idle_row(found: dict[str, engines.Engine]) -> Row:
     row = Row("memory: daemon and its helpers, idle", "MiB", "≤ 60 MiB")
     for name, engine in found.items():
@@ -201,19 +252,26 @@ def main() -> None:
         root = stack.enter_context(engines.scratch(options.root))
         if wanted("runtime"):
             rows.append(runtime_row(root, options.rounds))
-        if any(map(wanted, ("start", "exec", "burst", "memory"))):
+        if any(map(wanted, ("start", "exec", "burst", "memory", "ps", "stats", "events"))):
             makers: list[Callable[[Path], object]] = [engines.sampan, engines.dockerd, engines.podman]
-            found = {}
+            found: dict[str, engines.Engine] = {}
             for maker in makers:
-                engine = stack.enter_context(maker(root / maker.__name__))  # type: ignore[arg-type]
+                engine: engines.Engine = stack.enter_context(maker(root / maker.__name__))  # type: ignore[arg-type]
                 found[engine.name] = engine
-            rows.append(idle_row(found))
+            if wanted("memory"):
+                rows.append(idle_row(found))
             if wanted("start"):
                 rows += start_rows(found, options.rounds)
             if wanted("exec"):
                 rows.append(exec_row(found, options.rounds))
             if wanted("burst"):
                 rows += burst_rows(found, max(1, options.rounds // 7))
+            if wanted("ps"):
+                rows.append(ps_row(found, options.rounds))
+            if wanted("stats"):
+                rows.append(stats_row(found))
+            if wanted("events"):
+                rows += events_rows(found, max(1, options.rounds // 4))
     table = render(rows, options.rounds)
     print(table)
     if options.write:

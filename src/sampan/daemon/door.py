@@ -11,6 +11,7 @@ from aiohttp import web
 from sampan import log
 from sampan.daemon import (
     routes_containers,
+    routes_events,
     routes_execs,
     routes_files,
     routes_images,
@@ -143,6 +144,7 @@ def build_router(control: Control) -> Router:
         routes_system,
         routes_containers,
         routes_streams,
+        routes_events,
         routes_stats,
         routes_stop,
         routes_execs,

@@ -1,21 +1,17 @@
-"""Containers: what lasts. Attach, wait, logs and events."""
+"""Containers: what lasts. Attach, wait and logs; events are in `routes_events`."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
-import time
 from functools import partial
 from typing import TYPE_CHECKING, Final, get_args
 
-import msgspec
 from aiohttp import WSMsgType, web
-from msgspec import UNSET
 
 from sampan.daemon.call import Call, encode_line
 from sampan.daemon.failures import raw_error
-from sampan.daemon.landing import Landing, Mailbox
-from sampan.daemon.parameters import parse_moment_ns
+from sampan.daemon.landing import Landing
 from sampan.daemon.routing import Router
 from sampan.daemon.streaming import (
     RAW_STREAM,
@@ -45,7 +41,6 @@ def add_routes(router: Router) -> None:
     router.add("GET", "/containers/{id}/attach/ws", attach_websocket)
     router.add("POST", "/containers/{id}/wait", wait)
     router.add("GET", "/containers/{id}/logs", logs)
-    router.add("GET", "/events", events)
 
 
 async def attach(call: Call) -> web.StreamResponse:
@@ -235,45 +230,3 @@ async def _readable(fd: int) -> None:
         await ready.wait()
     finally:
         loop.remove_reader(fd)
-
-
-def event_line(event: docker.Event) -> bytes:
-    """Return an event as a line, with the fields that clients of API < 1.52 read; old ones crash without."""
-    if event.Type in ("container", "image"):
-        image = event.Actor.Attributes.get("image") if event.Type == "container" else None
-        event = msgspec.structs.replace(
-            event, status=event.Action, id=event.Actor.ID or UNSET, from_=UNSET if image is None else image
-        )
-    return encode_line(event)
-
-
-async def events(call: Call) -> web.StreamResponse:
-    """GET /events: headers at once, then an object for each event."""
-    since, until = call.text("since"), call.text("until")
-    since_ns = parse_moment_ns(since, name="since") if since else 0 if until else None
-    until_ns = parse_moment_ns(until, name="until") if until else 0
-    mailbox: Mailbox[docker.Event] = Mailbox(call.post)
-    subscription = await take(
-        call.workers.quick(
-            call.engine.events.subscribe,
-            mailbox.put,
-            since_ns=since_ns,
-            until_ns=until_ns or None,
-            filters=call.filters(),
-        ),
-        release=lambda made: made.cancel(),
-    )
-    try:
-        response = await open_stream(call)
-        for event in mailbox.waiting():  # the past ones, also when until is past
-            await response.write(event_line(event))
-        delay = max(0.0, until_ns / 1e9 - time.time()) if until_ns else None
-        try:
-            async with asyncio.timeout(delay):
-                while (new := await mailbox.get()) is not None:
-                    await response.write(event_line(new))
-        except TimeoutError:
-            pass  # until has come
-        return await end_stream(response)
-    finally:
-        subscription.cancel()
