@@ -90,7 +90,7 @@ _VALUES = {  # of flags that know their values
     "format": ("json", "table"),
     "attach": ("stdin", "stdout", "stderr"),
     "signal": ("TERM", "KILL", "HUP", "INT", "QUIT", "USR1", "USR2"),
-    "log-driver": ("json-file", "none"),
+    "log-driver": ("json-file", "local", "journald", "syslog", "none"),
 }
 _FILE_FLAGS = frozenset(
     ("cidfile", "env-file", "label-file", "input", "output", "volume", "data-root", "run-root")

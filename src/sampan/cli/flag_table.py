@@ -92,6 +92,7 @@ LOGS = _options(
     *_SINCE_UNTIL,
     ("timestamps", "t", "bool", "Show when each line was written"),
     ("details", "", "bool", "Show labels and variables that were logged too"),
+    ("clear", "", "bool", "Remove what was logged so far, and show nothing"),
 )
 ATTACH = _options(
     _DETACH_KEYS,

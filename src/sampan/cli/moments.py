@@ -31,13 +31,24 @@ _FORMS = "2026-01-02T15:04:05Z, 2026-01-02, 1767366245 or 10m"
 
 def _from_date(flag: str, text: str) -> str:
     local = not text.endswith("Z") and "+" not in text and text.count("-") < 3
+    whole, fraction_ns = _split_fraction(text)
     try:
-        moment = parse_time(text)
+        moment = int(parse_time(whole))
         if local:
-            moment = time.mktime((*time.gmtime(moment)[:8], -1)) + moment % 1
+            moment = int(time.mktime((*time.gmtime(moment)[:8], -1)))
     except (ValueError, OverflowError) as exc:
         raise UsageError(f"{flag}: {text!r} is no time", hint=_FORMS) from exc
-    return _nanoseconds(int(moment * 1_000_000) * 1000)
+    return _nanoseconds(moment * 1_000_000_000 + fraction_ns)
+
+
+def _split_fraction(text: str) -> tuple[str, int]:
+    """Return text without its fraction of a second, and that in ns: a float would lose digits."""
+    before, point, behind = text.partition(".")
+    rest = behind.lstrip("0123456789")
+    digits = behind[: len(behind) - len(rest)]
+    if not point or not digits:
+        return text, 0
+    return before + rest, int(f"{digits:0<9}"[:9])
 
 
 def _nanoseconds(total: int) -> str:

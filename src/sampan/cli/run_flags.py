@@ -147,7 +147,7 @@ _COMMON: tuple[Group, ...] = (
         "Health and logs",
         (
             *HEALTH,
-            ("log-driver", "", "string", "Where output is kept: json-file, none"),
+            ("log-driver", "", "string", "Where output goes: json-file, local, journald, syslog, none"),
             ("log-opt", "", "list", "Option of the log: max-size=20m, max-file=5"),
         ),
     ),

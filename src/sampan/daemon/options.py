@@ -10,10 +10,12 @@ from typing import Final
 
 from sampan import __version__
 from sampan.daemon.scopes import SocketWish, parse_socket
+from sampan.engine.logs.config import DRIVERS, check_log_config
 from sampan.engine.options import MIB, EngineSettings, LogDefaults
 from sampan.errors import InvalidArgument
 from sampan.plugins.discovery import SOCKETS, SPECS, Discovery
 from sampan.settings import Roots, default_roots
+from sampan.spec import docker
 
 _SIZE: Final = re.compile(r"([0-9]{1,12})([kmg]?)b?", re.IGNORECASE)
 _UNITS: Final = {"": 1, "k": 1024, "m": MIB, "g": 1024 * MIB}
@@ -47,7 +49,12 @@ class DaemonOptions:
 
 def parse_options(arguments: list[str]) -> DaemonOptions:
     """Read the command line; prints and exits as argparse does on --help, --version and on errors."""
-    given = _parser().parse_args(arguments)
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    try:
+        check_log_config(docker.LogConfig(Type=given.log_driver, Config=dict(given.log_opt)))
+    except InvalidArgument as exc:
+        parser.error(str(exc))
     usual = default_roots()
     roots = Roots(data=given.data_root or usual.data, run=given.run_root or usual.run)
     engine = EngineSettings(
@@ -55,7 +62,13 @@ def parse_options(arguments: list[str]) -> DaemonOptions:
         default_runtime=given.default_runtime,
         runtimes=dict(given.add_runtime),
         cgroup_parent=given.cgroup_parent,
-        log=LogDefaults(max_size_bytes=given.log_max_size, max_files=given.log_max_file),
+        log=LogDefaults(
+            max_size_bytes=given.log_max_size,
+            max_files=given.log_max_file,
+            driver=given.log_driver,
+            options=dict(given.log_opt),
+        ),
+        journal_socket=given.journal_socket,
         stop_timeout_s=given.stop_timeout,
         pids_limit=given.pids_limit,
         shm_size_bytes=given.shm_size,
@@ -163,6 +176,20 @@ def _parser() -> argparse.ArgumentParser:
     new.add_argument(
         "--log-max-file", default=usual.log.max_files, type=int, metavar="N", help="log files kept"
     )
+    new.add_argument(
+        "--log-driver", default=usual.log.driver, choices=DRIVERS, help="where containers' output goes"
+    )
+    new.add_argument(
+        "--log-opt",
+        action="append",
+        default=[],
+        type=_option,
+        metavar="KEY=VALUE",
+        help="default option of that driver; may repeat",
+    )
+    new.add_argument(
+        "--journal-socket", default=usual.journal_socket, metavar="PATH", help="for --log-driver journald"
+    )
     new.add_argument("--stop-timeout", default=usual.stop_timeout_s, type=int, metavar="SECONDS")
     new.add_argument(
         "--pids-limit",
@@ -192,6 +219,13 @@ def _socket(text: str) -> SocketWish:
         return parse_socket(text)
     except InvalidArgument as exc:
         raise argparse.ArgumentTypeError(str(exc)) from exc
+
+
+def _option(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not (key and equals):
+        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
+    return key, value
 
 
 def _size(text: str) -> int:

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from sampan.daemon.call import Call, no_content, reply
 from sampan.daemon.routes_execs import console_size
+from sampan.daemon.routes_streams import send_logs
 from sampan.daemon.routing import Handler, Router
 from sampan.daemon.session import Created, Streams, run_session
 from sampan.daemon.streaming import stream_progress
@@ -55,6 +56,8 @@ def add_routes(router: Router, control: Control) -> None:
     router.add("POST", f"{ROOT}/containers/{{id}}/attach", attach)
     router.add("POST", f"{ROOT}/containers/{{id}}/exec", execute)
     router.add("GET", f"{ROOT}/containers/{{id}}/explain", explain)
+    router.add("GET", f"{ROOT}/containers/{{id}}/logs", logs)
+    router.add("DELETE", f"{ROOT}/containers/{{id}}/logs", clear_logs)
     router.add("GET", f"{ROOT}/containers/{{id}}/anatomy", anatomy)
     router.add("POST", f"{ROOT}/images/bootstrap", bootstrap)
     router.add("GET", f"{ROOT}/system/status", _status(control))
@@ -224,6 +227,17 @@ async def execute(call: Call) -> web.StreamResponse:
         return created
 
     return reply(await call.workers.slow(create_and_start), status=201)
+
+
+async def logs(call: Call) -> web.StreamResponse:
+    """GET /sampan/v1/containers/{id}/logs: as Docker's, but a line is never cut into parts."""
+    return await send_logs(call, whole_lines=True)
+
+
+async def clear_logs(call: Call) -> web.StreamResponse:
+    """DELETE /sampan/v1/containers/{id}/logs."""
+    await call.workers.slow(call.engine.containers.clear_log, call.name)
+    return no_content()
 
 
 async def explain(call: Call) -> web.StreamResponse:

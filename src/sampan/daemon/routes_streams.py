@@ -29,7 +29,7 @@ from sampan.spec import docker
 
 if TYPE_CHECKING:
     from sampan.engine.engine import Engine
-    from sampan.engine.logs import LogReader
+    from sampan.engine.logs.reader import LogReader
 
 _WS_STREAMS_SINCE: Final = (1, 42)  # before, a websocket carried all three streams
 _CHUNK: Final = 64 * 1024
@@ -183,6 +183,11 @@ async def wait(call: Call) -> web.StreamResponse:
 
 async def logs(call: Call) -> web.StreamResponse:
     """GET /containers/{id}/logs."""
+    return await send_logs(call, whole_lines=False)
+
+
+async def send_logs(call: Call, *, whole_lines: bool) -> web.StreamResponse:
+    """Answer with a container's log; whole_lines: a long one is not cut into parts."""
     target = await call.workers.quick(call.engine.containers.inspect, call.name)
     tail = call.text("tail")
     request = LogRequest(
@@ -194,6 +199,7 @@ async def logs(call: Call) -> web.StreamResponse:
         until_ns=call.time_ns("until"),
         timestamps=call.flag("timestamps"),
         details=call.flag("details"),
+        whole_lines=whole_lines,
     )
     if not (request.stdout or request.stderr):
         raise InvalidArgument("Bad parameters: you must choose at least one stream")
@@ -218,15 +224,18 @@ async def _send_log(call: Call, reader: LogReader, response: web.StreamResponse,
         elif reader.finished:
             return
         else:
-            await _readable(reader.fileno())
+            await _readable(reader.fileno(), within_s=reader.remaining_s)
 
 
-async def _readable(fd: int) -> None:
-    """Return when fd has something to read."""
+async def _readable(fd: int, *, within_s: float | None) -> None:
+    """Return when fd has something to read, or after within_s."""
     loop = asyncio.get_running_loop()
     ready = asyncio.Event()
     loop.add_reader(fd, ready.set)
     try:
-        await ready.wait()
+        async with asyncio.timeout(within_s):
+            await ready.wait()
+    except TimeoutError:
+        pass  # the reader sees that its time has come
     finally:
         loop.remove_reader(fd)

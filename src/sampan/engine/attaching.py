@@ -12,7 +12,7 @@ from sampan.engine.container import Container
 from sampan.engine.core import Core
 from sampan.engine.detach_keys import parse_detach_keys
 from sampan.engine.events import container_event
-from sampan.engine.logs import LogReader
+from sampan.engine.logs.reader import LogReader, open_source
 from sampan.engine.types import AttachTarget, LogRequest
 from sampan.errors import Conflict
 from sampan.runtime.launcher.client import AttachRequest
@@ -116,11 +116,12 @@ def _is_gone(fd: int) -> bool:
 
 def replay_log(core: Core, container: Container, request: AttachRequest) -> None:
     """Write what the container has said so far to the connection; blocks as its reader does."""
-    if container.record.host.LogConfig.Type == "none":
+    source = open_source(core.paths, container.record)
+    if source is None:
         return
     wanted = LogRequest(stdout=request.stdout, stderr=request.stderr)
     os.set_blocking(request.fd, True)
-    with LogReader(core.paths.log(container.id), wanted, container=None) as reader:
+    with LogReader(source, wanted, container=None) as reader:
         while not reader.finished:
             for entry in reader.read_available():
                 data = entry.data

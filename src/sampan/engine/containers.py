@@ -21,7 +21,8 @@ from sampan.engine.exporting import OpenExport, open_export
 from sampan.engine.inspection import inspect_container
 from sampan.engine.launching import Starter
 from sampan.engine.listing import list_containers
-from sampan.engine.logs import LogReader, open_log
+from sampan.engine.logs.clearing import clear_log
+from sampan.engine.logs.reader import LogReader, open_log
 from sampan.engine.pruning import prune_containers
 from sampan.engine.removing import remove_container
 from sampan.engine.sampler import Give, Sampler
@@ -264,6 +265,14 @@ class Containers:
             Unsupported: the container's log driver keeps nothing.
         """
         return open_log(self._core, self._settled(ref), request)
+
+    def clear_log(self, ref: str) -> None:
+        """Forget what the container has logged; those who follow its log go on.
+
+        Raises:
+            Unsupported: the container's log driver keeps nothing.
+        """
+        clear_log(self._core, self._settled(ref))
 
     def on_exit(self, ref: str, condition: WaitCondition, callback: ExitCallback) -> Subscription:
         """Call back once, in a thread of the engine, when the condition is met; at once if it is already.

@@ -16,11 +16,13 @@ from sampan.engine.core import Core
 from sampan.engine.events import container_event
 from sampan.engine.hello_image import resolve_image
 from sampan.engine.joins import check_joins
+from sampan.engine.logs.config import merge_log_config
+from sampan.engine.logs.settings import check_log
 from sampan.engine.mount_planning import MountMaker, gather_mounts, undo_mounts
 from sampan.engine.mount_preparing import check_source, make_source
 from sampan.engine.planning import plan_bundle
 from sampan.engine.records import Record
-from sampan.engine.requests import check_platform, check_request, log_limits, merge_image
+from sampan.engine.requests import check_platform, check_request, merge_image
 from sampan.engine.users import User
 from sampan.errors import InvalidArgument
 from sampan.ids import ContainerId, new_container_id
@@ -61,11 +63,8 @@ class Creator:
         mounts = gather_mounts(core, config, host, image_volumes=image.config.config.Volumes or {})
         if host.NetworkMode in ("", "default") and not config.NetworkDisabled:
             warnings.append("networks are not supported yet: the container has a loopback interface only")
-        max_size, max_files = log_limits(
-            host.LogConfig,
-            max_size_bytes=core.settings.log.max_size_bytes,
-            max_files=core.settings.log.max_files,
-        )
+        defaults = core.settings.log
+        host = msgspec.structs.replace(host, LogConfig=merge_log_config(host.LogConfig, defaults))
         return Record(
             id=container_id,
             name="",
@@ -77,8 +76,8 @@ class Creator:
             network=request.NetworkingConfig,
             runtime=core.runtimes.choose(host.Runtime),
             cgroup=cgroup_path(container_id, host.CgroupParent or core.settings.cgroup_parent),
-            log_max_size=max_size,
-            log_max_files=max_files,
+            log_max_size=defaults.max_size_bytes,
+            log_max_files=defaults.max_files,
             mounts=mounts,
         )
 
@@ -94,6 +93,7 @@ class Creator:
         """Translate once, for the refusals; user and joined namespaces are looked up at the start."""
         core = self._core
         check_joins(core.index, record)
+        check_log(record, core.settings.log)
         if record.host.Init and core.runtimes.command(record.runtime) is not None:
             raise InvalidArgument(f"Init works with the runtime sampan only, not with {record.runtime}")
         if record.host.IpcMode.startswith("container:") and core.runtimes.command(record.runtime) is not None:

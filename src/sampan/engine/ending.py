@@ -33,6 +33,7 @@ from sampan.runtime.launcher.client import (
     Detached,
     ExecExited,
     Exited,
+    LogTrouble,
     Lost,
     ShimHandle,
     read_exit_record,
@@ -72,6 +73,10 @@ class Ender:
                     self._execs.ended(container, handle, event)
                 case Detached():
                     self._detached(container, event)
+                case LogTrouble():
+                    log.warning(
+                        "log records dropped", container=container.id, dropped_bytes=event.dropped_bytes
+                    )
         return None
 
     def _detached(self, container: Container, event: Detached) -> None:

@@ -36,7 +36,7 @@ def inspect_container(core: Core, container: Container, *, size: bool) -> docker
         HostnamePath=files.hostname,
         HostsPath=files.hosts,
         RestartCount=record.state.restart_count,
-        LogPath=core.paths.log(record.id) if record.host.LogConfig.Type != "none" else "",
+        LogPath=core.paths.log(record.id) if record.host.LogConfig.Type in ("", "json-file") else "",
         Name=f"/{record.name}",
         ExecIDs=sorted(container.exec_ids) or None,
         HostConfig=_host_config(core, record),

@@ -16,13 +16,14 @@ from sampan.engine.events import container_event
 from sampan.engine.hostfiles import make_hosts, make_resolv_conf
 from sampan.engine.joins import OpenJoins
 from sampan.engine.lifecycle import check_transition
+from sampan.engine.logs.settings import log_settings
 from sampan.engine.mount_preparing import mount_events, prepare_mounts, release_mounts
 from sampan.engine.planning import plan_bundle
 from sampan.engine.records import Record
 from sampan.errors import CommandNotExecutable, CommandNotFound, Conflict, NotModified, SampanError
 from sampan.ids import ContainerId
 from sampan.kernel.files import write_all
-from sampan.runtime.launcher.client import LogSettings, ShimHandle, ShimRequest
+from sampan.runtime.launcher.client import ShimHandle, ShimRequest
 from sampan.runtime.lifecycle import RootMount
 
 EXPLAIN = "org.sampan.explain"  # annotation: have the runtime note its steps
@@ -96,12 +97,7 @@ class Starter:
             id=record.id,
             run_dir=core.paths.run_dir(record.id),
             bundle=folder,
-            log=LogSettings(
-                path=core.paths.log(record.id),
-                max_size=record.log_max_size,
-                max_files=record.log_max_files,
-                enabled=record.host.LogConfig.Type != "none",
-            ),
+            log=log_settings(core, record),
             root_mount=RootMount(
                 lower=snapshot.lower, upper=snapshot.upper, work=snapshot.work, options=snapshot.options
             ),

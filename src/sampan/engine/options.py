@@ -15,10 +15,12 @@ MIB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogDefaults:
-    """Rotation of json-file logs whose container names none (docs/engine.md, "Logs")."""
+    """Driver, options and rotation of logs whose container names none (docs/logs.md)."""
 
     max_size_bytes: int = 20 * MIB
     max_files: int = 5
+    driver: str = "json-file"
+    options: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +36,7 @@ class EngineSettings:
     runtimes: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
     cgroup_parent: str = "/sampan"
     log: LogDefaults = field(default_factory=LogDefaults)
+    journal_socket: str = "/run/systemd/journal/socket"
     stop_timeout_s: int = 10
     pids_limit: int = 2048
     shm_size_bytes: int = 64 * MIB

@@ -36,7 +36,8 @@ class Record(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A container: the request as it was checked, merged with its image, and its state.
 
     image: as the client wrote it. runtime: name of the OCI runtime. cgroup: path below each tree's root.
-    log_max_size in bytes, 0: no rotation. mounts: in the order in which they are made; None in a record of a
+    log_max_size, log_max_files: rotation where the log's options say nothing (bytes, 0: none).
+    mounts: in the order in which they are made; None in a record of a
     version that knew no volumes, where host says it all.
     """
 

@@ -24,9 +24,6 @@ from sampan.spec import docker
 from sampan.spec.image import ImageConfig
 
 _MAX_HOSTNAME: Final = 64  # HOST_NAME_MAX (limits.h)
-_LOG_DRIVERS: Final = ("", "json-file", "none")
-_LOG_OPTIONS: Final = frozenset({"max-size", "max-file", "mode"})
-_SIZE_UNITS: Final = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
 def check_request(request: docker.ContainerCreate) -> None:
@@ -87,7 +84,6 @@ def _check_port(text: str) -> None:
 
 def _check_host(host: docker.HostConfig) -> None:
     _refuse_not_yet(host)
-    _check_log(host.LogConfig)
     if host.OomScoreAdj < -1000 or host.OomScoreAdj > 1000:
         raise InvalidArgument(f"Invalid value {host.OomScoreAdj}, range for oom score adj is [-1000, 1000]")
     if host.ShmSize < 0:
@@ -134,44 +130,6 @@ def _refuse_not_yet(host: docker.HostConfig) -> None:
         value = getattr(host, field)
         if value not in neutral:
             raise _not_yet(field, value)
-
-
-def _check_log(log: docker.LogConfig) -> None:
-    if log.Type not in _LOG_DRIVERS:
-        raise Unsupported(f"not supported yet: log driver {log.Type!r}", hint="json-file and none are there")
-    unknown = set(log.Config) - _LOG_OPTIONS
-    if unknown or (log.Type == "none" and log.Config):
-        raise InvalidArgument(
-            f"unknown log opt '{min(unknown or log.Config)}' for {log.Type or 'json-file'} log driver"
-        )
-    if log.Config.get("mode", "blocking") != "blocking":
-        raise _not_yet("log mode", log.Config["mode"])
-    log_limits(log, max_size_bytes=0, max_files=1)
-
-
-def log_limits(log: docker.LogConfig, *, max_size_bytes: int, max_files: int) -> tuple[int, int]:
-    """Return size in bytes (0: never rotated) and number of files; the arguments are the defaults.
-
-    Raises:
-        InvalidArgument: a value has another form.
-    """
-    size_text, files_text = log.Config.get("max-size"), log.Config.get("max-file")
-    if size_text is not None:
-        max_size_bytes = 0 if size_text == "-1" else _parse_size(size_text)
-    if files_text is not None:
-        if not (files_text.isascii() and files_text.isdigit() and 1 <= int(files_text[:5]) <= 1000):
-            raise InvalidArgument(f"invalid log opt max-file {files_text!r}: a number from 1 to 1000")
-        max_files = int(files_text)
-    return max_size_bytes, max_files
-
-
-def _parse_size(text: str) -> int:
-    digits = text.lower().removesuffix("b") if text.lower()[-2:-1] in "kmg" else text.lower()
-    number = digits.rstrip("bkmg")
-    unit = _SIZE_UNITS.get(digits[len(number) :])
-    if unit is None or not (number.isascii() and number.isdigit()) or not 0 < int(number[:16]):
-        raise InvalidArgument(f"invalid log opt max-size {text!r}: write for example 10m")
-    return int(number[:16]) * unit
 
 
 def _check_joined_network(config: docker.Config, host: docker.HostConfig) -> None:

@@ -21,6 +21,7 @@ from sampan.engine.events import make_event
 from sampan.engine.full_usage import FullUsage, full_usage
 from sampan.engine.images import Images
 from sampan.engine.listing import list_containers
+from sampan.engine.logs.config import DRIVERS
 from sampan.engine.options import OWN_RUNTIME
 from sampan.engine.pruning import Filters, parse_prune_filter, tell_prune
 from sampan.engine.times import format_time
@@ -64,7 +65,8 @@ class System:
                 ["userxattr", "false"],
             ],
             DockerRootDir=core.paths.data,
-            Plugins=docker.PluginsInfo(Volume=["local"], Network=["host", "null"], Log=["json-file", "none"]),
+            LoggingDriver=core.settings.log.driver,
+            Plugins=docker.PluginsInfo(Volume=["local"], Network=["host", "null"], Log=list(DRIVERS)),
             MemoryLimit="memory" in controllers,
             SwapLimit=machine.swap_limit,
             CpuCfsPeriod="cpu" in controllers,

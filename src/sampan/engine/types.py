@@ -39,6 +39,7 @@ class LogRequest:
     """Which lines `logs` gives.
 
     tail: the last so many lines, None for all. since_ns, until_ns: nanoseconds since 1970, 0 for no bound.
+    whole_lines: a line that the log has in parts comes as one.
     """
 
     stdout: bool = True
@@ -49,9 +50,10 @@ class LogRequest:
     until_ns: int = 0
     timestamps: bool = False
     details: bool = False
+    whole_lines: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class LogEntry:
     """One line, prefixes (timestamp, details) included; stream is 1 for stdout, 2 for stderr."""
 

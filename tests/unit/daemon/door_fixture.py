@@ -90,6 +90,8 @@ class Echo(threading.Thread):
 class FakeLog:
     """A log of two lines; following, a third comes when the pipe is written."""
 
+    remaining_s = None
+
     def __init__(self, *, follow: bool, error: Exception | None) -> None:
         self._error = error
         self.finished = not follow

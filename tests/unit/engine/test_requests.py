@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sampan.engine.requests import check_platform, check_request, log_limits, merge_image
+from sampan.engine.requests import check_platform, check_request, merge_image
 from sampan.errors import InvalidArgument, NotFound, SampanError, Unsupported
 from sampan.spec import docker, gojson
 from sampan.spec.image import ImageConfig, RootFS
@@ -62,21 +62,6 @@ def test_not_supported_yet(field: str) -> None:
 @pytest.mark.parametrize(
     ("request_", "error", "match"),
     [
-        (host(LogConfig=docker.LogConfig(Type="syslog")), Unsupported, "log driver 'syslog'"),
-        (
-            host(LogConfig=docker.LogConfig(Config={"nosuch": "1"})),
-            InvalidArgument,
-            "unknown log opt 'nosuch'",
-        ),
-        (host(LogConfig=docker.LogConfig(Config={"max-size": "x"})), InvalidArgument, "max-size"),
-        (host(LogConfig=docker.LogConfig(Config={"max-size": ""})), InvalidArgument, "max-size"),
-        (host(LogConfig=docker.LogConfig(Config={"max-file": "0"})), InvalidArgument, "max-file"),
-        (host(LogConfig=docker.LogConfig(Config={"mode": "non-blocking"})), Unsupported, "log mode"),
-        (
-            host(LogConfig=docker.LogConfig(Type="none", Config={"max-file": "1"})),
-            InvalidArgument,
-            "for none log",
-        ),
         (host(OomScoreAdj=1001), InvalidArgument, "range for oom score adj is"),
         (host(ShmSize=-1), InvalidArgument, "SHM size can not be less than 0"),
         (host(Isolation="hyperv"), InvalidArgument, "isolation"),
@@ -135,22 +120,6 @@ def test_refused(request_: docker.ContainerCreate, error: type[SampanError], mat
 def test_auto_remove_and_restart_policy() -> None:
     with pytest.raises(SampanError):
         check_request(host(AutoRemove=True, RestartPolicy=docker.RestartPolicy(Name="always")))
-
-
-@pytest.mark.parametrize(
-    ("options", "want"),
-    [
-        ({}, (20, 5)),
-        ({"max-size": "10m"}, (10 << 20, 5)),
-        ({"max-size": "10MB", "max-file": "2"}, (10 << 20, 2)),
-        ({"max-size": "512"}, (512, 5)),
-        ({"max-size": "-1"}, (0, 5)),
-        ({"max-size": "3k"}, (3072, 5)),
-    ],
-)
-def test_log_limits(options: dict[str, str], want: tuple[int, int]) -> None:
-    log = docker.LogConfig(Config=options)
-    assert log_limits(log, max_size_bytes=20, max_files=5) == want
 
 
 IMAGE = docker.ImageConfig(

@@ -23,6 +23,7 @@ from sampan.runtime.launcher.messages import (
     Exited,
     ExitRecord,
     LogSettings,
+    LogTrouble,
     Lost,
     ShimRequest,
     ViewRequest,
@@ -64,6 +65,7 @@ __all__ = [
     "Exited",
     "Launcher",
     "LogSettings",
+    "LogTrouble",
     "Lost",
     "ProbeCall",
     "ProbeEnded",
@@ -271,6 +273,14 @@ class ShimHandle:
             InvalidArgument: there is no such signal.
         """
         self._ask({"op": "signal", "number": number})
+
+    def clear_log(self) -> None:
+        """Begin the container's log anew; who follows it goes on.
+
+        Raises:
+            Conflict: the container has ended.
+        """
+        self._ask({"op": "clear_log"})
 
     def kill_all(self) -> None:
         """Send SIGKILL to every process of the container."""

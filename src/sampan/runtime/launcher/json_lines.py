@@ -79,10 +79,14 @@ class LineSplitter:
         return rest
 
 
-def encode(piece: bytes, *, stream: str, stamp: str) -> bytes:
-    """Return the log records of a piece; only its last line may lack a newline. stamp from `Clock`."""
+def encode(piece: bytes, *, stream: str, stamp: str, attrs: str = "") -> bytes:
+    """Return the log records of a piece; only its last line may lack a newline.
+
+    stamp is from `Clock`; attrs, if there are any, a JSON object that each record carries.
+    """
     text = piece.decode("utf-8", _ONE_A_BYTE)
-    end = f'","stream":"{stream}","time":"{stamp}"}}\n'
+    extra = f'"attrs":{attrs},' if attrs else ""
+    end = f'","stream":"{stream}",{extra}"time":"{stamp}"}}\n'
     for mark in _MARKS:
         if mark not in text:
             between = f"\\n{end}{_START}"

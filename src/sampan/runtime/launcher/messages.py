@@ -25,16 +25,29 @@ if TYPE_CHECKING:
 ROOT = "root"  # op of a packet that asks for a view of a container's root (docs/files.md)
 DEFAULT_LOG_SIZE = 20 * 1024 * 1024
 DEFAULT_LOG_FILES = 5
+DEFAULT_LOG_BUFFER = 1024 * 1024
 
 
 @record
 class LogSettings:
-    """Where a container's json-file log goes and when it is rotated; max_size in bytes, 0 for never."""
+    """Where a container's output goes (docs/logs.md).
+
+    driver: json-file, local, journald, syslog. path and max_size (bytes, 0 for never rotated), max_files and
+    compress are of files; attrs is a JSON object that goes with each record, or "". target: what journald
+    and syslog need, as their modules say; cache: the log that is kept beside them to be read back.
+    """
 
     path: str
+    driver: str = "json-file"
     max_size: int = DEFAULT_LOG_SIZE
     max_files: int = DEFAULT_LOG_FILES
+    compress: bool = False
+    attrs: str = ""
     enabled: bool = True
+    blocking: bool = True
+    buffer_bytes: int = DEFAULT_LOG_BUFFER
+    target: Mapping[str, str] | None = None
+    cache: LogSettings | None = None
 
 
 @record
@@ -142,14 +155,24 @@ class Detached:
 
 
 @record
+class LogTrouble:
+    """Log records were dropped (disk full, target away or slow). Said once at first, and at the end."""
+
+    dropped_bytes: int
+    at_end: bool
+
+
+@record
 class Lost:
     """The shim's connection ended: read exit.json; without one the shim was killed, and init with it."""
 
 
 if TYPE_CHECKING:
-    Event = Exited | ExecExited | Detached | Lost
+    Event = Exited | ExecExited | Detached | LogTrouble | Lost
 
-_EVENTS: dict[str, Callable[..., Event]] = {kind.__name__: kind for kind in (Exited, ExecExited, Detached)}
+_EVENTS: dict[str, Callable[..., Event]] = {
+    kind.__name__: kind for kind in (Exited, ExecExited, Detached, LogTrouble)
+}
 
 
 @record
@@ -180,12 +203,12 @@ def pack(value: object) -> Document:
 def unpack_request(raw: object) -> ShimRequest:
     """Return the container to start out of a packet. Raises Unavailable if it is of another version."""
     fields = _fields(raw)
-    log = _fields(fields.pop("log", None))
+    raw_log = _fields(fields.pop("log", None))
     root_mount = fields.pop("root_mount", None)
     return _build(
         ShimRequest,
         fields,
-        log=_build(LogSettings, log),
+        log=_unpack_log(raw_log) if raw_log.get("cache") else _build(LogSettings, raw_log),
         root_mount=None if root_mount is None else _build(RootMount, _fields(root_mount)),
     )
 
@@ -199,6 +222,12 @@ def unpack_view(raw: object) -> ViewRequest:
         fields,
         root_mount=None if root_mount is None else _build(RootMount, _fields(root_mount)),
     )
+
+
+def _unpack_log(raw: object) -> LogSettings:
+    fields = _fields(raw)
+    cache = fields.pop("cache", None)
+    return _build(LogSettings, fields, cache=None if cache is None else _unpack_log(cache))
 
 
 def unpack_attach(raw: object, fd: int) -> AttachRequest:

@@ -13,8 +13,10 @@ _SIGKILL = 9
 class Capture:
     """Keeps the first bytes that a process writes, of both streams as they come; the rest is dropped.
 
-    To Streams it is what a log file is.
+    To Streams it is what a log is.
     """
+
+    slow: None = None  # nobody waits for it
 
     def __init__(self, limit: int) -> None:
         self._limit = limit

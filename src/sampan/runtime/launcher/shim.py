@@ -12,7 +12,7 @@ from sampan.lean import Undo
 from sampan.runtime.launcher import rundir
 from sampan.runtime.launcher.control import open_listener
 from sampan.runtime.launcher.foreign import ForeignPayload
-from sampan.runtime.launcher.log_file import LogFile
+from sampan.runtime.launcher.log_writer import open_log
 from sampan.runtime.launcher.loop import READABLE, Loop
 from sampan.runtime.launcher.messages import ROOT, error_document, unpack_attach, unpack_request
 from sampan.runtime.launcher.payload import OwnPayload
@@ -109,7 +109,7 @@ def begin(
         stdio = open_nothing() if request.terminal else open_pipes(stdin=request.open_stdin)
         worker = Worker(lambda tell: _create_and_start(request, payload, stdio, tell), keep=stdio.child)
         stdio.close_child_ends()
-        log = LogFile(request.log) if request.log.enabled else None
+        log = open_log(request.log) if request.log.enabled else None
         created, masters = worker.receive()
         # Not before: until the runtime has created it, the folder may be another start's of the same id.
         undo.add(rundir.remove_all, request.run_dir)

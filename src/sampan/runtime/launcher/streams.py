@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sampan.runtime.launcher.log_file import LogFile
+    from sampan.runtime.launcher.log_writer import LogWriter
     from sampan.runtime.launcher.loop import Loop, Timer
     from sampan.runtime.launcher.messages import AttachRequest, DetachReason
     from sampan.runtime.launcher.probes import Capture
@@ -100,7 +100,7 @@ class Streams:
         outputs: dict[int, int],
         stdin: int,
         stdin_once: bool,
-        log: LogFile | Capture | None,
+        log: LogWriter | Capture | None,
         on_detached: Callable[[str, DetachReason], None],
         on_drained: Callable[[], None],
     ) -> None:
@@ -121,6 +121,9 @@ class Streams:
         for fd in (*outputs.values(), *((stdin,) if stdin >= 0 else ())):
             os.set_blocking(fd, False)
         self._watch_outputs()
+        self._slow_log = log.slow if log is not None else None
+        if self._slow_log is not None:
+            self._slow_log.watch(loop, self.has_room)
 
     @property
     def drained(self) -> bool:
@@ -180,7 +183,9 @@ class Streams:
             self.close_stdin()
 
     def has_room(self) -> None:
-        """A slow client has caught up."""
+        """A slow client, or a slow log, has caught up."""
+        if self._slow_log is not None and self._slow_log.full:
+            return
         if not any(client.full for client in self._clients):
             self._resume()
 
@@ -220,8 +225,11 @@ class Streams:
             self._log.write(_NAMES[number], data)
         for client in list(self._clients):
             client.send(number, data)
-        if not self._paused and any(client.full for client in self._clients):
-            self._pause()
+        if not self._paused:
+            if self._slow_log is not None and self._slow_log.full:
+                self._pause()
+            elif any(client.full for client in self._clients):
+                self._pause()
         return len(data)
 
     def _read_what_is_left(self, number: int) -> None:

@@ -15,7 +15,7 @@ from sampan.runtime.launcher import rundir
 from sampan.runtime.launcher.control import ControlServer
 from sampan.runtime.launcher.execs import Ended, ExecTable
 from sampan.runtime.launcher.exit_record import write_exit_record
-from sampan.runtime.launcher.messages import Detached, Exited, ExitRecord, unpack_attach
+from sampan.runtime.launcher.messages import Detached, Exited, ExitRecord, LogTrouble, unpack_attach
 from sampan.runtime.launcher.streams import Streams
 from sampan.runtime.launcher.transport import number
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from sampan.runtime.launcher.control import Request
-    from sampan.runtime.launcher.log_file import LogFile
+    from sampan.runtime.launcher.log_writer import LogWriter
     from sampan.runtime.launcher.loop import Loop
     from sampan.runtime.launcher.messages import AttachRequest, DetachReason, Document, Event, ShimRequest
     from sampan.runtime.launcher.payload import Payload
@@ -58,7 +58,7 @@ class Supervisor:
         payload: Payload,
         init: Init,
         listener: socket,
-        log: LogFile | None,
+        log: LogWriter | None,
     ) -> None:
         self._loop = loop
         self._request = request
@@ -79,6 +79,7 @@ class Supervisor:
             {
                 "ack": self._on_ack,
                 "attach": self._on_attach,
+                "clear_log": self._on_clear_log,
                 "close_stdin": self._on_close_stdin,
                 "events": self._on_events,
                 "exec": self._on_exec,
@@ -103,6 +104,8 @@ class Supervisor:
     def serve(self, outputs: dict[int, int], stdin: int, attaches: Sequence[AttachRequest]) -> None:
         """The container runs: begin to read, log and pass on its streams."""
         self._started_at_ns = time.time_ns()
+        if self._log is not None:
+            self._log.on_trouble = self._log_failed
         self._streams = self._serve_streams(
             outputs,
             stdin,
@@ -129,6 +132,9 @@ class Supervisor:
                 self.init_ended(ended)
             else:
                 self._execs.child_ended(result.si_pid, ended)
+
+    def _log_failed(self, dropped_bytes: int) -> None:
+        self.publish(LogTrouble(dropped_bytes=dropped_bytes, at_end=False))
 
     # What the table of execs asks (execs.Keeper).
 
@@ -175,6 +181,8 @@ class Supervisor:
         assert self._ended is not None  # streams drain after process_ended only
         if self._log is not None:
             self._log.close()
+            if self._log.dropped_bytes:
+                self.publish(LogTrouble(dropped_bytes=self._log.dropped_bytes, at_end=True))
         if self._streams is not None:
             self._streams.finish_clients(self._ended.code)
         ended = self._ended
@@ -246,6 +254,12 @@ class Supervisor:
         streams.attach(unpack_attach(request.document.get("attach"), os.dup(request.fds[0])))
         return {}
 
+    def _on_clear_log(self, _request: Request) -> Document:
+        self._get_running()
+        if self._log is not None:
+            self._log.clear()
+        return {}
+
     def _on_exec(self, request: Request) -> None:
         self._get_running()
         self._execs.start(request)
@@ -307,7 +321,7 @@ class Supervisor:
         *,
         stdin_once: bool,
         on_drained: Callable[[], None],
-        log: LogFile | Capture | None,
+        log: LogWriter | Capture | None,
     ) -> Streams:
         streams = Streams(
             self._loop,

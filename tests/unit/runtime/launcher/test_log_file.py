@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sampan.runtime.launcher.log_file import LogFile
+from sampan.runtime.launcher.log_writer import open_log
 from sampan.runtime.launcher.messages import LogSettings
 
 
@@ -21,7 +21,7 @@ def settings(path: Path, *, max_size: int = 0, max_files: int = 5) -> LogSetting
 def test_appends_and_is_private(tmp_path: Path) -> None:
     path = tmp_path / "log"
     for text in (b"one\n", b"two"):
-        log = LogFile(settings(path))
+        log = open_log(settings(path))
         log.write("stdout", text)
         log.close()
     assert lines(path) == ["one\n", "two"]
@@ -29,7 +29,7 @@ def test_appends_and_is_private(tmp_path: Path) -> None:
 
 
 def test_streams_do_not_mix(tmp_path: Path) -> None:
-    log = LogFile(settings(tmp_path / "log"))
+    log = open_log(settings(tmp_path / "log"))
     log.write("stdout", b"ou")
     log.write("stderr", b"err\n")
     log.write("stdout", b"t\n")
@@ -40,7 +40,7 @@ def test_streams_do_not_mix(tmp_path: Path) -> None:
 @pytest.mark.parametrize("together", [True, False], ids=["one big read", "a read for each line"])
 def test_rotates(tmp_path: Path, *, together: bool) -> None:
     path = tmp_path / "log"
-    log = LogFile(settings(path, max_size=1000, max_files=3))
+    log = open_log(settings(path, max_size=1000, max_files=3))
     text = [b"line %03d\n" % number for number in range(100)]
     for data in [b"".join(text)] if together else text:
         log.write("stdout", data)
@@ -54,7 +54,7 @@ def test_rotates(tmp_path: Path, *, together: bool) -> None:
 
 
 def test_one_file_starts_over(tmp_path: Path) -> None:
-    log = LogFile(settings(tmp_path / "log", max_size=200, max_files=1))
+    log = open_log(settings(tmp_path / "log", max_size=200, max_files=1))
     for number in range(20):
         log.write("stdout", b"line %02d\n" % number)
     log.close()
@@ -63,7 +63,7 @@ def test_one_file_starts_over(tmp_path: Path) -> None:
 
 
 def test_record_longer_than_a_file(tmp_path: Path) -> None:
-    log = LogFile(settings(tmp_path / "log", max_size=100, max_files=9))
+    log = open_log(settings(tmp_path / "log", max_size=100, max_files=9))
     log.write("stdout", b"x" * 300 + b"\nshort\n")
     log.close()
     assert lines(tmp_path / "log.1") == ["x" * 300 + "\n"]
@@ -71,7 +71,7 @@ def test_record_longer_than_a_file(tmp_path: Path) -> None:
 
 
 def test_refused_writes_are_counted(tmp_path: Path) -> None:
-    log = LogFile(settings(tmp_path / "missing" / "log"))
+    log = open_log(settings(tmp_path / "missing" / "log"))
     log.write("stdout", b"lost\n")
     assert log.dropped_bytes > 0
     (tmp_path / "missing").mkdir()
@@ -81,7 +81,7 @@ def test_refused_writes_are_counted(tmp_path: Path) -> None:
 
 
 def test_full_disk_leaves_whole_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    log = LogFile(settings(tmp_path / "log"))
+    log = open_log(settings(tmp_path / "log"))
     real_write = os.write
     monkeypatch.setattr(os, "write", lambda fd, data: real_write(fd, data[:150]))
     log.write("stdout", b"one\ntwo\nthree\n")
@@ -93,7 +93,7 @@ def test_full_disk_leaves_whole_records(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_does_not_follow_a_link(tmp_path: Path) -> None:
     (tmp_path / "log").symlink_to(tmp_path / "target")
-    log = LogFile(settings(tmp_path / "log"))
+    log = open_log(settings(tmp_path / "log"))
     log.write("stdout", b"x\n")
     log.close()
     assert not (tmp_path / "target").exists()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sampan.engine.log_files import LogFiles
+from sampan.engine.logs.json_files import JsonFiles
 
 
 class Writer:
@@ -39,15 +39,15 @@ def writer(tmp_path: Path) -> Writer:
     return Writer(tmp_path)
 
 
-def read_all(files: LogFiles) -> list[int]:
+def read_all(files: JsonFiles) -> list[int]:
     found: list[int] = []
-    while records := files.read_records():
+    while records := files.read_raw():
         found += map(int, records)
     return found
 
 
 def test_no_file_yet(tmp_path: Path) -> None:
-    files = LogFiles(str(tmp_path / "none.log"))
+    files = JsonFiles(str(tmp_path / "none.log"))
     files.seek_start()
     assert read_all(files) == []
     files.seek_tail(5)
@@ -62,7 +62,7 @@ def test_follow_sees_every_record_once(
     tmp_path_factory: pytest.TempPathFactory, steps: list[int | str]
 ) -> None:
     writer = Writer(tmp_path_factory.mktemp("log"))
-    files = LogFiles(writer.path)
+    files = JsonFiles(writer.path)
     files.seek_start()
     found: list[int] = []
     for step in [*steps, "read"]:
@@ -86,7 +86,7 @@ def test_tail_is_the_end_of_everything(
         if position:
             writer.rotate()
         writer.write(piece)
-    files = LogFiles(writer.path)
+    files = JsonFiles(writer.path)
     files.seek_tail(count)
     want = list(range(writer.next))
     assert read_all(files) == (want[-count:] if count else [])
@@ -97,7 +97,7 @@ def test_tail_is_the_end_of_everything(
 
 def test_tail_across_blocks(writer: Writer) -> None:
     writer.write(100_000)
-    files = LogFiles(writer.path)
+    files = JsonFiles(writer.path)
     for count in (1, 9_000, 20_000, 99_999, 100_000, 200_000):
         files.seek_tail(count)
         assert read_all(files)[0] == max(0, 100_000 - count)
@@ -105,15 +105,15 @@ def test_tail_across_blocks(writer: Writer) -> None:
 
 
 def test_half_a_record_waits_for_its_end(writer: Writer) -> None:
-    files = LogFiles(writer.path)
+    files = JsonFiles(writer.path)
     files.seek_start()
     with open(writer.path, "ab") as file:
         file.write(b"12")
         file.flush()
-        assert files.read_records() == []
+        assert files.read_raw() == []
         file.write(b"34\n")
         file.flush()
-        assert files.read_records() == [b"1234"]
+        assert files.read_raw() == [b"1234"]
     files.close()
 
 
@@ -122,15 +122,15 @@ def test_files_that_are_too_old_are_left_out(writer: Writer) -> None:
     writer.rotate()
     os.utime(f"{writer.path}.1", (1000, 1000))
     writer.write(5)
-    files = LogFiles(writer.path)
-    files.seek_start(newer_than_s=2000)
+    files = JsonFiles(writer.path)
+    files.seek_start(since_ns=2000 * 10**9)
     assert read_all(files) == [5, 6, 7, 8, 9]
     files.close()
 
 
 def test_file_that_was_deleted_while_read(writer: Writer) -> None:
     writer.write(10)
-    files = LogFiles(writer.path)
+    files = JsonFiles(writer.path)
     files.seek_start()
     assert read_all(files) == list(range(10))
     for _ in range(3):
@@ -145,10 +145,10 @@ def test_endless_record_does_not_fill_the_memory(writer: Writer) -> None:
     with open(writer.path, "ab") as file:
         file.write(b"x" * (3 << 20))
         file.write(b"\n7\n")
-    files = LogFiles(writer.path)
+    files = JsonFiles(writer.path)
     files.seek_start()
     records: list[bytes] = []
-    while more := files.read_records():
+    while more := files.read_raw():
         records += more
     assert records[-1] == b"7"
     assert sum(map(len, records)) < 2 << 20

@@ -1,49 +1,46 @@
-"""Read a container's json-file log: rotated files, the last lines, follow."""
+"""Read a container's log: the records that were asked for, with their prefixes, and on as they come."""
 
 from __future__ import annotations
 
 import os
 import select
+import time
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Final
 from urllib.parse import quote_plus
 
-import msgspec
-from msgspec import Struct
-
 from sampan.engine.container import Container
 from sampan.engine.core import Core
-from sampan.engine.log_files import LogFiles
-from sampan.engine.times import parse_time_ns
+from sampan.engine.logs.joining import LineJoiner
+from sampan.engine.logs.json_files import JsonFiles
+from sampan.engine.logs.local_files import LocalFiles
+from sampan.engine.logs.records import LogRecord, LogSource
+from sampan.engine.logs.settings import log_path
+from sampan.engine.paths import Paths
+from sampan.engine.records import Record
 from sampan.engine.types import LogEntry, LogRequest
 from sampan.errors import Conflict, InvalidArgument, Unsupported
 from sampan.kernel.constants import IN_CREATE, IN_MODIFY, IN_MOVED_TO
 from sampan.kernel.inotify import Inotify
 
-_STREAMS: Final = {"stdout": 1, "stderr": 2}
-
-
-class _Line(Struct, frozen=True):
-    log: str = ""
-    stream: str = "stdout"
-    time: str = ""
-    attrs: dict[str, str] | None = None
-
-
-_decode = msgspec.json.Decoder(_Line).decode
+_NOT_READABLE: Final = "configured logging driver does not support reading"
 
 
 class LogReader:
     """An open log. `read_available` never blocks; `fileno` becomes readable when it may give more.
 
-    finished: nothing will ever come again (not following, or the container has ended and all was read).
-    One thread reads; `container_ended` may come from another.
+    finished: nothing will ever come again (not following, the container has ended and all was read, or the
+    time of `until` has come). One thread reads; `container_ended` may come from another.
     """
 
-    def __init__(self, path: str, request: LogRequest, *, container: Container | None) -> None:
-        """Open a log; container is the running one to follow, None to read what is there."""
+    def __init__(
+        self, source: LogSource, request: LogRequest, *, container: Container | None, folder: str = ""
+    ) -> None:
+        """Open a log. container: the running one to follow, with the log's folder; None: what is there."""
         self._request = request
-        self._files = LogFiles(path)
+        self._source = source
+        self._joiner = LineJoiner() if request.whole_lines else None
         self._container = container
         self._ended = container is None
         self._watch: Inotify | None = None
@@ -51,17 +48,17 @@ class LogReader:
         self._end_fd = -1
         self.finished = False
         if container is not None:
-            self._follow(path, container)
+            self._follow(folder, container)
         if request.tail is None:
-            self._files.seek_start(newer_than_s=request.since_ns / 1e9)
+            source.seek_start(since_ns=request.since_ns)
         else:
-            self._files.seek_tail(request.tail)
+            source.seek_tail(request.tail, whole_lines=request.whole_lines)
 
-    def _follow(self, path: str, container: Container) -> None:
+    def _follow(self, folder: str, container: Container) -> None:
         """Watch the log's folder, for writes and rotation, and the container's end, by one descriptor."""
         self._end_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._watch = Inotify()
-        self._watch.add(os.path.dirname(path), IN_MODIFY | IN_CREATE | IN_MOVED_TO)
+        self._watch.add(folder, IN_MODIFY | IN_CREATE | IN_MOVED_TO)
         self._poll = select.epoll()
         self._poll.register(self._watch.fd, select.EPOLLIN)
         self._poll.register(self._end_fd, select.EPOLLIN)
@@ -80,6 +77,13 @@ class LogReader:
         """Return a descriptor to poll for reading while following; -1 when not following."""
         return -1 if self._poll is None else self._poll.fileno()
 
+    @property
+    def remaining_s(self) -> float | None:
+        """How long a follower may still wait: until `until`, or without end."""
+        if not self._request.until_ns:
+            return None
+        return max(0.0, (self._request.until_ns - time.time_ns()) / 1e9)
+
     def read_available(self, max_entries: int = 1000) -> list[LogEntry]:
         """Return the next lines that are there; an empty list when none is.
 
@@ -87,47 +91,52 @@ class LogReader:
         """
         entries: list[LogEntry] = []
         while len(entries) < max_entries and not self.finished:
-            ended = self._ended  # asked before reading: what was written before the end is then seen
+            ended = self._ended or self.remaining_s == 0.0
+            # asked before reading: what was written before the end is then seen
             if self._watch is not None:
                 self._watch.read()
-            records = self._files.read_records()
-            if not records:
+            records = self._source.read()
+            if records is None:
                 self.finished = ended
                 break
             entries += self._entries(records)
+        if self.finished and self._joiner is not None:
+            entries += self._joiner.finish()
         return entries
 
-    def _entries(self, records: list[bytes]) -> list[LogEntry]:
-        entries = []
+    def _entries(self, records: Iterable[LogRecord]) -> list[LogEntry]:
+        entries: list[LogEntry] = []
         for record in records:
-            try:
-                line = _decode(record)
-            except msgspec.MsgspecError:
-                continue  # cut short by a full disk or a crash of the machine
-            entry = self._entry(line)
-            if entry is not None:
-                entries.append(entry)
+            if self.finished:
+                break
+            if not self._is_wanted(record):
+                continue
+            if self._joiner is None:
+                entries.append(LogEntry(record.stream, self._prefix(record) + record.text))
+            elif self._joiner.is_continuing(record.stream):
+                entries += self._joiner.add(record.stream, record.text)
+            else:
+                entries += self._joiner.add(record.stream, self._prefix(record) + record.text)
         return entries
 
-    def _entry(self, line: _Line) -> LogEntry | None:
-        """Return what is shown of a line; None if it is not wanted."""
+    def _is_wanted(self, record: LogRecord) -> bool:
         request = self._request
-        stream = _STREAMS.get(line.stream, 1)
-        if not (request.stdout if stream == 1 else request.stderr):
-            return None
+        if not (request.stdout if record.stream == 1 else request.stderr):
+            return False
         if request.since_ns or request.until_ns:
-            time_ns = parse_time_ns(line.time)
-            if time_ns < request.since_ns:
-                return None
+            time_ns = record.time_ns
             if request.until_ns and time_ns > request.until_ns:
                 self.finished = True
-                return None
-        return LogEntry(stream=stream, data=self._prefix(line) + line.log.encode(errors="surrogateescape"))
+                return False
+            return time_ns >= request.since_ns
+        return True
 
-    def _prefix(self, line: _Line) -> bytes:
-        prefix = f"{_fixed_width(line.time)} " if self._request.timestamps else ""
+    def _prefix(self, record: LogRecord) -> bytes:
+        if not (self._request.timestamps or self._request.details):
+            return b""
+        prefix = f"{record.stamp} " if self._request.timestamps else ""
         if self._request.details:
-            pairs = sorted((line.attrs or {}).items())
+            pairs = sorted((record.attrs or {}).items())
             prefix += ",".join(f"{quote_plus(key)}={quote_plus(value)}" for key, value in pairs) + " "
         return prefix.encode()
 
@@ -143,7 +152,7 @@ class LogReader:
             if watched is not None:
                 watched.close()
         self._watch = self._poll = None
-        self._files.close()
+        self._source.close()
 
     def __enter__(self) -> LogReader:
         return self
@@ -154,19 +163,27 @@ class LogReader:
         self.close()
 
 
-def _fixed_width(stamp: str) -> str:
-    """Return a time with all nine digits of its fraction: `2006-01-02T15:04:05.000000000Z`."""
-    whole, _, fraction = stamp.removesuffix("Z").partition(".")
-    return f"{whole}.{fraction:0<9}Z"
+def open_source(paths: Paths, record: Record) -> LogSource | None:
+    """Return the files of a container's log; None where its driver keeps none."""
+    path = log_path(paths, record)
+    if not path:
+        return None
+    return JsonFiles(path) if record.host.LogConfig.Type in ("", "json-file") else LocalFiles(path)
 
 
 def open_log(core: Core, container: Container, request: LogRequest) -> LogReader:
     """See `Containers.logs`."""
     if not (request.stdout or request.stderr):
         raise InvalidArgument("must specify at least one of 'stdout' or 'stderr'")
-    if container.record.host.LogConfig.Type == "none":
-        raise Unsupported("configured logging driver does not support reading")
     if container.removed:
         raise Conflict("can not get logs from container which is dead or marked for removal")
+    source = open_source(core.paths, container.record)
+    if source is None:
+        raise Unsupported(_NOT_READABLE)
     follow = request.follow and container.running
-    return LogReader(core.paths.log(container.id), request, container=container if follow else None)
+    folder = os.path.dirname(log_path(core.paths, container.record))
+    try:
+        return LogReader(source, request, container=container if follow else None, folder=folder)
+    except BaseException:
+        source.close()
+        raise
