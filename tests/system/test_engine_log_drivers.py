@@ -111,11 +111,9 @@ def test_journald(box: Box) -> None:
         options = {"labels": "a.b", "tag": "{{.Name}}"}
         done = box.run(*TALK, host=log("journald", **options), Labels={"a.b": "1"})
         wait_until(lambda: server.text.count(b"x") >= 40_000, "everything has arrived")
-    first, second = server.packets[:2]
-    if b"MESSAGE=err" in first:
-        first, second = second, first
+    first = next(packet for packet in server.packets if b"MESSAGE=out\n" in packet)
+    second = next(packet for packet in server.packets if b"MESSAGE=err\n" in packet)
     name = box.engine.containers.inspect(done.id).Name.removeprefix("/").encode()
-    assert b"MESSAGE=out\n" in first
     assert b"PRIORITY=6\n" in first
     assert b"PRIORITY=3\n" in second
     assert b"CONTAINER_ID_FULL=" + done.id.encode() in first

@@ -45,6 +45,7 @@ _READ_ONLY: Final[dict[tuple[str, str], Right]] = {
         ("GET", "/volumes"),
         ("GET", "/volumes/{name}"),
         ("GET", "/plugins"),
+        ("GET", f"{_OURS}/containers/{{id}}/logs"),
         ("GET", f"{_OURS}/containers/{{id}}/explain"),
         ("GET", f"{_OURS}/containers/{{id}}/anatomy"),
         ("GET", f"{_OURS}/stats"),
@@ -76,6 +77,8 @@ _RUN_ONLY: Final[dict[tuple[str, str], Right]] = {
     ("POST", f"{_OURS}/containers/{{id}}/attach"): "own",
     ("POST", f"{_OURS}/containers/{{id}}/stop"): "own",
     ("POST", f"{_OURS}/containers/{{id}}/exec"): "own",
+    ("GET", f"{_OURS}/containers/{{id}}/logs"): "own",
+    ("DELETE", f"{_OURS}/containers/{{id}}/logs"): "own",
     ("GET", f"{_OURS}/containers/{{id}}/explain"): "own",
     ("GET", f"{_OURS}/containers/{{id}}/anatomy"): "own",
 }
