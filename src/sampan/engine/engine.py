@@ -129,8 +129,8 @@ class Engine:
         core = self._core
         self._sampler.close()
         core.timers.close()
-        for pool in (core.starts, core.remedies):
-            pool.close(_DRAIN_S)
+        core.starts.close(_DRAIN_S)
+        core.remedies.close(0.0)  # one may wait for its container; the next open finds how far it came
         core.supervisor.close()
         self._prober.close()
         for worker in (core.releases, core.removals, core.acknowledgements):

@@ -17,7 +17,7 @@ from sampan.engine.inspection import networks, sizes
 from sampan.engine.mount_points import shown_mounts, user_mounts
 from sampan.engine.patterns import compile_filter
 from sampan.engine.records import Record, Status
-from sampan.engine.top import zombies_of
+from sampan.engine.top import count_unreaped
 from sampan.errors import InvalidArgument, NotFound
 from sampan.spec import docker
 
@@ -209,7 +209,7 @@ def summary(
         ),
         NetworkSettings=docker.SummaryNetworkSettings(Networks=networks(record)),
         Mounts=shown_mounts(record),
-        Zombies=len(zombies_of({record.state.pid})) if zombies and record.state.pid else UNSET,
+        Zombies=count_unreaped(record.state.pid) if zombies else UNSET,
     )
 
 
