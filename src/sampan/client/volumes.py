@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -42,6 +42,28 @@ class Volume:
         except NotFound:
             if not force:
                 raise
+
+    def export(self) -> Iterator[bytes]:
+        """Yield the pieces of a tar archive of its content (sampand only)."""
+        response = self.client.open_stream("GET", f"/sampan/v1/volumes/{quote(self.name)}/export")
+        try:
+            while piece := response.read_some():
+                yield piece
+        finally:
+            response.close()
+
+    def import_(self, archive: Iterable[bytes]) -> None:
+        """Unpack the pieces of a tar archive over its content (sampand only).
+
+        Raises:
+            InvalidArgument: the archive is damaged, or leaves the volume.
+        """
+        self.client.open_stream(
+            "POST",
+            f"/sampan/v1/volumes/{quote(self.name)}/import",
+            chunks=archive,
+            headers=[("Content-Type", "application/x-tar")],
+        ).close()
 
 
 class Volumes:

@@ -66,7 +66,9 @@ class System:
             ],
             DockerRootDir=core.paths.data,
             LoggingDriver=core.settings.log.driver,
-            Plugins=docker.PluginsInfo(Volume=["local"], Network=["host", "null"], Log=list(DRIVERS)),
+            Plugins=docker.PluginsInfo(
+                Volume=core.volumes.drivers(), Network=["host", "null"], Log=list(DRIVERS)
+            ),
             MemoryLimit="memory" in controllers,
             SwapLimit=machine.swap_limit,
             CpuCfsPeriod="cpu" in controllers,

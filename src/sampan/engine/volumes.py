@@ -121,6 +121,17 @@ class Volumes:
             Scope=self.mounting.plugin(volume.driver).scope(),
         )
 
+    def drivers(self) -> Texts:
+        """Return the names of the drivers: our own, and plugins that answer."""
+        found = [LOCAL]
+        for name in self.mounting.plugin_names():
+            try:
+                self.mounting.plugin(name)
+            except SampanError:
+                continue
+            found.append(name)
+        return found
+
     def get(self, name: str) -> Volume:
         """Return a volume as it is kept.
 
