@@ -21,7 +21,7 @@ from sampan.engine.container import Container
 from sampan.engine.core import Core
 from sampan.engine.detach_keys import parse_detach_keys
 from sampan.engine.users import Accounts, User, resolve_user
-from sampan.errors import InvalidArgument
+from sampan.errors import Conflict, InvalidArgument
 from sampan.kernel.files import read_file, reopen
 from sampan.kernel.process import start_ticks
 from sampan.kernel.resolve import open_in_root
@@ -104,19 +104,37 @@ def make_exec_process(
 
 
 def _find_user(container: Container, text: str) -> User:
-    """Look the user up in the running container's own files, volumes and later changes included."""
+    """Look the user up in the running container's own files, volumes and later changes included.
+
+    Raises:
+        Conflict: the container has just ended.
+        InvalidArgument: an unknown user.
+    """
     groups = container.record.host.GroupAdd
-    state = container.state
-    root_fd = os.open(f"/proc/{state.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    root_fd = _open_root(container)
     try:
-        if start_ticks(state.pid) != state.start_ticks:
-            raise ProcessLookupError(state.pid)
         accounts = Accounts(
             passwd=_read_in_root(root_fd, "etc/passwd"), group=_read_in_root(root_fd, "etc/group")
         )
     finally:
         os.close(root_fd)
     return resolve_user(text, accounts, group_add=groups)
+
+
+def _open_root(container: Container) -> int:
+    state = container.state
+    try:
+        root_fd = os.open(f"/proc/{state.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            if start_ticks(state.pid) == state.start_ticks:
+                return root_fd
+        except BaseException:
+            os.close(root_fd)
+            raise
+        os.close(root_fd)
+    except (FileNotFoundError, ProcessLookupError) as exc:
+        raise Conflict(f"container {container.id} is not running") from exc
+    raise Conflict(f"container {container.id} is not running")
 
 
 def _read_in_root(root_fd: int, path: str) -> bytes:

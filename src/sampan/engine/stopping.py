@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sampan import log
 from sampan.engine.container import Container
@@ -18,6 +21,9 @@ from sampan.engine.records import Status
 from sampan.engine.restarting import Restarter
 from sampan.engine.signals import parse_signal, signal_name
 from sampan.errors import Conflict, NotModified, SampanError, Unavailable
+
+if TYPE_CHECKING:
+    from sampan.kernel.cgroups import CgroupManager
 
 SIGKILL = 9
 # Signals that are sent to end a program; with the container's own stop signal they call the restart policy
@@ -199,11 +205,8 @@ class Stopper:
         """See `Containers.pause`."""
         with container.lock:
             check_transition(container.id, container.state.status, "paused")
-            manager = self._core.cgroup(container)
-            try:
+            with self._living_cgroup(container) as manager:
                 manager.freeze()
-            finally:
-                manager.close()
             container.pauses += 1
             self._save_status(container, "paused", "pause")
 
@@ -218,12 +221,26 @@ class Stopper:
         with container.lock:
             if container.state.status != "paused":
                 return
-            manager = self._core.cgroup(container)
-            try:
+            with self._living_cgroup(container) as manager:
                 manager.thaw()
-            finally:
-                manager.close()
             self._save_status(container, "running", "unpause")
+
+    @contextmanager
+    def _living_cgroup(self, container: Container) -> Iterator[CgroupManager]:
+        """Give the cgroup of a container that may end, and its cgroup with it, at any moment.
+
+        Raises:
+            Conflict: it has.
+        """
+        manager = self._core.cgroup(container)
+        try:
+            yield manager
+        except OSError as exc:
+            if exc.errno not in (errno.ENOENT, errno.ENODEV):  # the second: it goes while its file is open
+                raise
+            raise Conflict(f"Container {container.id} is not running") from exc
+        finally:
+            manager.close()
 
     def _save_status(self, container: Container, status: Status, action: str) -> None:
         record = container.with_state(status=status)
