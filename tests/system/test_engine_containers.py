@@ -493,7 +493,7 @@ def test_joined_namespaces(box: Box) -> None:
     net, pid_space = (os.readlink(f"/proc/{pid}/ns/{kind}") for kind in ("net", "pid"))
     assert done.stdout.decode().splitlines()[:2] == [net, pid_space]
     assert b"sleep 100" in done.stdout
-    with pytest.raises(NotFound, match="No such container: nosuch"):
+    with pytest.raises(InvalidArgument, match="No such container: nosuch"):
         box.create("true", host={"PidMode": "container:nosuch"})
     sleeper = box.create("true", name="stopped")
     joiner = box.create("true", host={"NetworkMode": f"container:{sleeper}"})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from sampan.engine import names
@@ -11,6 +13,8 @@ from sampan.engine.events import container_event
 from sampan.errors import Conflict, InvalidArgument
 from sampan.lean import Undo
 
+_NO_NAME: Final = "Error when allocating new name"  # Docker's words
+
 
 def rename_container(core: Core, container: Container, new_name: str) -> None:
     """See `Containers.rename`.
@@ -19,7 +23,10 @@ def rename_container(core: Core, container: Container, new_name: str) -> None:
         InvalidArgument, Conflict: in Docker's words.
     """
     name = new_name.removeprefix("/")
-    names.check_name(name)
+    try:
+        names.check_name(name, shown=f"/{name}")
+    except InvalidArgument as exc:
+        raise InvalidArgument(f"{_NO_NAME}: {exc}", hint=exc.hint) from exc
     with container.lock:
         old_name = container.record.name
         if name == old_name:
@@ -29,7 +36,7 @@ def rename_container(core: Core, container: Container, new_name: str) -> None:
         record = msgspec.structs.replace(container.record, name=name)
         event = container_event(container, "rename", name=name, oldName=f"/{old_name}")
         with Undo() as undo:
-            core.index.reserve_name(name, container.id)
+            _reserve(core, name, container)
             undo.add(core.index.release_name, name, container.id)
             with core.journal.transaction():
                 core.journal.save_request(record)
@@ -40,10 +47,18 @@ def rename_container(core: Core, container: Container, new_name: str) -> None:
     core.events.publish(event)
 
 
+def _reserve(core: Core, name: str, container: Container) -> None:
+    try:
+        core.index.reserve_name(name, container.id)
+    except Conflict as exc:
+        raise Conflict(f"{_NO_NAME}: {exc}", hint=exc.hint) from exc
+
+
 def resize_container(core: Core, container: Container, *, height: int, width: int) -> None:
-    """See `Containers.resize`."""
+    """See `Containers.resize`. A container without a terminal is not asked, as Docker does."""
     shim = container.shim
     if not container.running or shim is None:
         raise Conflict(f"container {container.id} is not running")
-    shim.resize(height, width)
+    if container.record.config.Tty:
+        shim.resize(height, width)
     core.events.emit(container_event(container, "resize", height=str(height), width=str(width)))

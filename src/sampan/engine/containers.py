@@ -33,6 +33,7 @@ from sampan.engine.top import top
 from sampan.engine.types import AttachTarget, ExitCallback, LogRequest, Subscription, WaitCondition
 from sampan.engine.updating import Updater
 from sampan.engine.waiting import on_exit
+from sampan.errors import NotFound
 from sampan.spec import docker
 from sampan.store.archive.readable import Readable
 
@@ -103,7 +104,11 @@ class Containers:
 
     def kill(self, ref: str, signal: str = "KILL") -> None:
         """Send a signal to the container's first process; KILL also waits for its end."""
-        self._stopper.kill(self._settled(ref), signal=signal, ref=ref)
+        try:
+            container = self._settled(ref)
+        except NotFound as exc:
+            raise NotFound(f"cannot kill container: {ref}: {exc}") from exc
+        self._stopper.kill(container, signal=signal, ref=ref)
 
     def restart(self, ref: str, *, signal: str = "", timeout_s: int | None = None) -> None:
         """Stop the container if it runs, then start it."""

@@ -15,7 +15,7 @@ from sampan.engine.container import Container
 from sampan.engine.core import Core
 from sampan.engine.events import container_event
 from sampan.engine.hello_image import resolve_image
-from sampan.engine.joins import check_joins
+from sampan.engine.joins import check_joins, get_joined
 from sampan.engine.logs.config import merge_log_config
 from sampan.engine.logs.settings import check_log
 from sampan.engine.mount_planning import MountMaker, gather_mounts, undo_mounts
@@ -84,7 +84,7 @@ class Creator:
     def _hostname(self, config: docker.Config, host: docker.HostConfig, container_id: str) -> str:
         sharing = parse_network_mode(host.NetworkMode)
         if sharing.share == "container":
-            return self._core.index.get(sharing.container).record.config.Hostname
+            return get_joined(self._core.index, sharing.container).record.config.Hostname
         if config.Hostname or host.UTSMode == "host" or sharing.share == "host":
             return config.Hostname or os.uname().nodename
         return container_id[:12]

@@ -139,7 +139,7 @@ class Execs:
         """
         container = self._core.index.get(container_ref)
         container.settle()
-        _check_container(container)
+        _check_container(container, container_ref)
         check_exec(request)
         make_exec_process(self._core, container, request, tty=request.Tty, console_size=None)
         entry = Exec(id=new_exec_id(), container=container, request=request)
@@ -218,7 +218,8 @@ class Execs:
         shim = entry.container.shim
         if not entry.running or shim is None:
             raise Conflict(f"exec process {exec_id} is not running")
-        shim.resize(height, width, exec_id)
+        if entry.request.Tty:
+            shim.resize(height, width, exec_id)
 
     def inspect(self, exec_id: str) -> docker.ExecInspect:
         """Tell the state of an exec."""
@@ -256,14 +257,14 @@ class Execs:
         return wait
 
 
-def _check_container(container: Container) -> ShimHandle:
+def _check_container(container: Container, ref: str = "") -> ShimHandle:
     """Return the shim of a container that execs may run in.
 
     Raises:
         Conflict: in Docker's words.
     """
     if container.state.status == "paused":
-        raise Conflict(f"Container {container.id} is paused, unpause the container before exec")
+        raise Conflict(f"Container {ref or container.id} is paused, unpause the container before exec")
     if container.state.status == "restarting":
         raise Conflict(restarting_refusal(container.id))
     shim = container.shim

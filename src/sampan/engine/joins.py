@@ -77,11 +77,23 @@ def check_joins(index: ContainerIndex, record: Record) -> None:
     """Refuse names of containers that do not exist, when a container is created.
 
     Raises:
-        NotFound: no such container.
+        InvalidArgument: no such container.
     """
     for name in joined_names(record):
-        if index.get(name).id == record.id:
-            raise NotFound(f"No such container: {name}")
+        if get_joined(index, name).id == record.id:
+            raise InvalidArgument(f"No such container: {name}")
+
+
+def get_joined(index: ContainerIndex, name: str) -> Container:
+    """Return the container whose namespace another one is to join.
+
+    Raises:
+        InvalidArgument: no such container. Not NotFound: clients take that of a create for a missing image.
+    """
+    try:
+        return index.get(name)
+    except NotFound as exc:
+        raise InvalidArgument(str(exc)) from exc
 
 
 def _find_shared_memory(index: ContainerIndex, record: Record) -> str | None:

@@ -195,7 +195,7 @@ def summary(
         Names=[f"/{record.name}"],
         Image=_image_shown(record, images),
         ImageID=record.image_id,
-        Command=" ".join(command),
+        Command=" ".join([*command[:1], *(f"'{word}'" if " " in word else word for word in command[1:])]),
         Created=record.created_ns // 10**9,
         Ports=_ports(record),
         SizeRw=rw,

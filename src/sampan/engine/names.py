@@ -33,15 +33,15 @@ _SECOND: Final = (
 ).split()
 
 
-def check_name(name: str) -> None:
-    """Raise unless name may be a container's.
+def check_name(name: str, *, shown: str = "") -> None:
+    """Raise unless name may be a container's. shown: how the error writes it.
 
     Raises:
         InvalidArgument: in Docker's words, which clients match.
     """
     if not _NAME.fullmatch(name) or len(name) > _MAX_LENGTH:
         raise InvalidArgument(
-            f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed",
+            f"Invalid container name ({shown or name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed",
             hint="two characters or more, the first a letter or digit",
         )
 

@@ -95,7 +95,7 @@ def _run_ps(args: str) -> str:
     )
     if done.returncode != 0:
         reason = done.stderr.decode(errors="replace").strip().partition("\n")[0]
-        raise InvalidArgument(f"Error running ps: {reason or f'exit code {done.returncode}'}")
+        raise InvalidArgument(f"ps: {reason or f'exit code {done.returncode}'}")
     return done.stdout.decode(errors="replace")
 
 
