@@ -158,13 +158,14 @@ def test_a_deep_tree_takes_few_descriptors(tmp_path: Path) -> None:
     os.close(here)
     fd = open_path(tmp_path / "d")
     depth, leavings, most = 0, 0, 0
+    before = len(os.listdir("/proc/self/fd"))  # other tests of this process have their own
     for found in walk(fd, shown=b"d"):
         most = max(most, len(os.listdir("/proc/self/fd")))
         leavings += found.leaving
         depth = max(depth, found.path.count(b"/"))
     os.close(fd)
     assert (depth, leavings) == (399, 400)
-    assert most < 120
+    assert most - before < 100
 
 
 def make_archive(*members: tuple[str, bytes, str]) -> bytes:
