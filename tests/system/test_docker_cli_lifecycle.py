@@ -188,3 +188,33 @@ def test_prune(sampand: Sampand, cli: str) -> None:
     )
     assert sampand.docker("ps", "-aq", cli=cli).text
     assert sampand.docker("container", "prune", "-f", "--filter", "colour=red", cli=cli).code == 1
+
+
+def test_errors_as_docker_words_them(sampand: Sampand, cli: str) -> None:
+    sampand.docker("run", "-d", "--name", "box", "-m", "64m", "--memory-swap", "64m", *FOR_EVER, cli=cli)
+    for arguments, code, text in (
+        (
+            ("update", "-m", "128m", "box"),
+            1,
+            "smaller than already set memoryswap limit, update the memoryswap",
+        ),
+        (("rename", "box", "_x"), 1, "Error when allocating new name: Invalid container name (_x), only"),
+        (("container", "prune", "-f", "--filter", "until=never"), 1, 'as time or duration: "never"'),
+        (("run", "--pid", "container:nobody", "busybox"), 125, "No such container: nobody"),
+        (("run", "--ipc", "container:box", "busybox", "true"), 125, "non-shareable IPC"),
+    ):
+        done = sampand.docker(*arguments, cli=cli)
+        assert (done.code, text in done.err) == (code, True), done.err
+        assert "Unable to find image" not in done.err
+        assert "Error waiting for container" not in done.err
+
+
+def test_a_signal_thaws(sampand: Sampand, cli: str) -> None:
+    script = "trap 'exit 33' HUP; echo ready; while :; do sleep 0.02; done"
+    for name, flags in (("any", ()), ("own", ("--stop-signal", "USR1"))):
+        sampand.docker("run", "-d", "--name", name, *flags, "busybox", "sh", "-c", script, cli=cli)
+        wait_for(lambda name=name: "ready" in sampand.docker("logs", name, cli=cli).text, "it listens")
+        sampand.docker("pause", name, cli=cli)
+        sampand.docker("kill", "-s", "HUP", name, cli=cli)
+    assert sampand.docker("wait", "any", cli=cli).text == "33"
+    assert inspect(sampand, cli, "own", "{{.State.Status}}") == "paused"

@@ -117,7 +117,8 @@ def test_command_that_cannot_run(box: Box, command: list[str], error: type[Sampa
     assert re.search("no such file|not found|permission denied|is a directory", str(caught.value).lower())
     state = box.state(container_id)
     assert (state.Status, state.ExitCode, state.Error) == ("created", code, str(caught.value))
-    assert waiter.get() == WaitResult(status_code=code, error=str(caught.value))
+    assert waiter.get() == WaitResult(status_code=code)  # docker's client would print an error a second time
+    assert box.wait(container_id) == WaitResult(status_code=code, error=str(caught.value))
 
 
 def test_failed_start_of_an_auto_remove_container(box: Box) -> None:

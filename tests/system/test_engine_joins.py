@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.system.engine_kit import Box, wait_until
 
-from sampan.errors import Conflict, InvalidArgument, NotFound, SampanError
+from sampan.errors import Conflict, InvalidArgument, SampanError
 
 FOR_EVER = ("sleep", "1000")
 
@@ -115,5 +115,5 @@ def test_what_a_joined_network_forbids(box: Box, config: Any, host: Any, text: s
 
 def test_nobody_there(box: Box) -> None:
     for field in ("NetworkMode", "PidMode", "IpcMode"):
-        with pytest.raises(NotFound, match="No such container: nobody"):
+        with pytest.raises(InvalidArgument, match="No such container: nobody"):
             box.create("true", host={field: "container:nobody"})

@@ -44,6 +44,7 @@ class Creator:
         if name:
             names.check_name(name)
         check_request(request)
+        check_joins(core.index, request.HostConfig)
         image = resolve_image(core, request.Image)
         check_platform(platform, image.config, arch=core.machine.arch, image_name=request.Image)
         warnings: list[str] = []
@@ -92,7 +93,6 @@ class Creator:
     def _check_bundle(self, record: Record) -> tuple[str, ...]:
         """Translate once, for the refusals; user and joined namespaces are looked up at the start."""
         core = self._core
-        check_joins(core.index, record)
         check_log(record, core.settings.log)
         if record.host.Init and core.runtimes.command(record.runtime) is not None:
             raise InvalidArgument(f"Init works with the runtime sampan only, not with {record.runtime}")

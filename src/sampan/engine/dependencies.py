@@ -7,11 +7,11 @@ from sampan.engine.container import Container
 from sampan.engine.index import ContainerIndex
 from sampan.engine.records import Record
 from sampan.errors import Conflict, NotFound
+from sampan.spec import docker
 
 
-def joined_names(record: Record) -> list[str]:
-    """Return the containers that a record joins, as the client wrote them, each once."""
-    host = record.host
+def joined_names(host: docker.HostConfig) -> list[str]:
+    """Return the containers that a container joins, as the client wrote them, each once."""
     sharings = (
         parse_network_mode(host.NetworkMode),
         parse_pid_mode(host.PidMode),
@@ -50,7 +50,7 @@ def find_blocker(index: ContainerIndex, container: Container) -> Container | Non
         Conflict: they wait for each other.
         NotFound: a container that is joined does not exist.
     """
-    for name in joined_names(container.record):
+    for name in joined_names(container.record.host):
         other = index.get(name)
         if other.state.status == "restarting":
             _check_cycle(index, container, other)
@@ -66,7 +66,7 @@ def _check_cycle(index: ContainerIndex, container: Container, other: Container) 
         one = todo.pop()
         if one is container:
             raise Conflict(f"containers join each other: {trail[one.id]}")
-        for name in joined_names(one.record):
+        for name in joined_names(one.record.host):
             following = index.get(name)
             if following.id not in trail and following.state.status == "restarting":
                 trail[following.id] = f"{trail[one.id]} → {following.record.name}"

@@ -26,6 +26,7 @@ from sampan.engine.probing import Prober
 from sampan.engine.records import Record, Status
 from sampan.engine.restarting import Restarter
 from sampan.engine.supervisor import Last
+from sampan.engine.types import WaitResult
 from sampan.engine.volumes import volume_event
 from sampan.errors import Conflict
 from sampan.ids import ContainerId
@@ -138,9 +139,12 @@ class Ender:
             log.info("container is not removed by itself", container=container.id, reason=exc)
 
     def after_failed_start(self, container: Container) -> None:
-        """A start failed: wake the waits for an exit, and remove an AutoRemove container."""
+        """A start failed: wake the waits for an exit, and remove an AutoRemove container.
+
+        The error is for who started it; in the answer of a wait docker's client would print it once more.
+        """
         container.end_listeners()
-        container.waits.ended(container.result())
+        container.waits.ended(WaitResult(status_code=container.state.exit_code))
         if container.record.host.AutoRemove:
             self._clear_away(container)
 

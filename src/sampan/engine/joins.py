@@ -13,6 +13,7 @@ from sampan.engine.index import ContainerIndex
 from sampan.engine.records import Record
 from sampan.errors import Conflict, InvalidArgument, NotFound
 from sampan.kernel.process import start_ticks
+from sampan.spec import docker
 
 
 class OpenJoins:
@@ -73,15 +74,14 @@ def _open_namespace(other: Container, name: str, kind: str) -> int:
     raise Conflict(f"cannot join namespace of a non running container: {name}")
 
 
-def check_joins(index: ContainerIndex, record: Record) -> None:
+def check_joins(index: ContainerIndex, host: docker.HostConfig) -> None:
     """Refuse names of containers that do not exist, when a container is created.
 
     Raises:
         InvalidArgument: no such container.
     """
-    for name in joined_names(record):
-        if get_joined(index, name).id == record.id:
-            raise InvalidArgument(f"No such container: {name}")
+    for name in joined_names(host):
+        get_joined(index, name)
 
 
 def get_joined(index: ContainerIndex, name: str) -> Container:

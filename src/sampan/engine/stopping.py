@@ -186,9 +186,9 @@ class Stopper:
             )
 
     def _send(self, container: Container, number: int) -> None:
-        """Send a signal to the first process; a frozen one is thawed to see a fatal one.
+        """Send a signal to the first process; a frozen one is thawed to see it.
 
-        The stop signal and SIGKILL wake a paused container, others wait for its unpause (as Docker).
+        As Docker: with a stop signal of its own only that and SIGKILL thaw a container.
         """
         shim = container.shim
         if shim is None:
@@ -198,7 +198,8 @@ class Stopper:
         except (Conflict, Unavailable):
             return
         self._core.events.emit(container_event(container, "kill", signal=str(number)))
-        if container.state.status == "paused" and number in (SIGKILL, self._stop_signal(container)):
+        wakes = not container.record.config.StopSignal or number in (SIGKILL, self._stop_signal(container))
+        if wakes and container.state.status == "paused":
             self._thaw(container)
 
     def pause(self, container: Container) -> None:

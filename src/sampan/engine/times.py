@@ -56,4 +56,4 @@ def parse_until_ns(text: str) -> int:
     try:
         return parse_time_ns(text if "T" in text else f"{text}T00:00:00Z")
     except InvalidArgument as exc:
-        raise InvalidArgument(f"invalid filter 'until={text[:80]}'") from exc
+        raise InvalidArgument(f'failed to parse value as time or duration: "{text[:80]}"') from exc

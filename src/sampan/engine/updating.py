@@ -37,6 +37,7 @@ class Updater:
         with container.lock:
             if container.removed:
                 raise Conflict(f"container {container.id} is marked for removal")
+            _check_memory(container, request)
             host = msgspec.structs.replace(container.record.host, **_changes(request))
             if policy is not None:
                 host = _with_policy(host, policy)
@@ -62,6 +63,15 @@ class Updater:
         if policy is not None:
             self._restarter.policy_changed(container)
         return docker.UpdateResponse(Warnings=warnings)
+
+
+def _check_memory(container: Container, request: docker.ContainerUpdate) -> None:
+    swap = container.record.host.MemorySwap
+    if request.Memory > swap > 0 and not request.MemorySwap:
+        reason = "Memory limit should be smaller than already set memoryswap limit"
+        raise Conflict(
+            f"Cannot update container {container.id}: {reason}, update the memoryswap at the same time"
+        )
 
 
 def _with_policy(host: docker.HostConfig, policy: docker.RestartPolicy) -> docker.HostConfig:
