@@ -198,7 +198,7 @@ def test_errors_as_docker_words_them(sampand: Sampand, cli: str) -> None:
             1,
             "smaller than already set memoryswap limit, update the memoryswap",
         ),
-        (("rename", "box", "_x"), 1, "Error when allocating new name: Invalid container name (_x), only"),
+        (("rename", "box", "_x"), 1, "Error when allocating new name: Invalid container name (/_x), only"),
         (("container", "prune", "-f", "--filter", "until=never"), 1, 'as time or duration: "never"'),
         (("run", "--pid", "container:nobody", "busybox"), 125, "No such container: nobody"),
         (("run", "--ipc", "container:box", "busybox", "true"), 125, "non-shareable IPC"),
