@@ -253,9 +253,19 @@ class Box:
         name = self.cgroup.strip("/")
         return [path for path in (CGROUPS / name, *CGROUPS.glob(f"*/{name}")) if path.is_dir()]
 
+    def _has_spares(self) -> bool:
+        """Tell whether the launcher has done with its rehearsal: only then it has two spares."""
+        launcher = self.engine._core.launchers.pid
+        names = []
+        for pid in Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split():
+            with contextlib.suppress(OSError):  # it may end meanwhile
+                names.append(Path(f"/proc/{pid}/comm").read_text().strip())
+        return names.count("sampan-spare") == 2
+
     def leftovers(self) -> list[str]:
         """Return what containers leave behind when they are not removed properly."""
         run, data = Path(self.settings.roots.run), Path(self.settings.roots.data)
+        wait_until(self._has_spares, "the launcher's rehearsal is over")
         found = [str(path) for path in (*(run / "containers").iterdir(), *(data / "containers").iterdir())]
         found += [str(path) for top in self._cgroup_folders() for path in top.iterdir() if path.is_dir()]
         mounts = Path("/proc/self/mountinfo").read_text()

@@ -300,3 +300,15 @@ def test_end_that_was_read_but_not_saved(box: Box, monkeypatch: pytest.MonkeyPat
         assert box.state(container_id).Status == "exited"
     box.reopen()
     assert (box.state(container_id).Status, box.state(container_id).ExitCode) == ("exited", 3)
+
+
+def test_rehearsal_leaves_nothing(box: Box) -> None:
+    """The launcher rehearses with a true container; its cgroup and its state are gone when it is done."""
+    box.run("true")
+    box.remove_all()
+    assert box.leftovers() == []
+    rehearsal = Path(box.settings.roots.run) / f"rehearsal/{os.getpid()}"
+    assert os.listdir(rehearsal / "state") == []
+    assert not [
+        line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(rehearsal) in line
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 from tests.system.shim_kit import Box, Client, open_box
 
 from sampan.errors import Conflict, InvalidArgument
+from sampan.runtime.launcher.client import Launcher
+from sampan.runtime.launcher.messages import pack
 
 
 @pytest.fixture(scope="module")
@@ -127,3 +130,17 @@ def test_kill_all_in_a_shared_pid_namespace(box: Box) -> None:
     left_behind = int(client.outputs()[0])
     assert container.wait().code == 6
     assert not Path(f"/proc/{left_behind}").exists()
+
+
+def test_a_rehearsal_that_fails_costs_time_only(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """No bundle, and one that cannot be run here: the launcher says so and serves all the same."""
+    with open_box(tmp_path) as box:
+        box.launcher.close()
+        request = tmp_path / "request.json"
+        request.write_text(json.dumps(pack(box.request(["no-such-program"]))))
+        for rehearsal in (str(tmp_path / "nothing"), str(request)):
+            box.launcher = Launcher.spawn(run_root=str(box.run_root), rehearsal=rehearsal)
+            assert box.start(["true"]).wait().code == 0
+            box.launcher.close()
+        box.launcher = Launcher.spawn(run_root=str(box.run_root))
+    assert capfd.readouterr().err.count("launcher") >= 2

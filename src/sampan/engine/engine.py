@@ -22,6 +22,7 @@ from sampan.engine.options import EngineSettings
 from sampan.engine.paths import Paths
 from sampan.engine.probing import Prober
 from sampan.engine.recovery import Recovery
+from sampan.engine.rehearsal import write_rehearsal
 from sampan.engine.remedies import Remedies
 from sampan.engine.restarting import Restarter
 from sampan.engine.runtimes import Runtimes
@@ -82,14 +83,16 @@ class Engine:
         with Undo() as undo:
             store = Store(settings.roots.data)
             undo.add(store.close)
-            launchers = LauncherKeeper(settings.roots)
+            machine = read_machine()
+            rehearsal = write_rehearsal(paths, machine, cgroup_parent=settings.cgroup_parent)
+            launchers = LauncherKeeper(settings.roots, rehearsal=rehearsal)
             undo.add(launchers.close)
             journal = Journal(store.db)
             events = Events(journal)
             mounting = VolumeMounting(store.volumes, Plugins(settings.plugins))
             core = Core(
                 settings=settings,
-                machine=read_machine(),
+                machine=machine,
                 hierarchy=cgroups.detect(),
                 paths=paths,
                 runtimes=Runtimes(settings),

@@ -11,12 +11,16 @@ from sampan.errors import Unavailable
 from sampan.runtime.launcher.client import AttachRequest, Launcher, ShimHandle, ShimRequest, ViewRequest
 from sampan.settings import Roots
 
+_DEATH_S = 0.5  # a launcher that is killed takes its spares along, then its socket ends
+
 
 class LauncherKeeper:
     """Starts containers; any thread may call. A launcher that died is replaced before the next start."""
 
-    def __init__(self, roots: Roots) -> None:
+    def __init__(self, roots: Roots, *, rehearsal: str = "") -> None:
+        """rehearsal: of `Launcher.spawn`."""
         self._roots = roots
+        self._rehearsal = rehearsal
         self._lock = threading.Lock()
         self._launcher = self._spawn()
         self._supervisor: Supervisor | None = None
@@ -33,7 +37,7 @@ class LauncherKeeper:
         try:
             return launcher.start(request, attaches)
         except Unavailable:
-            if launcher.alive():
+            if not launcher.ends_within(_DEATH_S):
                 raise
             return self._alive().start(request, attaches)
 
@@ -85,6 +89,6 @@ class LauncherKeeper:
 
     def _spawn(self) -> Launcher:
         try:
-            return Launcher.spawn(run_root=self._roots.run)
+            return Launcher.spawn(run_root=self._roots.run, rehearsal=self._rehearsal)
         except OSError as exc:
             raise Unavailable(f"cannot start the launcher: {exc}") from exc

@@ -82,11 +82,12 @@ def send_message(sock: socket, data: bytes, fds: tuple[int, ...] | list[int] = (
 
 
 def receive_message(
-    sock: socket, *, max_fds: int = 0, max_bytes: int = MAX_MESSAGE, wait: bool = True
+    sock: socket, *, max_fds: int = 0, max_bytes: int = MAX_MESSAGE, wait: bool = True, shared: bool = False
 ) -> tuple[bytes, list[int]]:
     """Receive one message; return its bytes and the descriptors that came, close-on-exec, ours to close.
 
-    (b"", []) is the end: the other side closed. A socket has one reader at a time.
+    (b"", []) is the end: the other side closed. shared: other processes read this socket, too, so that the
+    message that is received may be another than the one that waited first.
 
     Raises:
         OSError: EMSGSIZE, more bytes or descriptors came than were asked for; what came is closed.
@@ -95,7 +96,7 @@ def receive_message(
     flags = 0 if wait else MSG_DONTWAIT
     # A buffer of MAX_MESSAGE for every message would cost 40 µs (memory from the kernel and back), asking 1.
     length = sock.recv_into(bytearray(1), 1, flags | MSG_PEEK | MSG_TRUNC)
-    size = min(max_bytes, max(length, _USUAL_MESSAGE))
+    size = max_bytes if shared else min(max_bytes, max(length, _USUAL_MESSAGE))
     # Always room for one descriptor, so that an unwanted one is seen and closed.
     space = CMSG_SPACE(max(max_fds, 1) * 4)
     data, control, result_flags, _ = sock.recvmsg(size, space, flags | MSG_CMSG_CLOEXEC)

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from sampan.runtime.handshake import ParentSide
     from sampan.runtime.mount_plan import PlannedMount
     from sampan.runtime.requests import CreateRequest
+    from sampan.runtime.steps import Step
     from sampan.spec.runtime import Spec
 
 _SIGKILL = 9
@@ -89,6 +90,18 @@ def create_container(request: CreateRequest) -> Container:
         container = creation.run()
         undo.commit()
     return container
+
+
+def plan_container(request: CreateRequest) -> None:
+    """Decide all that `create_container` would do before its clone, and do none of it.
+
+    Raises:
+        InvalidArgument, Unsupported: as `create_container`.
+    """
+    bundle = os.path.abspath(request.bundle)
+    spec, raw = load_config(request.config_file or f"{bundle}/config.json")
+    with Undo() as undo:
+        _Creation(request, bundle, spec, raw, undo).plan()
 
 
 class _Creation:
@@ -140,6 +153,26 @@ class _Creation:
             self.manager.close()
         state = State(self.request.state_root, self.document, pid, self.start_ticks)
         return Container(state, pidfd, master, self.report)
+
+    def plan(self) -> tuple[Step, ...]:
+        """Return the child's steps as they would be, but for descriptors."""
+        assert self.manager is not None  # from __init__
+        planned = plan_mounts(self.spec, self.bundle, self.hierarchy, self.manager.paths())
+        resources = self.spec.linux.resources or LinuxResources()
+        plan_rules(resources.devices)
+        prepared = Prepared(
+            root_fd=-1,
+            source_fds={},
+            null_fd=-1,
+            namespace_fds=(),
+            entry_fds=(),
+            inside_ids=None,
+            staged=False,
+            has_kcore=True,
+            root_text=self._describe_root(),
+            state=self._oci_state("creating"),
+        )
+        return plan_init(self.spec, self.program, planned, prepared, self._wishes())
 
     # Before the clone
 
@@ -219,14 +252,7 @@ class _Creation:
         joined = sources.open_joined(self.spec, fds)
         staged = "user" in joined or ("user" in self.new and bool(joined.keys() - {"pid"}))
         prepared = self._prepare(planned, joined, fds, staged=staged)
-        wishes = Wishes(
-            id=self.request.id,
-            pivot=self.request.pivot,
-            keyring=self.request.keyring,
-            console_size=self.request.console_size,
-            die_with_parent=self.request.die_with_parent,
-        )
-        steps = plan_init(self.spec, self.program, planned, prepared, wishes)
+        steps = plan_init(self.spec, self.program, planned, prepared, self._wishes())
         child = Child(
             ChildSide(channel_fd),
             self.request.stdio,
@@ -249,6 +275,15 @@ class _Creation:
             process.set_dumpable(False)  # inherited: the child is never open to ptrace (CVE-2016-9962)
         self.report.begin()
         return spawn(self._placement(joined, staged=staged), run)
+
+    def _wishes(self) -> Wishes:
+        return Wishes(
+            id=self.request.id,
+            pivot=self.request.pivot,
+            keyring=self.request.keyring,
+            console_size=self.request.console_size,
+            die_with_parent=self.request.die_with_parent,
+        )
 
     def _before_execve(self, state: OciState) -> tuple[Callable[[], None], ...]:
         """Return what the child does between start and execve, imported here."""

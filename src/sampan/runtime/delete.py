@@ -47,6 +47,13 @@ def delete_container(state_root: str, id: str, *, force: bool = False) -> None:
     remove_state_directory(state.directory)
 
 
+def _send_kill(pidfd: int) -> None:
+    try:
+        process.pidfd_send_signal(pidfd, _SIGKILL)
+    except ProcessLookupError:
+        pass  # it has ended since it was looked at, and whoever is its parent has reaped it
+
+
 def kill_everything(state: State) -> None:
     """Kill init and every process in the cgroup; return once they are gone.
 
@@ -59,7 +66,7 @@ def kill_everything(state: State) -> None:
     manager = state.cgroup() if state.cgroup_path else None
     try:
         if pidfd >= 0:
-            process.pidfd_send_signal(pidfd, _SIGKILL)
+            _send_kill(pidfd)
         if manager is not None and manager.frozen():
             manager.thaw()
         if pidfd >= 0:

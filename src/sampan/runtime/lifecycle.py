@@ -23,7 +23,7 @@ from sampan.runtime.control import (
     resume_container,
     update_container,
 )
-from sampan.runtime.create import create_container
+from sampan.runtime.create import create_container, plan_container
 from sampan.runtime.delete import delete_container
 from sampan.runtime.executing import exec_process
 from sampan.runtime.requests import CreateRequest, ExecRequest, Plank, RootMount
@@ -62,6 +62,7 @@ __all__ = [
     "list_states",
     "load_state",
     "pause_container",
+    "plan_container",
     "resume_container",
     "start_container",
     "update_container",

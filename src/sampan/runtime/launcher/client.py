@@ -96,8 +96,10 @@ class Launcher:
         self.pid = process.pid
 
     @classmethod
-    def spawn(cls, *, run_root: str) -> Launcher:
+    def spawn(cls, *, run_root: str, rehearsal: str = "") -> Launcher:
         """Start the launcher program, on an interpreter that no container can write to.
+
+        rehearsal: a file with the packed ShimRequest to rehearse with (docs/shim.md), "" for none.
 
         Raises:
             Unavailable: it did not come up.
@@ -106,7 +108,7 @@ class Launcher:
 
         mine, yours = seqpacket_pair()
         try:
-            process = start_program(yours.fileno(), run_root=run_root)
+            process = start_program(yours.fileno(), run_root=run_root, rehearsal=rehearsal)
         except BaseException:
             mine.close()
             raise
@@ -123,6 +125,10 @@ class Launcher:
     def alive(self) -> bool:
         """Return whether the launcher still holds its end of the socket."""
         return self._process.poll() is None and not _readable(self._sock, 0)
+
+    def ends_within(self, seconds: float) -> bool:
+        """Wait so long for the launcher's end; return whether it came."""
+        return _readable(self._sock, seconds) or self._process.poll() is not None
 
     def start(
         self, request: ShimRequest, attaches: Sequence[AttachRequest] = (), *, timeout_s: float = 120.0

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sampan.runtime.launcher.payload import Payload
     from sampan.runtime.launcher.stdio import Stdio
     from sampan.runtime.launcher.streams import Streams
-    from sampan.runtime.launcher.worker import Tell
+    from sampan.runtime.launcher.worker import WorkerSide
 
     class Keeper(Protocol):
         """What the table of execs asks of the shim's supervisor."""
@@ -102,7 +102,7 @@ class ExecTable:
             order = replace(order, attach=replace(order.attach, fd=os.dup(order.attach.fd)))
         starting = StartingExec(order, request)
         try:
-            worker = Worker(lambda tell: starting.work(self._payload, tell), keep=starting.stdio.child)
+            worker = Worker(lambda side: starting.work(self._payload, side), keep=starting.stdio.child)
         except BaseException:
             starting.abandon()
             raise
@@ -193,11 +193,11 @@ class StartingExec:
         self.typing = order.attach is not None and order.attach.stdin
         self.stdio = self._open_stdio()
 
-    def work(self, payload: Payload, tell: Tell) -> None:
+    def work(self, payload: Payload, side: WorkerSide) -> None:
         """Start the process; runs in the worker."""
         process = payload.start_exec(self.order, self.stdio)
         document: Document = {"pid": process.pid}
-        tell(document, (process.console_master,) if process.console_master >= 0 else ())
+        side.tell(document, (process.console_master,) if process.console_master >= 0 else ())
 
     def abandon(self) -> None:
         """Close everything: it was not started. The client is sampand's to tell."""

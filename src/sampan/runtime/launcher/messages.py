@@ -6,8 +6,9 @@ the body's parts are listed there.
 
 from __future__ import annotations
 
-from sampan import errors
+from sampan import errors, fastjson
 from sampan.errors import SampanError, Unavailable
+from sampan.kernel import files
 from sampan.lean import record
 from sampan.runtime.requests import RootMount
 
@@ -228,6 +229,11 @@ def _unpack_log(raw: object) -> LogSettings:
     fields = _fields(raw)
     cache = fields.pop("cache", None)
     return _build(LogSettings, fields, cache=None if cache is None else _unpack_log(cache))
+
+
+def read_request(path: str) -> ShimRequest:
+    """Return the container of a file that holds a packed request. Raises OSError, Unavailable."""
+    return unpack_request(fastjson.loads(files.read_file(path)))
 
 
 def unpack_attach(raw: object, fd: int) -> AttachRequest:

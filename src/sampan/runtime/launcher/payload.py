@@ -57,30 +57,37 @@ class NewProcess:
 class OwnPayload:
     """A container of sampan's own runtime, called from a worker."""
 
-    def __init__(self, request: ShimRequest) -> None:
+    def __init__(self, request: ShimRequest, *, for_parent: bool = True) -> None:
+        """for_parent: init becomes a child of the caller's parent, else of the caller."""
         self._request = request
+        self._for_parent = for_parent
         self._state_root, _, self._name = request.run_dir.rpartition("/")
 
     def create(self, stdio: Stdio, report: list[Plank] | None) -> NewProcess:
         """Create the container."""
-        request = self._request
-        container = lifecycle.create_container(
-            CreateRequest(
-                id=self._name,
-                bundle=request.bundle,
-                state_root=self._state_root,
-                stdio=stdio.child,
-                root_mount=request.root_mount,
-                console_size=_console_size(request.console_size),
-                die_with_parent=True,
-                for_parent=True,
-                init=request.init,
-                report=report,
-                seccomp_cache=request.seccomp_cache,
-            )
-        )
+        container = lifecycle.create_container(self._wanted(stdio, report))
         os.close(container.pidfd)  # the shim is the parent: until it reaps init, the pid is init's own
         return NewProcess(pid=container.pid, console_master=container.console_master)
+
+    def plan(self, stdio: Stdio) -> None:
+        """Decide all that `create` does, and do nothing."""
+        lifecycle.plan_container(self._wanted(stdio, None))
+
+    def _wanted(self, stdio: Stdio, report: list[Plank] | None) -> CreateRequest:
+        request = self._request
+        return CreateRequest(
+            id=self._name,
+            bundle=request.bundle,
+            state_root=self._state_root,
+            stdio=stdio.child,
+            root_mount=request.root_mount,
+            console_size=_console_size(request.console_size),
+            die_with_parent=True,
+            for_parent=self._for_parent,
+            init=request.init,
+            report=report,
+            seccomp_cache=request.seccomp_cache,
+        )
 
     def start(self) -> None:
         """Let the program run."""

@@ -1,32 +1,42 @@
-"""Runs the shim's code once in the launcher, so that shims copy fewer of its pages. Lean.
+"""Runs a container's life in the launcher before there is one, so that forks find the code warm. Lean.
 
-The first run of a function writes to it: the interpreter fills inline caches (PEP 659), a class's first
-instance fixes the layout of the others. Done before the fork, those pages stay shared. Measured: 250 KiB less
-private memory in each shim, for 10 ms once.
+The first runs of a function write to it: the interpreter fills inline caches (PEP 659), a class's first
+instance fixes the layout of the others. Done before the fork, the code is fast and its pages stay shared.
+Measured: the shim's part saves 250 KiB of private memory in each shim, for 10 ms once; the runtime's part
+saves 4 ms of each start, for 150 ms in which nobody waits (what comes meanwhile is served in between).
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 from _socket import SOCK_SEQPACKET, socketpair
 
+from sampan import fastjson, log
+from sampan.errors import SampanError
 from sampan.kernel.sockets import connect_at, from_fd, seqpacket_pair
 from sampan.runtime.launcher import rundir
+from sampan.runtime.launcher.creating import create_and_start
 from sampan.runtime.launcher.execs import Ended
 from sampan.runtime.launcher.loop import Loop
-from sampan.runtime.launcher.messages import AttachRequest, LogSettings, ShimRequest, pack
-from sampan.runtime.launcher.payload import NewProcess
+from sampan.runtime.launcher.messages import AttachRequest, LogSettings, ShimRequest, pack, read_request
+from sampan.runtime.launcher.payload import NewProcess, OwnPayload
 from sampan.runtime.launcher.shim import begin, open_request
-from sampan.runtime.launcher.transport import parse, receive_raw, send
+from sampan.runtime.launcher.stdio import open_nothing
+from sampan.runtime.launcher.transport import parse, receive_body, send
+from sampan.runtime.launcher.worker import Worker
 from sampan.runtime.requests import RootMount
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sampan.runtime.launcher.messages import ExecStart
     from sampan.runtime.launcher.stdio import Stdio
+    from sampan.runtime.launcher.worker import WorkerSide
     from sampan.runtime.requests import Plank
 
-_TIMES = 8  # a code object is specialised after so many runs (Python 3.11, Include/internal/pycore_code.h)
+_TIMES = 8
 _SCENE_S = 0.001
 
 
@@ -78,10 +88,15 @@ def _play(stage: str) -> None:
     attach = pack(AttachRequest(fd=client.fileno(), attach_id="user", framed=True, stdin=True))
     document = {"op": "start", "request": pack(request), "attaches": [attach]}
     send(sampand, document, [shim.fileno(), client.fileno()])
-    body, fds = receive_raw(shim)
+    body, fds = receive_body(shim)
     request, attaches = open_request(parse(body, fds), fds)
     loop = Loop()
-    supervisor = begin(loop, request, attaches, _Prop())
+    prop = _Prop()
+
+    def create(stdio: Stdio) -> Worker:
+        return Worker(lambda side: create_and_start(request, prop, stdio, side), keep=stdio.child)
+
+    supervisor = begin(loop, request, attaches, prop, create)
     supervisor.control.add_subscriber(from_fd(fds[0]))
     asking = connect_at(stage, rundir.SOCKET, SOCK_SEQPACKET)
     send(asking, {"op": "events"})
@@ -93,6 +108,82 @@ def _play(stage: str) -> None:
     for sock in (sampand, shim, user, client, asking):
         sock.close()
     rundir.remove(stage, with_record=True)
+
+
+class WarmUp:
+    """What a fork does while nobody waits, so that it has copied by then what it will write to."""
+
+    def __init__(self, request: ShimRequest, payload: OwnPayload, stdio: Stdio) -> None:
+        self._body = fastjson.dumps({"op": "start", "request": pack(request), "attaches": []}).encode()
+        self._payload = payload
+        self._stdio = stdio
+
+    def shim(self) -> None:
+        """Read a packet as a shim does."""
+        open_request(parse(self._body, []), [-1])
+
+    def creator(self) -> None:
+        """Plan a container as a worker does."""
+        self._payload.plan(self._stdio)
+
+
+def rehearse_creation(path: str, *, between: Callable[[], bool]) -> WarmUp | None:
+    """Create, start and delete the container of a request file several times, in this very process.
+
+    between is called before each time, and tells whether to go on. Returns what warms up forks of this
+    process. None: the container cannot be made here (no right to, no cgroup), and nothing was rehearsed.
+
+    The request file is locked meanwhile: the engine that finds it next waits until we are done. By a lock of
+    the process (fcntl(2), not flock(2)): what is forked meanwhile must not hold it on.
+    """
+    lock = -1
+    try:
+        request = read_request(path)
+        lock = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        fcntl.lockf(lock, fcntl.LOCK_EX)
+        payload = OwnPayload(request, for_parent=False)
+        stdio = open_nothing()
+        if not between() or not _succeeds_in_a_fork(payload, stdio):
+            return None
+        for _ in range(_TIMES):
+            if not between():
+                break
+            _make_and_delete(payload, stdio)
+    except (OSError, SampanError) as exc:
+        log.warning("launcher cannot rehearse a container", why=exc)
+        return None
+    finally:
+        if lock >= 0:
+            os.close(lock)
+    return WarmUp(request, payload, stdio)
+
+
+def _succeeds_in_a_fork(payload: OwnPayload, stdio: Stdio) -> bool:
+    """Try it where a failure harms nobody; a seccomp filter not in the cache is compiled there, too."""
+
+    def work(side: WorkerSide) -> None:
+        payload.delete()  # of a launcher that was killed in its rehearsal
+        _make_and_delete(payload, stdio)
+        side.tell({"rehearsed": True})
+
+    worker = Worker(work, keep=stdio.child)
+    try:
+        worker.receive()
+    except SampanError as exc:
+        log.warning("launcher does not rehearse a container", why=exc)
+        return False
+    finally:
+        worker.close()
+    return True
+
+
+def _make_and_delete(payload: OwnPayload, stdio: Stdio) -> None:
+    try:
+        payload.create(stdio, None)
+        payload.start()
+        payload.oom_kills()
+    finally:
+        payload.delete()
 
 
 def _run_for_a_moment(loop: Loop) -> None:

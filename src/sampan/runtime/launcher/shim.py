@@ -6,45 +6,48 @@ import os
 import sys
 
 from sampan.errors import Unavailable
-from sampan.kernel.process import read_status, set_child_subreaper, start_ticks
+from sampan.kernel.process import set_child_subreaper
 from sampan.kernel.sockets import from_fd
 from sampan.lean import Undo
 from sampan.runtime.launcher import rundir
 from sampan.runtime.launcher.control import open_listener
-from sampan.runtime.launcher.foreign import ForeignPayload
+from sampan.runtime.launcher.creating import payload_of, tell_creator
 from sampan.runtime.launcher.log_writer import open_log
 from sampan.runtime.launcher.loop import READABLE, Loop
 from sampan.runtime.launcher.messages import ROOT, error_document, unpack_attach, unpack_request
-from sampan.runtime.launcher.payload import OwnPayload
 from sampan.runtime.launcher.stdio import open_nothing, open_pipes, terminal_ends
 from sampan.runtime.launcher.supervisor import Init, Supervisor
 from sampan.runtime.launcher.title import set_title
 from sampan.runtime.launcher.transport import number, parse, send
-from sampan.runtime.launcher.worker import Worker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from signal import SIGCHLD, set_wakeup_fd, signal
     from types import FrameType
 
     from sampan.runtime.launcher.messages import AttachRequest, Document, ShimRequest
     from sampan.runtime.launcher.payload import Payload
     from sampan.runtime.launcher.stdio import Stdio
-    from sampan.runtime.launcher.worker import Tell
-    from sampan.runtime.requests import Plank
+    from sampan.runtime.launcher.worker import Worker
 else:
     from _signal import SIGCHLD, set_wakeup_fd, signal  # the enumerations of `signal` cost 3 ms
 
 
-def run_shim(body: bytes, fds: list[int], *, title_area: tuple[int, int]) -> None:
+def become_shim() -> None:
+    """Prepare this fork of the launcher for its life as a shim."""
+    os.setsid()
+    signal(SIGCHLD, _on_child)  # and no longer ignored: we want exit codes
+
+
+def run_shim(body: bytes, fds: list[int], *, creator: Worker, title_area: tuple[int, int]) -> None:
     """Start the container of a packet and look after it; return when the shim may end.
 
     A packet may ask for a view of a root instead (`root_view`): then this fork does that and ends.
 
-    fds: the connection to sampand, then one for each attached client. On an error sampand is told, and
-    nothing is left behind.
+    fds: the connection to sampand, then one for each attached client. creator: of `fork_creator`. On an
+    error sampand is told, and nothing is left behind.
     """
     connection = from_fd(fds[0])
     try:
@@ -55,10 +58,13 @@ def run_shim(body: bytes, fds: list[int], *, title_area: tuple[int, int]) -> Non
             open_view(connection, document, fds[1:])
             return
         request, attaches = open_request(document, fds)
-        _become_shim(request, title_area)
+        set_title(title_area, "sampan-shim", request.id[:12])
+        if request.runtime is not None:
+            set_child_subreaper()  # another runtime's init comes to us; our own is born as our child
         loop = Loop()
-        payload = OwnPayload(request) if request.runtime is None else ForeignPayload(request)
-        supervisor = begin(loop, request, attaches, payload)
+        supervisor = begin(
+            loop, request, attaches, payload_of(request), lambda stdio: tell_creator(creator, body, stdio)
+        )
     except Exception as exc:  # whatever it is, sampand waits for an answer
         _try_send(connection, error_document(exc))
         return
@@ -86,20 +92,17 @@ def open_request(document: Document, fds: list[int]) -> tuple[ShimRequest, list[
     return unpack_request(document.get("request")), attaches
 
 
-def _become_shim(request: ShimRequest, title_area: tuple[int, int]) -> None:
-    os.setsid()
-    set_title(title_area, "sampan-shim", request.id[:12])
-    if request.runtime is not None:
-        set_child_subreaper()  # another runtime's init comes to us; our own is born as our child
-    signal(SIGCHLD, _on_child)  # and no longer ignored: we want exit codes
-
-
 def begin(
-    loop: Loop, request: ShimRequest, attaches: Sequence[AttachRequest], payload: Payload
+    loop: Loop,
+    request: ShimRequest,
+    attaches: Sequence[AttachRequest],
+    payload: Payload,
+    create: Callable[[Stdio], Worker],
 ) -> Supervisor:
     """Create and start the container, and begin to serve its streams and requests.
 
-    The worker creates and starts; as soon as it has created, we open the run directory beside it.
+    create(stdio) returns the worker that does it; as soon as it has created, we open the run directory
+    beside it.
 
     Raises:
         SampanError, OSError: it did not start; nothing is left behind.
@@ -107,7 +110,7 @@ def begin(
     with Undo() as undo:
         rundir.forget_earlier_run(request.run_dir)
         stdio = open_nothing() if request.terminal else open_pipes(stdin=request.open_stdin)
-        worker = Worker(lambda tell: _create_and_start(request, payload, stdio, tell), keep=stdio.child)
+        worker = create(stdio)
         stdio.close_child_ends()
         log = open_log(request.log) if request.log.enabled else None
         created, masters = worker.receive()
@@ -131,19 +134,6 @@ def begin(
             supervisor.serve(stdio.outputs, stdio.stdin, attaches)
         undo.commit()
     return supervisor
-
-
-def _create_and_start(request: ShimRequest, payload: Payload, stdio: Stdio, tell: Tell) -> None:
-    """Do the runtime's part, in the worker."""
-    report: list[Plank] | None = [] if request.report else None
-    process = payload.create(stdio, report)
-    tell({"pid": process.pid}, (process.console_master,) if process.console_master >= 0 else ())
-    payload.start()
-    if report is not None:
-        rundir.write_report(request.run_dir, report)
-    # It may have ended by now, but the shim has not reaped it, so /proc still has it.
-    alone = read_status(process.pid)["NSpid"].split()[-1] == "1"
-    tell({"start_ticks": start_ticks(process.pid), "alone": alone}, ())
 
 
 def _watch_children(loop: Loop, supervisor: Supervisor) -> None:

@@ -23,8 +23,10 @@ _ROOM = " " * 512
 _ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 
 
-def start_program(fd: int, *, run_root: str) -> subprocess.Popen[bytes]:
+def start_program(fd: int, *, run_root: str, rehearsal: str) -> subprocess.Popen[bytes]:
     """Start the launcher with fd as its socket to sampand; standard error is shared for its log.
+
+    rehearsal: see `Launcher.spawn`.
 
     Raises:
         Unavailable: the program cannot be started.
@@ -34,7 +36,7 @@ def start_program(fd: int, *, run_root: str) -> subprocess.Popen[bytes]:
         image = open_interpreter(python)
     except OSError as exc:
         raise Unavailable(f"cannot protect the interpreter {python}: {exc.strerror}") from exc
-    arguments = [python, "-I", "-S", "-X", "utf8", _PROGRAM, str(fd), run_root, _ROOM]
+    arguments = [python, "-I", "-S", "-X", "utf8", _PROGRAM, str(fd), run_root, rehearsal, _ROOM]
     try:
         return subprocess.Popen(
             arguments,

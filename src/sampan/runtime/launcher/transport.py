@@ -29,7 +29,11 @@ def send(sock: socket, document: Mapping[str, object], fds: Sequence[int] = ()) 
     Raises:
         OSError: EPIPE or ECONNRESET, the other end is gone; BlockingIOError, a non-blocking socket is full.
     """
-    body = fastjson.dumps(document).encode()
+    send_body(sock, fastjson.dumps(document).encode(), fds)
+
+
+def send_body(sock: socket, body: bytes, fds: Sequence[int]) -> None:
+    """Send a packet whose body is made already; otherwise as `send`."""
     if len(body) <= _SPILL_AT:
         send_message(sock, body, list(fds))
         return
@@ -47,24 +51,36 @@ def receive(sock: socket) -> tuple[Document, list[int]] | None:
         Unavailable: what came is no packet of this protocol.
         OSError: ECONNRESET; BlockingIOError, a non-blocking or timed socket has nothing.
     """
-    body, fds = receive_raw(sock)
+    body, fds = receive_body(sock)
     return (parse(body, fds), fds) if body else None
 
 
-def receive_raw(sock: socket) -> tuple[bytes, list[int]]:
-    """Receive one packet for `parse`, and its descriptors; no bytes at the end of the connection."""
-    return receive_message(sock, max_fds=MAX_FDS + 1, max_bytes=_SPILL_AT)
+def receive_body(sock: socket, *, shared: bool = False) -> tuple[bytes, list[int]]:
+    """Receive one packet's body for `parse`, and its descriptors; no bytes at the end of the connection.
+
+    shared: other processes read this socket, too; then it does not wait.
+
+    Raises: as `receive`.
+    """
+    body, fds = receive_message(
+        sock, max_fds=MAX_FDS + 1, max_bytes=_SPILL_AT, wait=not shared, shared=shared
+    )
+    if body != _SPILLED:
+        return body, fds
+    try:
+        return _read_spilled(fds), fds
+    except Unavailable as exc:
+        close_all(fds)
+        raise Unavailable(f"a packet of the launcher protocol is damaged: {exc}") from exc
 
 
 def parse(body: bytes, fds: list[int]) -> Document:
-    """Return the object of a packet, and take the descriptor off fds that only carried its body.
+    """Return the object of a packet.
 
     Raises:
         Unavailable: it is no packet of this protocol; fds are closed.
     """
     try:
-        if body == _SPILLED:
-            body = _read_spilled(fds)
         return check_document(fastjson.loads(body))
     except SampanError as exc:
         close_all(fds)

@@ -13,7 +13,7 @@ from sampan.errors import SampanError
 from sampan.kernel.process import close_range
 from sampan.kernel.sockets import seqpacket_pair
 from sampan.runtime.launcher.messages import error_document, raise_error
-from sampan.runtime.launcher.transport import receive, send
+from sampan.runtime.launcher.transport import receive, send, send_body
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,17 +23,30 @@ if TYPE_CHECKING:
 
     from sampan.runtime.launcher.messages import Document
 
-    # Tells the parent something, with descriptors.
-    Tell = Callable[[Document, Sequence[int]], None]
 else:
     from _signal import set_wakeup_fd
+
+
+class WorkerSide:
+    """The worker's end of the channel to its parent."""
+
+    def __init__(self, sock: socket) -> None:
+        self._sock = sock
+
+    def tell(self, document: Document, fds: Sequence[int] = ()) -> None:
+        """Tell the parent something, with descriptors."""
+        send(self._sock, document, fds)
+
+    def receive(self) -> tuple[Document, list[int]] | None:
+        """Wait for what the parent gives; None when it is gone."""
+        return receive(self._sock)
 
 
 class Worker:
     """A fork that does one piece of work and tells its parent by packets; whoever reaps, reaps it."""
 
-    def __init__(self, work: Callable[[Tell], None], *, keep: Sequence[int]) -> None:
-        """Fork, and in the child run work(tell), with no descriptors but 0, 1, 2 and keep.
+    def __init__(self, work: Callable[[WorkerSide], None], *, keep: Sequence[int] = ()) -> None:
+        """Fork, and in the child run work(side), with no descriptors but 0, 1, 2 and keep.
 
         Raises:
             OSError: fork is refused.
@@ -49,6 +62,10 @@ class Worker:
         if pid == 0:
             _run(work, theirs, keep)
         theirs.close()
+
+    def give(self, body: bytes, fds: Sequence[int]) -> None:
+        """Give the worker a packet to work on. OSError: it is gone."""
+        send_body(self._sock, body, fds)
 
     def receive(self) -> tuple[Document, list[int]]:
         """Wait for the worker's next packet.
@@ -70,19 +87,16 @@ class Worker:
         self._sock.close()
 
 
-def _run(work: Callable[[Tell], None], sock: socket, keep: Sequence[int]) -> None:
+def _run(work: Callable[[WorkerSide], None], sock: socket, keep: Sequence[int]) -> None:
     """Run the child's side; it ends here, whatever happens."""
     try:
         set_wakeup_fd(-1)  # its pipe is the parent's, and closed below
         _keep_only((*keep, sock.fileno()))
-
-        def tell(document: Document, fds: Sequence[int]) -> None:
-            send(sock, document, fds)
-
+        side = WorkerSide(sock)
         try:
-            work(tell)
+            work(side)
         except Exception as exc:  # whatever it is, the parent waits for an answer
-            tell(error_document(exc), ())
+            side.tell(error_document(exc))
     finally:
         os._exit(0)
 

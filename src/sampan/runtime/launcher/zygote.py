@@ -1,4 +1,4 @@
-"""The launcher: imports once what every shim needs, then forks one for each request. Lean.
+"""The launcher: imports once what every shim needs, then forks them ahead of need (spares.py). Lean.
 
 One thread, no state about containers. Children are reaped by the kernel (SIGCHLD ignored). It ends when
 sampand's end of the socket closes; its shims live on.
@@ -10,14 +10,12 @@ import gc
 import os
 
 from sampan import log
-from sampan.errors import SampanError, Unavailable
 from sampan.kernel.process import close_range, set_child_subreaper, set_dumpable, set_oom_score_adj
-from sampan.kernel.sockets import close_all, from_fd
-from sampan.runtime.launcher.messages import error_document
-from sampan.runtime.launcher.rehearsal import rehearse
-from sampan.runtime.launcher.shim import run_shim
+from sampan.kernel.sockets import from_fd
+from sampan.runtime.launcher.rehearsal import rehearse, rehearse_creation
+from sampan.runtime.launcher.spares import Spares
 from sampan.runtime.launcher.title import argument_area, set_title
-from sampan.runtime.launcher.transport import receive_raw, send
+from sampan.runtime.launcher.transport import send
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,8 +31,11 @@ _OOM_SCORE = -998  # inherited by shims: killed for memory last, just before the
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Serve sampand until it goes. arguments: program, socket descriptor, run root, room for titles."""
-    _, raw_fd, run_root, _ = arguments
+    """Serve sampand until it goes.
+
+    arguments: program, socket descriptor, run root, rehearsal or "", room for titles.
+    """
+    _, raw_fd, run_root, rehearsal, _ = arguments
     sock = from_fd(int(raw_fd))
     _become_zygote(sock)
     title_area = argument_area()
@@ -43,11 +44,18 @@ def main(arguments: Sequence[str]) -> None:
         rehearse(run_root)
     except OSError as exc:
         log.warning("launcher cannot rehearse", why=exc.strerror)  # shims will be larger
+    _freeze()
+    send(sock, {"ready": True})
+    spares = Spares(sock, title_area)
+    if rehearsal:
+        spares.warm_up = rehearse_creation(rehearsal, between=spares.serve_waiting)
+        _freeze()
+    spares.keep()
+
+
+def _freeze() -> None:
     gc.collect()
     gc.freeze()  # a collection in a shim would write to, and so copy, every page
-    send(sock, {"ready": True})
-    while _serve(sock, title_area):
-        pass
 
 
 def _become_zygote(sock: socket) -> None:
@@ -64,49 +72,3 @@ def _become_zygote(sock: socket) -> None:
 
 def _stay(_number: int, _frame: FrameType | None) -> None:
     """Go on."""
-
-
-def _serve(sock: socket, title_area: tuple[int, int]) -> bool:
-    """Fork a shim for one packet; False at the end of the connection.
-
-    The packet is read in the shim: whatever the launcher itself does with each start, it writes to pages that
-    all shims share, and so takes them from all of them.
-    """
-    try:
-        body, fds = receive_raw(sock)
-    except OSError as exc:
-        log.error("launcher cannot receive", why=exc.strerror)
-        return False
-    if not body:
-        return False
-    try:
-        if fds:
-            _fork_shim(sock, body, fds, title_area)
-    finally:
-        close_all(fds)
-    return True
-
-
-def _fork_shim(sock: socket, body: bytes, fds: list[int], title_area: tuple[int, int]) -> None:
-    try:
-        pid = os.fork()
-    except OSError as exc:
-        _answer(fds[0], Unavailable(f"cannot fork a shim: {exc.strerror}"))
-        return
-    if pid:
-        return
-    try:
-        sock.close()
-        run_shim(body, fds, title_area=title_area)
-    finally:
-        os._exit(0)
-
-
-def _answer(fd: int, error: SampanError) -> None:
-    connection = from_fd(os.dup(fd))
-    try:
-        send(connection, error_document(error))
-    except OSError:
-        pass  # sampand has given up
-    finally:
-        connection.close()
