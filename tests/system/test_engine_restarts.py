@@ -204,7 +204,7 @@ def test_in_the_order_of_joined_namespaces(box: Box) -> None:
 
 
 def test_who_joined_a_pid_namespace_comes_back_behind_its_owner(box: Box) -> None:
-    box.start("sh", "-c", "sleep 0.5; exit 1", name="owner", host=policy("always"))
+    box.start("sh", "-c", "sleep 1.5; exit 1", name="owner", host=policy("always"))
     box.start(*FOR_EVER, name="guest", host=policy("always", PidMode="container:owner"))
     wait_until(lambda: count(box, "owner") >= 2 and count(box, "guest") >= 1, "both are restarted")
     wait_until(lambda: runs(box, "guest"), "the guest runs again")

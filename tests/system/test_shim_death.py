@@ -230,8 +230,8 @@ def test_memory_of_a_container(box: Box) -> None:
     few = start(10)
     each = (start(20) - few) / 20
     print(f"launcher alone {base} KiB; each container's shim {each:.0f} KiB PSS")
-    # The budget is 1.5 MiB on average of 100 (bench/, docs/performance.md). Which pages stay shared differs from
-    # machine to machine by 60 KiB: here we notice what makes a shim larger.
+    # The budget is 1.5 MiB on average of 100 (bench/, docs/performance.md). Which pages stay shared differs
+    # from machine to machine by 60 KiB: here we notice what makes a shim larger.
     assert each < 1640
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 
-from sampan.errors import SampanError
+from sampan.errors import Conflict, SampanError
 from sampan.kernel import constants as k
 from sampan.kernel import namespaces, process
 from sampan.lean import record
@@ -47,6 +47,7 @@ def spawn(placement: Placement, run: Callable[[], NoReturn]) -> tuple[int, int]:
 
     Raises:
         OSError: errno is set. SampanError: a stage failed; the message says at what.
+        Conflict: the pid namespace to join has ended.
     """
     ours = -1
     own_time = -1
@@ -63,6 +64,10 @@ def spawn(placement: Placement, run: Callable[[], NoReturn]) -> tuple[int, int]:
         if pid == 0:
             run()
         return pid, pidfd
+    except OSError as exc:
+        if exc.errno == errno.ENOMEM and placement.join_pid >= 0:  # kernel/pid.c, alloc_pid
+            raise Conflict("cannot join the pid namespace: its first process has ended") from exc
+        raise
     finally:
         # Reached by the caller alone: a child never returns from run().
         if ours >= 0:
