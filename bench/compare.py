@@ -252,7 +252,7 @@ def main() -> None:
         root = stack.enter_context(engines.scratch(options.root))
         if wanted("runtime"):
             rows.append(runtime_row(root, options.rounds))
-        if any(map(wanted, ("start", "exec", "burst", "memory", "ps", "stats", "events"))):
+        if any(map(wanted, ("start", "exec", "burst", "memory", "ps", "stats", "events", "files"))):
             makers: list[Callable[[Path], object]] = [engines.sampan, engines.dockerd, engines.podman]
             found: dict[str, engines.Engine] = {}
             for maker in makers:
@@ -272,6 +272,10 @@ def main() -> None:
                 rows.append(stats_row(found))
             if wanted("events"):
                 rows += events_rows(found, max(1, options.rounds // 4))
+            if wanted("files"):
+                from bench import files  # which needs what is defined here
+
+                rows += files.rows(root, found, max(1, options.rounds // 7))
     table = render(rows, options.rounds)
     print(table)
     if options.write:
