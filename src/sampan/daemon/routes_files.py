@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from typing import BinaryIO
 
 import msgspec
 from aiohttp import web
@@ -11,7 +10,7 @@ from aiohttp import web
 from sampan.daemon.call import Call, reply
 from sampan.daemon.outflow import send_archive
 from sampan.daemon.routing import Router
-from sampan.daemon.upload import with_upload
+from sampan.daemon.upload import Pieces, with_upload
 from sampan.daemon.workers import take
 from sampan.engine.committing import CommitRequest
 from sampan.engine.container_paths import PathStat
@@ -52,7 +51,7 @@ async def put_archive(call: Call) -> web.StreamResponse:
     """PUT /containers/{id}/archive."""
     path = _path(call)
 
-    def work(body: BinaryIO) -> None:
+    def work(body: Pieces) -> None:
         call.engine.containers.extract(
             call.name,
             path,

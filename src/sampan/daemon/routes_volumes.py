@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import BinaryIO
-
 from aiohttp import web
 
 from sampan.daemon.call import Call, no_content, reply
 from sampan.daemon.outflow import send_archive
 from sampan.daemon.routing import Router
-from sampan.daemon.upload import with_upload
+from sampan.daemon.upload import Pieces, with_upload
 from sampan.errors import Unavailable
 from sampan.spec import docker
 
@@ -76,7 +74,7 @@ async def export(call: Call) -> web.StreamResponse:
 async def import_(call: Call) -> web.StreamResponse:
     """POST /sampan/v1/volumes/{name}/import: a tar archive over the content; a missing volume is made."""
 
-    def work(body: BinaryIO) -> None:
+    def work(body: Pieces) -> None:
         call.engine.volumes.make(call.name)
         with call.engine.open_volume(call.name) as volume:
             call.engine.import_volume(volume, body)

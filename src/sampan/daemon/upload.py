@@ -7,7 +7,7 @@ import io
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from sampan.daemon.call import Call
 
 _STALLED_S: Final = 300.0
-_BUFFER: Final = 1024 * 1024  # bytes; archives are read in 512-byte blocks
 _HIGH: Final = 4 * 1024 * 1024  # bytes kept for a slow reader before the client has to wait
 
 
@@ -64,23 +63,37 @@ class Upload(io.RawIOBase):
             ConnectionAbortedError: the body broke off.
         """
         view = memoryview(target).cast("B")
+        piece = self._take(len(view))
+        view[: len(piece)] = piece
+        return len(piece)
+
+    def read_piece(self, limit: int) -> bytes:
+        """Return up to limit bytes as they came, waiting for at least one; b"" at the end.
+
+        Raises:
+            ConnectionAbortedError: the body broke off.
+        """
+        piece = self._take(limit)
+        whole = piece.obj
+        return whole if isinstance(whole, bytes) and len(whole) == len(piece) else bytes(piece)
+
+    def _take(self, limit: int) -> memoryview:
         with self._ready:
             while not self._pieces and not self._ended:
                 self._ready.wait()
             if not self._pieces:
                 if self._broken:
                     raise ConnectionAbortedError(self._broken)
-                return 0
+                return memoryview(b"")
             piece = self._pieces.popleft()
-            count = min(len(piece), len(view))
-            view[:count] = piece[:count]
-            if count < len(piece):
-                self._pieces.appendleft(piece[count:])
-            self._size -= count
+            if limit < len(piece):
+                self._pieces.appendleft(piece[limit:])
+                piece = piece[:limit]
+            self._size -= len(piece)
             if self._full and self._size <= _HIGH // 2:
                 self._full = False
                 self._loop.call_soon_threadsafe(self._room.set)
-        return count
+        return piece
 
     def close(self) -> None:
         """Take no more: what the client still sends is dropped."""
@@ -120,14 +133,25 @@ class Upload(io.RawIOBase):
             self._ready.notify()
 
 
-async def with_upload(call: Call, work: Callable[[BinaryIO], None]) -> None:
-    """Run work in a thread on the request's body as a file; its error is raised here."""
+class Pieces:
+    """A body as the archive reader takes it."""
+
+    def __init__(self, upload: Upload) -> None:
+        self._upload = upload
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to size bytes, b"" at the end."""
+        return self._upload.read_piece(size)
+
+
+async def with_upload(call: Call, work: Callable[[Pieces], None]) -> None:
+    """Run work in a thread on the request's body; its error is raised here."""
     upload = Upload()
     feeder = asyncio.create_task(upload.feed(call.request), name=f"upload of {call.request.path}")
 
     def run() -> None:
-        with io.BufferedReader(upload, _BUFFER) as body:
-            work(body)
+        with upload:
+            work(Pieces(upload))
 
     try:
         await call.workers.slow(run)
