@@ -35,14 +35,16 @@ from {module} import main
 main()
 """
 
-RUNTIME_SCRIPT = """#!{python} -IS
+BUNDLE_SCRIPT = """#!{python} -IS
 import gc
 gc.disable()
 import sys
 sys.path[:0] = [{source!r}, {packages!r}]
 from sampan.bundle import use_bundle
 use_bundle({bundle!r})
-from sampan.runtime.__main__ import main
+from {module} import main
+gc.freeze()
+gc.enable()
 main()
 """
 
@@ -67,17 +69,21 @@ exec {{ $python }} @words;
 """
 EXECVEAT = {"x86_64": 322, "aarch64": 281}
 
-# What `sampan-runtime` may import, as paths below src/sampan.
-BUNDLED = ("*.py", "kernel/*.py", "kernel/cgroups/*.py", "spec/*.py", "runtime/*.py")
+# What the two commands that start often import on their quick paths, as paths below src/sampan.
+RUNTIME_MODULES = ("*.py", "kernel/*.py", "kernel/cgroups/*.py", "spec/*.py", "runtime/*.py")
+CLI_MODULES = ("*.py", "client/*.py", "cli/*.py")
 
 
 def main() -> None:
     target = Path(sysconfig.get_path("scripts"))
     compileall.compile_dir(str(SOURCE), quiet=2, workers=1)
     for name, module in COMMANDS.items():
-        if name != "sampan-runtime":
+        if name == "sampand":
             write_script(target / name, fill(SCRIPT, module=module))
-    install_runtime(target)
+    folder = target.parent / "lib/sampan"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_script(target / "sampan", bundled_script("sampan", CLI_MODULES, folder))
+    install_runtime(target, folder)
 
 
 def fill(template: str, **more: object) -> str:
@@ -86,12 +92,15 @@ def fill(template: str, **more: object) -> str:
     return template.format(python=python, source=str(SOURCE), packages=packages, **more)
 
 
-def install_runtime(target: Path) -> None:
-    folder = target.parent / "lib/sampan"
-    folder.mkdir(parents=True, exist_ok=True)
-    bundle = folder / "runtime.bundle"
-    write_bundle(str(bundle), bundled_modules())
-    script = fill(RUNTIME_SCRIPT, bundle=str(bundle))
+def bundled_script(command: str, patterns: tuple[str, ...], folder: Path) -> str:
+    """Write a command's bundle into folder; return the script that uses it."""
+    bundle = folder / f"{command}.bundle"
+    write_bundle(str(bundle), bundled_modules(patterns))
+    return fill(BUNDLE_SCRIPT, bundle=str(bundle), module=COMMANDS[command])
+
+
+def install_runtime(target: Path, folder: Path) -> None:
+    script = bundled_script("sampan-runtime", RUNTIME_MODULES, folder)
     execveat = EXECVEAT.get(platform.machine())
     if execveat is None or not os.access("/usr/bin/perl", os.X_OK):
         write_script(target / "sampan-runtime", script)
@@ -101,14 +110,14 @@ def install_runtime(target: Path) -> None:
     write_script(target / "sampan-runtime", stage)
 
 
-def bundled_modules() -> dict[str, str]:
+def bundled_modules(patterns: tuple[str, ...]) -> dict[str, str]:
     """Return the sources to bundle, by the dotted names of their modules."""
-    paths = sorted(path for pattern in BUNDLED for path in (SOURCE / "sampan").glob(pattern))
+    paths = sorted(path for pattern in patterns for path in (SOURCE / "sampan").glob(pattern))
     names = {path: ".".join(path.relative_to(SOURCE).with_suffix("").parts) for path in paths}
     return {
         name.removesuffix(".__init__"): str(path)
         for path, name in names.items()
-        if path.name != "__main__.py"
+        if path.name != "__main__.py" or path.parent.name == "cli"
     }
 
 
