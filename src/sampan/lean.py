@@ -28,6 +28,7 @@ else:
         for base in reversed(cls.__mro__):
             fields += [name for name in base.__dict__.get("__annotations__", {}) if name not in fields]
         cls._fields = tuple(fields)
+        cls._names = frozenset(fields)
         cls._defaults = {name: getattr(cls, name) for name in fields if hasattr(cls, name)}
         cls.__match_args__ = ()
         cls.__init__ = _init
@@ -42,7 +43,7 @@ else:
         own = self.__dict__
         own.update(self._defaults)
         own.update(values)
-        if len(own) != len(self._fields) or any(name not in own for name in self._fields):
+        if own.keys() != self._names:
             missing = [name for name in self._fields if name not in own]
             unknown = [name for name in values if name not in self._fields]
             raise TypeError(f"{type(self).__name__}: missing {missing}, unknown {unknown}")
