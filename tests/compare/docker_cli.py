@@ -89,6 +89,8 @@ def compare(client: str, theirs: str, ours: str, folder: Path) -> list[str]:
         lines = _differences(step, their, our)
         if not lines:
             same += 1
+            if step.key in CLI:
+                print(f"no difference any more: {step.key}")
         elif step.key in CLI:
             known += 1
             print(f"known: {step.key}: {CLI[step.key]}")

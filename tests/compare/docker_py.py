@@ -34,6 +34,8 @@ def compare(theirs: str, ours: str, folder: Path) -> list[str]:
         lines = _differences(their, our)
         if not lines:
             same += 1
+            if name in DOCKER_PY:
+                print(f"no difference any more: {name}")
         elif name in DOCKER_PY:
             known += 1
             print(f"known: {name}: {DOCKER_PY[name]}")

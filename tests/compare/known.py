@@ -20,7 +20,6 @@ CLI: dict[str, str] = {
     "run: run --rm --network none --cpu-shares 1 busybox true": _EARLIER,
     "run: run --rm --network nosuchnet busybox true": "networks: not there yet; names what is not supported",
     "run: run --rm --network none --runtime nosuch busybox true": _NEWER,
-    "run: run --rm --network none --log-driver nosuch busybox true": "log driver: names what is not supported",
     "run: run --rm --network none --privileged busybox grep CapBnd /proc/self/status": _CAPS,
     "container: exec --privileged made grep CapEff /proc/self/status": _CAPS,
     "container: inspect -f '{{json .Config}}' made": _LISTS,

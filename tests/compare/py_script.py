@@ -396,8 +396,8 @@ steps(
     run_fails=lambda s: s.high.containers.run("busybox", ["sh", "-c", "echo x >&2; exit 3"], remove=True, **NONE),
     run_no_program=lambda s: s.high.containers.run("busybox", "nosuch", remove=True, **NONE),
     run_no_image=lambda s: s.high.containers.run("127.0.0.1:1/nosuch", "true", **NONE),
-    run_both=lambda s: s.high.containers.run(
-        "busybox", ["sh", "-c", "echo a; echo b >&2"], remove=True, stdout=True, stderr=True, **NONE
+    run_both=lambda s: sorted(
+        s.high.containers.run("busybox", ["sh", "-c", "echo a; echo b >&2"], remove=True, stdout=True, stderr=True, **NONE).splitlines()
     ),
     run_stream=lambda s: list(s.high.containers.run("busybox", "echo hi", remove=True, stream=True, **NONE)),
     run_detached=lambda s: s.high.containers.run("busybox", SCRIPT, detach=True, name="box", **NONE).status,

@@ -11,8 +11,6 @@ from tests.system.cli.conftest import daemon, dockerd  # noqa: F401 -- fixtures
 from tests.system.cli.harness import Daemon
 from tests.system.sampand import needs_busybox, needs_root
 
-from sampan.errors import Unsupported
-
 pytestmark = [needs_root, needs_busybox]
 
 PAGE = Path(__file__).parents[2] / "docs" / "python-api.md"
@@ -28,10 +26,7 @@ def test_the_examples(
     monkeypatch.setenv("SAMPAN_HOST", daemon.host)
     names: dict[str, Any] = {}
     for number, example in enumerate(EXAMPLES, 1):
-        try:
-            exec(compile(example, f"{PAGE.name}, example {number}", "exec"), names)
-        except Unsupported as exc:
-            pytest.skip(f"sampand does not have it yet: {exc}")
+        exec(compile(example, f"{PAGE.name}, example {number}", "exec"), names)
     lines = capsys.readouterr().out.splitlines()
     assert PROMISED == ["b'hi\\n'", "3 b'oops\\n'", "4 b'in\\n' b'err\\n'", "0"]
     assert [line for line in lines if line in PROMISED][:4] == PROMISED

@@ -5,6 +5,7 @@ Nothing here comes from what we asked for: it is what /proc and the cgroup files
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Mapping
 from typing import Final
@@ -42,6 +43,9 @@ _CGROUP_FILES: Final = (
     "io.weight",
 )
 
+# EINVAL is what the mount table of a zombie answers (proc(5), fs/proc_namespace.c); ENODEV: a removed cgroup.
+_GONE: Final = (errno.ENOENT, errno.ESRCH, errno.EINVAL, errno.ENODEV)
+
 
 def read_anatomy(core: Core, container: Container) -> Document:
     """See `Containers.anatomy`: keys `sees`, `may_use`, `is`, `processes`.
@@ -62,7 +66,9 @@ def read_anatomy(core: Core, container: Container) -> Document:
             "is": _is(state.pid, init=container.record.host.Init is True),
             "processes": _processes(core, container),
         }
-    except (FileNotFoundError, ProcessLookupError) as exc:
+    except OSError as exc:
+        if exc.errno not in _GONE:
+            raise
         raise Conflict(f"container {container.id} has just ended") from exc
 
 
