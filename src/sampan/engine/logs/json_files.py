@@ -126,14 +126,19 @@ class JsonFiles:
 
     def _open_next(self) -> bool:
         """Move to the file written after the one at hand; False when that one is the newest."""
-        names = self._names()
-        if not names:
-            return False
-        if self._fd < 0:
-            return self._open(names[0])
-        for position, name in enumerate(names):
-            if self._is_ours(name):
-                return position > 0 and self._finish_and_open(names[position - 1])
+        names: list[str] = []
+        for _ in range(_TRIES):
+            files = self._files()
+            names = [name for name, _ in files]
+            if not names:
+                return False
+            if self._fd < 0:
+                return self._open(names[0])
+            for position, name in enumerate(names):
+                if self._is_ours(name):
+                    return position > 0 and self._finish_and_open(names[position - 1])
+            if files == self._files():  # else ours was renamed or compressed while we looked for it
+                break
         return self._finish_and_open(names[-1])  # ours is no more: go on with the oldest there is
 
     def _finish_and_open(self, name: str) -> bool:
@@ -169,14 +174,17 @@ class JsonFiles:
             os.close(fd)
 
     def _names(self) -> list[str]:
-        """Return the files there are, newest first, as they were at one moment between two rotations."""
+        return [name for name, _ in self._files()]
+
+    def _files(self) -> list[tuple[str, int]]:
+        """Return (name, inode) of each file, newest first, as it was at one moment between two rotations."""
         seen: list[tuple[str, int]] = []
         for _ in range(_TRIES):
             found = [(name, _inode(name)) for name in log_names(self._path)]
             if found == seen:
                 break
             seen = found
-        return [name for name, _ in seen]
+        return seen
 
 
 def _inode(name: str) -> int:
