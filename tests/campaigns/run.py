@@ -15,6 +15,7 @@ from statistics import median
 
 from tests.campaigns import census
 from tests.campaigns.fuzz import fuzz
+from tests.campaigns.outputs import outputs
 from tests.campaigns.restarts import restarts
 from tests.system.sampand import Sampand, serve, wait_for
 
@@ -124,6 +125,7 @@ CAMPAIGNS: dict[str, Callable[[Sampand, int, int], list[str]]] = {
     "cycles": cycles,
     "kills": kills,
     "fuzz": fuzz,
+    "outputs": outputs,
     "restarts": restarts,
 }
 
