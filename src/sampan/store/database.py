@@ -19,6 +19,7 @@ from sampan.errors import Unsupported
 SqlValue = None | int | float | str | bytes
 Row = tuple[SqlValue, ...]
 
+_WAL_BYTES: Final = 4 * 1024 * 1024 + 256 * 1024  # what it grows to before its pages go to the main file
 _BUSY_TIMEOUT_MS: Final = 5000  # only a person with the sqlite3 tool can hold the file locked
 
 
@@ -38,6 +39,7 @@ class Database:
         self._run("PRAGMA foreign_keys=ON")
         self._run("PRAGMA trusted_schema=OFF")
         self._run("CREATE TABLE IF NOT EXISTS schema_versions (component TEXT PRIMARY KEY, version INTEGER)")
+        _reserve(f"{path}-wal")
 
     def __enter__(self) -> Database:
         return self
@@ -123,3 +125,21 @@ class Database:
     def _run(self, sql: str, values: Sequence[SqlValue] = ()) -> None:
         for _row in self._connection.execute(sql, tuple(values)):
             pass  # a PRAGMA answers with rows
+
+
+def _reserve(path: str) -> None:
+    """Give the write-ahead log its room now: on a full disk one must still be able to remove things.
+
+    SQLite reads frames up to the first that is none, and uses the file from its beginning again and again, so
+    the zeros at its end mean nothing to it. No lock is lost by our closing it: the other files have them.
+    """
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        os.posix_fallocate(fd, 0, _WAL_BYTES)
+    except OSError:
+        pass  # it is full already, or cannot do that
+    finally:
+        os.close(fd)
