@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-from bench import api, engines, observing
+from bench import api, engines, logs, observing
 
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
 BURST = 100
@@ -102,6 +102,31 @@ def exec_row(found: dict[str, engines.Engine], rounds: int) -> Row:
     finally:
         for engine in found.values():
             subprocess.run([*engine.client, "rm", "-f", "target"], capture_output=True)
+
+
+def logs_rows(found: dict[str, engines.Engine], root: Path, rounds: int) -> list[Row]:
+    lines = logs.make_log(root / "big.log")
+    try:
+        for engine in found.values():
+            if engine.socket:
+                logs.put_log(engine, "big", root / "big.log")
+        since = logs.stamp_of(lines - 200)
+        return [
+            alternate(
+                Row("logs: logs --tail 100 of a 1 GB log", "ms", "≤ 1/2 of docker"),
+                logs.commands(found, "big", "--tail", "100"),
+                rounds,
+            ),
+            alternate(
+                Row("logs: logs --since of it, the last 200 lines", "ms", "≤ 1/2 of docker"),
+                logs.commands(found, "big", "--since", since),
+                max(1, rounds // 4),
+            ),
+        ]
+    finally:
+        for engine in found.values():
+            subprocess.run([*engine.client, "rm", "-f", "big"], capture_output=True)
+        (root / "big.log").unlink()
 
 
 def runtime_row(root: Path, rounds: int) -> Row:
@@ -254,7 +279,7 @@ def main() -> None:
         root = stack.enter_context(engines.scratch(options.root))
         if wanted("runtime"):
             rows.append(runtime_row(root, options.rounds))
-        if any(map(wanted, ("start", "exec", "burst", "memory", "ps", "stats", "events", "files"))):
+        if any(map(wanted, ("start", "exec", "burst", "memory", "ps", "stats", "events", "files", "logs"))):
             makers: list[Callable[[Path], object]] = [engines.sampan, engines.dockerd, engines.podman]
             found: dict[str, engines.Engine] = {}
             for maker in makers:
@@ -272,6 +297,8 @@ def main() -> None:
                 rows.append(ps_row(found, options.rounds))
             if wanted("stats"):
                 rows.append(stats_row(found))
+            if wanted("logs"):
+                rows += logs_rows(found, root, options.rounds)
             if wanted("events"):
                 rows += events_rows(found, max(1, options.rounds // 4))
             if wanted("files"):

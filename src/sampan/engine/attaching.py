@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import struct
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -15,10 +16,13 @@ from sampan.engine.events import container_event
 from sampan.engine.logs.reader import LogReader, open_source
 from sampan.engine.types import AttachTarget, LogRequest
 from sampan.errors import Conflict
+from sampan.kernel.sockets import is_all_read
 from sampan.runtime.launcher.client import AttachRequest
 
 _FRAME: Final = struct.Struct(">BxxxL")  # stream, three zero bytes, length (API document, "Stream format")
 _MAX_PENDING: Final = 32
+_HEAD_S: Final = 0.1
+_HEAD_POLL_S: Final = 0.001
 
 
 def prepare_attach(container: Container, ref: str) -> AttachTarget:
@@ -57,6 +61,7 @@ def attach(
     replay = logs and container.state.started_at_ns > 0  # who never ran has no log, and may be started now
     if replay:
         begin()
+        _await_reader(request.fd)
         replay_log(core, container, request)
     with container.lock:
         if not replay:
@@ -112,6 +117,16 @@ def _is_gone(fd: int) -> bool:
     poll = select.poll()
     poll.register(fd, 0)
     return any(event & (select.POLLHUP | select.POLLERR) for _, event in poll.poll(0))
+
+
+def _await_reader(fd: int) -> None:
+    """Let the client read the head of the answer before anything of the stream follows.
+
+    docker-py reads the head through a buffer that it throws away, with what had come behind it by then.
+    """
+    deadline = time.monotonic() + _HEAD_S
+    while not is_all_read(fd) and time.monotonic() < deadline:
+        time.sleep(_HEAD_POLL_S)
 
 
 def replay_log(core: Core, container: Container, request: AttachRequest) -> None:

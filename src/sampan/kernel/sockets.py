@@ -214,3 +214,15 @@ def _named(operation: Callable[[str], None], address: str) -> None:
         operation(address)
     except OSError as exc:
         raise OSError(exc.errno, exc.strerror, address) from exc
+
+
+def is_all_read(fd: int) -> bool:
+    """Tell whether the other end has read everything that was written to fd; true where nobody can know."""
+    from fcntl import ioctl
+    from sys import byteorder
+    from termios import TIOCOUTQ  # SIOCOUTQ is the same number (asm/termios.h, unix(7))
+
+    try:
+        return int.from_bytes(ioctl(fd, TIOCOUTQ, bytes(4)), byteorder) == 0
+    except OSError:
+        return True
