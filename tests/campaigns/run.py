@@ -17,6 +17,7 @@ from tests.campaigns import census
 from tests.campaigns.fuzz import fuzz
 from tests.campaigns.outputs import outputs
 from tests.campaigns.restarts import restarts
+from tests.campaigns.volumes import volumes
 from tests.system.sampand import Sampand, serve, wait_for
 
 BODY = {"Image": "busybox", "HostConfig": {"NetworkMode": "none"}}
@@ -127,6 +128,7 @@ CAMPAIGNS: dict[str, Callable[[Sampand, int, int], list[str]]] = {
     "fuzz": fuzz,
     "outputs": outputs,
     "restarts": restarts,
+    "volumes": volumes,
 }
 
 

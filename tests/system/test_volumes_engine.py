@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import shutil
 import stat
+import tarfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,9 +85,6 @@ def test_a_swapped_link_in_a_volume_leads_nowhere(daemon: Sampand, tmp_path: Pat
 
 
 def test_copy_up_keeps_what_files_are(daemon: Sampand, tmp_path: Path) -> None:
-    import io
-    import tarfile
-
     data = io.BytesIO()
     with tarfile.open(fileobj=data, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for name, kind, mode, owner, content in (
@@ -287,6 +287,64 @@ def test_killed_anywhere_while_volumes_come_and_go(daemon: Sampand) -> None:
         for volume in volumes(daemon):
             assert daemon.call("GET", f"/volumes/{volume}")["Name"] == volume
     wait_for(lambda: os.listdir(daemon.data / "tmp") == [], "nothing is left half-made")
+
+
+def test_many_containers_are_the_first_of_a_volume(daemon: Sampand) -> None:
+    """The first one fills it, the others find it filled: nobody meets half a copy."""
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        for number in range(1500):
+            tar.addfile(tarfile.TarInfo(f"many/{number}"), io.BytesIO())
+    daemon.request("POST", "/images/create?fromSrc=-&repo=many", raw=archive.getvalue())
+    answers: list[tuple[int, bytes]] = []
+
+    def make() -> None:
+        body = {
+            "Image": "many",
+            "Cmd": ["x"],
+            "HostConfig": {"NetworkMode": "none", "Binds": ["first:/many"]},
+        }
+        status, _, answer = daemon.request("POST", "/containers/create", body)
+        answers.append((status, answer if status != 201 else b""))
+
+    threads = [threading.Thread(target=make) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == [(201, b"")] * 8
+    assert len(os.listdir(daemon.data / "volumes/first/_data")) == 1500
+
+
+def test_volumes_after_the_machine_was_started_anew(daemon: Sampand) -> None:
+    """Processes, mounts and the run directory are gone; what restarts finds its volumes mounted again."""
+    options = {"type": "tmpfs", "device": "tmpfs"}
+    daemon.call("POST", "/volumes/create", {"Name": "memory", "DriverOpts": options})
+    again = {"Binds": ["memory:/m"], "RestartPolicy": {"Name": "always"}}
+    create(daemon, "again", again, "sh", "-c", "touch /m/here; exec sleep 60")
+    create(daemon, "once", {"Binds": ["memory:/m"]}, "sleep", "60")
+    data = daemon.data / "volumes/memory/_data"
+    for name in ("again", "once"):
+        daemon.call("POST", f"/containers/{name}/start")
+    states = [daemon.call("GET", f"/containers/{name}/json")["State"] for name in ("again", "once")]
+    daemon.kill()
+    for state in states:
+        (parent,) = [
+            line.split()[1]
+            for line in Path(f"/proc/{state['Pid']}/status").read_text().splitlines()
+            if line.startswith("PPid:")
+        ]
+        os.kill(int(parent), 9)
+        os.kill(state["Pid"], 9)
+    for state in states:
+        wait_for(lambda pid=state["Pid"]: not Path(f"/proc/{pid}").exists(), "it is dead")
+    umount(str(data))
+    shutil.rmtree(daemon.run)
+    daemon.start()
+    wait_for(lambda: (data / "here").exists(), "the one that restarts has its volume")
+    assert daemon.mounts() == [str(data)]
+    daemon.call("DELETE", "/containers/again?force=1")
+    wait_for(lambda: daemon.mounts() == [], "nobody uses it any more")
 
 
 def test_copying_through_a_volume_that_is_a_mount(daemon: Sampand, tmp_path: Path) -> None:

@@ -32,6 +32,11 @@ class CopyUp:
             InvalidArgument: the image has a file there.
             SampanError: it cannot be copied; the volume stays empty, unless it had to be filled in place.
         """
+        if needs_mount(volume) or _is_empty(volume.path):
+            with self._mounting.locked(volume.name):  # two containers may be the first at once
+                self._fill_if_empty(mount, volume)
+
+    def _fill_if_empty(self, mount: UserMount, volume: Volume) -> None:
         if not needs_mount(volume) and not _is_empty(volume.path):
             return
         with RootView(self._snapshot.lower[::-1]) as view:

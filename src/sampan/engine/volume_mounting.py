@@ -126,6 +126,12 @@ class VolumeMounting:
         finally:
             self.release(volume.name, user)
 
+    @contextmanager
+    def locked(self, name: str) -> Iterator[None]:
+        """Keep others from mounting, unmounting and filling a volume for the time of a block."""
+        with self._lock(name):
+            yield
+
     def path(self, volume: Volume) -> str:
         """Return where a volume's files are or would be, "" if only its plugin will know."""
         return volume.path or self._paths.get(volume.name, "")

@@ -69,6 +69,12 @@ CASES = {
         "src=v,dst=/z,volume-nocopy,volume-label=a=b --mount "
         "type=bind,src=/tmp,dst=/w,bind-recursive=disabled --mount dst=/anon"
     ),
+    "parts of mounts": (
+        "--mount type=volume,src=v,dst=/a,volume-subpath=x/y,volume-driver=d,volume-opt=k=v,volume-opt=l=w "
+        "--mount type=image,src=i,dst=/b,image-subpath=etc --mount type=volume,dst=/c,readonly=false "
+        "--mount type=bind,src=/tmp,dst=/d,readonly,bind-recursive=writable --mount "
+        "type=bind,src=/tmp,dst=/e,readonly,bind-recursive=readonly,bind-propagation=rprivate"
+    ),
     "temporary": "--tmpfs /run:size=1m --tmpfs /t --read-only",
     "devices": "--device /dev/null:/dev/n:rw --device /dev/zero --device-cgroup-rule 'c 1:3 rwm'",
     "rights": "--cap-add net_admin --cap-add CAP_SYS_TIME --cap-drop ALL --privileged --group-add audio",
