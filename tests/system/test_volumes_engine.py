@@ -17,6 +17,7 @@ from tests.system.sampand import Sampand, needs_busybox, needs_root, serve, wait
 
 from sampan.kernel.constants import MS_BIND, MS_PRIVATE, MS_RDONLY, MS_REMOUNT
 from sampan.kernel.mounts import mount, umount
+from sampan.store.database import Database
 
 pytestmark = [needs_root, needs_busybox]
 RUN = ("run", "--rm", "--network", "none")
@@ -283,7 +284,7 @@ def test_killed_anywhere_while_volumes_come_and_go(daemon: Sampand) -> None:
         daemon.call("POST", "/v1.51/volumes/prune")
         left = [name for name in volumes(daemon) if len(name) == 64]
         assert left == [], "anonymous volumes are all known and unused"
-        assert sorted(os.listdir(daemon.data / "volumes")) == volumes(daemon)
+        wait_for(lambda: sorted(os.listdir(daemon.data / "volumes")) == volumes(daemon), "files go too")
         for volume in volumes(daemon):
             assert daemon.call("GET", f"/volumes/{volume}")["Name"] == volume
     wait_for(lambda: os.listdir(daemon.data / "tmp") == [], "nothing is left half-made")
@@ -360,3 +361,36 @@ def test_copying_through_a_volume_that_is_a_mount(daemon: Sampand, tmp_path: Pat
     assert daemon.docker("cp", "idle:/s/file", str(tmp_path / "back")).code == 0
     assert (tmp_path / "back").read_text() == "copied"
     wait_for(lambda: daemon.mounts() == [], "unmounted after the copy")
+
+
+def test_removed_right_after_its_last_user(daemon: Sampand) -> None:
+    """The unmount happens behind the user's back; a removal waits for it."""
+    options = {"type": "tmpfs", "device": "tmpfs"}
+    for _ in range(10):
+        daemon.call("POST", "/volumes/create", {"Name": "memory", "DriverOpts": options})
+        create(daemon, "user", {"Binds": ["memory:/m"]}, "sleep", "60")
+        daemon.call("POST", "/containers/user/start")
+        daemon.call("DELETE", "/containers/user?force=1")
+        daemon.call("DELETE", "/volumes/memory")
+        assert daemon.mounts() == []
+        assert not (daemon.data / "volumes/memory").exists()
+
+
+def test_killed_between_the_removal_and_its_unmount(daemon: Sampand) -> None:
+    """What is marked as removed and still mounted is unmounted by the next start, and then removed."""
+    options = {"type": "tmpfs", "device": "tmpfs"}
+    daemon.call("POST", "/volumes/create", {"Name": "memory", "DriverOpts": options})
+    create(daemon, "user", {"Binds": ["memory:/m"]}, "sleep", "60")
+    daemon.call("POST", "/containers/user/start")
+    pid = daemon.call("GET", "/containers/user/json")["State"]["Pid"]
+    daemon.kill()
+    os.kill(pid, 9)
+    wait_for(lambda: not Path(f"/proc/{pid}").exists(), "it is dead")
+    with Database(str(daemon.data / "state.db")) as db:
+        db.execute("DELETE FROM volume_users")
+        db.execute("DELETE FROM containers")
+        db.execute("UPDATE volumes SET removing = 1")
+    daemon.start()
+    wait_for(lambda: daemon.mounts() == [], "unmounted")
+    assert volumes(daemon) == []
+    assert not (daemon.data / "volumes/memory").exists()

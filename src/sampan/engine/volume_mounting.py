@@ -41,6 +41,9 @@ class VolumeMounting:
         self._locks: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
         self._users: defaultdict[str, set[str]] = defaultdict(set)
         self._paths: dict[str, str] = {}
+        self._used: dict[
+            str, Volume
+        ] = {}  # those with users: a release may come when the row is gone already
         self._worker = Worker("volumes")
 
     def plugin(self, driver: str) -> VolumePlugin:
@@ -76,6 +79,7 @@ class VolumeMounting:
                 if not is_mounted(path):
                     mount_volume(path, wanted)
             self._users[volume.name].add(user)
+            self._used[volume.name] = volume
         return path
 
     def _mount_by_plugin(self, volume: Volume, user: str) -> str:
@@ -95,9 +99,7 @@ class VolumeMounting:
             if user not in users:
                 return
             users.discard(user)
-            volume = self._volumes.find(name)
-            if volume is None:
-                return
+            volume = self._used[name]
             try:
                 if volume.driver != LOCAL:
                     self.plugin(volume.driver).unmount(name, user)
@@ -138,8 +140,19 @@ class VolumeMounting:
 
     def restore(self, name: str, user: str, path: str) -> None:
         """A container was found running: it uses a volume, which is mounted already."""
-        self._users[name].add(user)
-        self._paths.setdefault(name, path)
+        volume = self._volumes.find(name)
+        if volume is not None and needs_mount(volume):
+            self._users[name].add(user)
+            self._used[name] = volume
+            self._paths.setdefault(name, path)
+
+    def retire(self, volume: Volume) -> None:
+        """Let go of a volume that is to be removed: what was released is unmounted first."""
+        if needs_mount(volume):
+            self.settle()
+            if volume.driver == LOCAL:
+                with self._lock(volume.name):
+                    unmount_volume(volume.path)
 
     def sweep(self) -> None:
         """Unmount local volumes that no container uses: what a crash left."""

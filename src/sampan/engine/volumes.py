@@ -199,6 +199,7 @@ class Volumes:
 
     def finish_removal(self, volume: Volume) -> None:
         """Delete what a marked volume has, here or at its plugin."""
+        self.mounting.retire(volume)
         if volume.driver != LOCAL:
             self.mounting.plugin(volume.driver).remove(volume.name)
         self._kept.finish_removal(volume.name)

@@ -24,6 +24,7 @@ from sampan.lean import Undo
 from sampan.store.database import Database, Row
 from sampan.store.places import Places
 from sampan.store.trees import remove_tree, tree_size
+from sampan.store.volume_mounts import unmount_volume
 from sampan.store.volume_options import LocalOptions, parse_local_options
 
 LOCAL: Final = "local"
@@ -325,6 +326,7 @@ class Volumes:
             row = self._db.query_one("SELECT removing FROM volumes WHERE name = ?", (name,))
             if row is None or not row[0]:
                 return ""
+            unmount_volume(self.path(name))  # a crash may have left it mounted
             try:
                 os.rename(f"{self._places.volumes}/{name}", doomed)
             except FileNotFoundError:
