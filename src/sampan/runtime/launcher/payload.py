@@ -102,9 +102,10 @@ class OwnPayload:
                 process=parse_process(exec_document(request)),
                 stdio=stdio.child,
                 die_with_parent=True,
-                for_parent=True,
+                for_parent=self._for_parent,
             )
         )
+        os.close(started.pidfd)
         return NewProcess(pid=started.pid, console_master=started.console_master)
 
     def kill_all(self) -> None:

@@ -13,13 +13,21 @@ import os
 from _socket import SOCK_SEQPACKET, socketpair
 
 from sampan import fastjson, log
-from sampan.errors import SampanError
+from sampan.errors import InvalidArgument, SampanError
+from sampan.kernel import files
 from sampan.kernel.sockets import connect_at, from_fd, seqpacket_pair
 from sampan.runtime.launcher import rundir
 from sampan.runtime.launcher.creating import create_and_start
 from sampan.runtime.launcher.execs import Ended
 from sampan.runtime.launcher.loop import Loop
-from sampan.runtime.launcher.messages import AttachRequest, LogSettings, ShimRequest, pack, read_request
+from sampan.runtime.launcher.messages import (
+    AttachRequest,
+    ExecStart,
+    LogSettings,
+    ShimRequest,
+    pack,
+    read_request,
+)
 from sampan.runtime.launcher.payload import NewProcess, OwnPayload
 from sampan.runtime.launcher.shim import begin, open_request
 from sampan.runtime.launcher.stdio import open_nothing
@@ -31,7 +39,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sampan.runtime.launcher.messages import ExecStart
     from sampan.runtime.launcher.stdio import Stdio
     from sampan.runtime.launcher.worker import WorkerSide
     from sampan.runtime.requests import Plank
@@ -143,12 +150,13 @@ def rehearse_creation(path: str, *, between: Callable[[], bool]) -> WarmUp | Non
         fcntl.lockf(lock, fcntl.LOCK_EX)
         payload = OwnPayload(request, for_parent=False)
         stdio = open_nothing()
-        if not between() or not _succeeds_in_a_fork(payload, stdio):
+        guest = _same_process(request)
+        if not between() or not _succeeds_in_a_fork(payload, guest, stdio):
             return None
         for _ in range(_TIMES):
             if not between():
                 break
-            _make_and_delete(payload, stdio)
+            _make_and_delete(payload, guest, stdio)
     except (OSError, SampanError) as exc:
         log.warning("launcher cannot rehearse a container", why=exc)
         return None
@@ -158,12 +166,21 @@ def rehearse_creation(path: str, *, between: Callable[[], bool]) -> WarmUp | Non
     return WarmUp(request, payload, stdio)
 
 
-def _succeeds_in_a_fork(payload: OwnPayload, stdio: Stdio) -> bool:
+def _same_process(request: ShimRequest) -> ExecStart:
+    """Return an exec of the container's own program."""
+    config = fastjson.loads(files.read_file(f"{request.bundle}/config.json"))
+    process = config.get("process") if isinstance(config, dict) else None
+    if not isinstance(process, dict):
+        raise InvalidArgument("process: is required")
+    return ExecStart(exec_id="rehearsal", process=process)
+
+
+def _succeeds_in_a_fork(payload: OwnPayload, guest: ExecStart, stdio: Stdio) -> bool:
     """Try it where a failure harms nobody; a seccomp filter not in the cache is compiled there, too."""
 
     def work(side: WorkerSide) -> None:
         payload.delete()  # of a launcher that was killed in its rehearsal
-        _make_and_delete(payload, stdio)
+        _make_and_delete(payload, guest, stdio)
         side.tell({"rehearsed": True})
 
     worker = Worker(work, keep=stdio.child)
@@ -177,9 +194,10 @@ def _succeeds_in_a_fork(payload: OwnPayload, stdio: Stdio) -> bool:
     return True
 
 
-def _make_and_delete(payload: OwnPayload, stdio: Stdio) -> None:
+def _make_and_delete(payload: OwnPayload, guest: ExecStart, stdio: Stdio) -> None:
     try:
         payload.create(stdio, None)
+        payload.start_exec(guest, stdio)  # while init waits: its program would end at once
         payload.start()
         payload.oom_kills()
     finally:
