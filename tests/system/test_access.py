@@ -172,7 +172,7 @@ def test_a_dashboard_changes_nothing(look: Client, root_box: Any) -> None:
 
 
 def test_a_job_runs_containers_of_its_own(door: Sampand, ci: Client) -> None:
-    bind = f"{door.folder}/shared:/work"
+    bind = f"{door.folder}/shared:/shared"
     done = docker(
         ci._address.text,
         "run",
@@ -184,7 +184,7 @@ def test_a_job_runs_containers_of_its_own(door: Sampand, ci: Client) -> None:
         "busybox",
         "sh",
         "-c",
-        "echo hi >/work/x",
+        "echo hi >/shared/x",
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert (door.folder / "shared" / "x").read_text() == "hi\n"
