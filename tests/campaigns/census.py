@@ -7,8 +7,9 @@ import time
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from tests.system.sampand import Sampand
+from tests.system.sampand import Sampand, wait_for
 
+SPARES = 2  # shims that the launcher keeps ready, once its rehearsal is over
 # Counted on the whole machine, where something else may end meanwhile; only more of it is a leak.
 SHARED = ("mount_lines", "zombies", "namespaces", "keys")
 
@@ -33,10 +34,11 @@ class EngineCensus:
 
 
 def take(daemon: Sampand) -> EngineCensus:
-    """Count now; the daemon must be running and idle."""
+    """Count now; the daemon must be running and idle. A launcher that still rehearses is waited for."""
     assert daemon.process is not None
     pid = daemon.process.pid
     launcher = next(child for child in _children(pid) if _comm(child) == "sampan-launcher")
+    wait_for(lambda: _spares(launcher) == SPARES, "the end of the launcher's rehearsal")
     return EngineCensus(
         mounts=tuple(sorted(daemon.mounts())),
         mount_lines=len(Path("/proc/self/mountinfo").read_text().splitlines()),
@@ -107,6 +109,10 @@ def descendants(pid: int) -> list[int]:
         found += children
         queue += children
     return found
+
+
+def _spares(launcher: int) -> int:
+    return sum(1 for child in _children(launcher) if _comm(child) == "sampan-spare")
 
 
 def _stat(pid: int) -> list[str]:
