@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from sampan import log
@@ -31,6 +32,7 @@ _ACTOR_TYPES: Final = (
     "volume",
 )
 _FILTERS: Final = frozenset((*_ACTOR_TYPES, "event", "label", "scope", "type"))
+_MAX_UNTOLD: Final = 256  # far more than threads that can be between keeping an event and telling it
 _BY_PREFIX: Final = ("exec_create", "exec_start", "health_status")
 
 
@@ -41,6 +43,7 @@ class Events:
         self._journal = journal
         self._lock = threading.Lock()
         self._subscribers: dict[object, tuple[EventFilter, EventCallback]] = {}
+        self._already_told: dict[object, set[_Key]] = {}
 
     @property
     def listener_count(self) -> int:
@@ -66,9 +69,8 @@ class Events:
         subscriber = _Subscriber(self)
         with self._lock:  # nothing may happen between the past and the future
             if since_ns is not None:
-                for event in self._journal.events_since(since_ns):
-                    if wanted.passes(event):
-                        callback(event)
+                past = self._journal.events_since(since_ns)
+                self._already_told[subscriber] = _replay(filter(wanted.passes, past), callback)
             self._subscribers[subscriber] = (wanted, callback)
         return subscriber
 
@@ -76,6 +78,7 @@ class Events:
         """Forget a subscriber; nothing happens if it is unknown."""
         with self._lock:
             self._subscribers.pop(subscriber, None)
+            self._already_told.pop(subscriber, None)
 
     def emit(self, event: docker.Event) -> None:
         """Keep and tell an event that belongs to no change of state."""
@@ -85,11 +88,16 @@ class Events:
     def publish(self, *events: docker.Event) -> None:
         """Tell events that are already kept in the journal."""
         with self._lock:
-            subscribers = list(self._subscribers.values())
+            subscribers = list(self._subscribers.items())
             for event in events:
-                for wanted, callback in subscribers:
-                    if wanted.passes(event):
+                for subscriber, (wanted, callback) in subscribers:
+                    if wanted.passes(event) and not self._was_told(subscriber, event):
                         _call(callback, event)
+
+    def _was_told(self, subscriber: object, event: docker.Event) -> bool:
+        """An event is kept first and told next: who came in between has read it in the journal."""
+        told = self._already_told.get(subscriber)
+        return told is not None and _key(event) in told
 
 
 class _Subscriber:
@@ -98,6 +106,22 @@ class _Subscriber:
 
     def cancel(self) -> None:
         self._events.unsubscribe(self)
+
+
+_Key = tuple[int, str, str, str]
+
+
+def _key(event: docker.Event) -> _Key:
+    return event.timeNano, event.Type, event.Action, event.Actor.ID
+
+
+def _replay(past: Iterable[docker.Event], callback: EventCallback) -> set[_Key]:
+    """Call back with past events; return those that may still be on their way to all subscribers."""
+    last: deque[_Key] = deque(maxlen=_MAX_UNTOLD)
+    for event in past:
+        callback(event)
+        last.append(_key(event))
+    return set(last)
 
 
 def _call(callback: EventCallback, event: docker.Event) -> None:

@@ -115,6 +115,18 @@ def test_no_event_is_lost_between_past_and_future(db: Database) -> None:
     assert seen == ["1", "2"]
 
 
+def test_an_event_kept_but_not_yet_told_reaches_who_joins_in_between_once(db: Database) -> None:
+    journal = Journal(db)
+    events = Events(journal)
+    event = make_event("container", "create", "1", {})
+    journal.add_event(event)
+    seen: list[str] = []
+    events.subscribe(lambda event: seen.append(event.Actor.ID), since_ns=0)
+    events.publish(event)
+    events.emit(make_event("container", "create", "2", {}))
+    assert seen == ["1", "2"]
+
+
 # --- index -----------------------------------------------------------------------------------------------
 
 
