@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,6 +40,24 @@ def run(container: Running, script: str, client: Client | None = None, **options
     if client is not None:
         client.handed_over()
     return exec_id
+
+
+def open_way_in(container: Running) -> None:
+    """Run a first exec: with it the shim opens what it keeps for all others."""
+    before = open_sockets(container)
+    run(container, "true")
+    container.finish_exec()
+    wait_until(lambda: open_sockets(container) == before, "its connections are closed")
+
+
+def open_sockets(container: Running) -> int:
+    """Return how many sockets the shim holds."""
+    folder = Path(f"/proc/{container.handle.shim_pid}/fd")
+    count = 0
+    for name in os.listdir(folder):
+        with contextlib.suppress(FileNotFoundError):
+            count += os.readlink(folder / name).startswith("socket:")
+    return count
 
 
 @pytest.mark.parametrize(
@@ -136,6 +156,7 @@ def test_sees_the_container_only(container: Running) -> None:
 def test_program_that_cannot_run(
     container: Running, args: list[str], error: type[Exception], text: str
 ) -> None:
+    open_way_in(container)
     descriptors = Path(f"/proc/{container.handle.shim_pid}/fd")
     before = len(list(descriptors.iterdir()))
     client = Client(framed=True)
@@ -178,6 +199,7 @@ def test_background_child_does_not_hold_the_stream(container: Running) -> None:
 
 
 def test_descriptors_of_the_shim_return_to_their_number(container: Running) -> None:
+    open_way_in(container)
     descriptors = Path(f"/proc/{container.handle.shim_pid}/fd")
     before = sorted(path.name for path in descriptors.iterdir())
     for number in range(20):

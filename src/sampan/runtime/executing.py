@@ -7,13 +7,13 @@ import os
 from sampan.errors import Conflict, InvalidArgument, SampanError
 from sampan.kernel import files, namespaces, process
 from sampan.kernel.cgroups import detect, open_manager
-from sampan.lean import Undo
+from sampan.lean import Undo, record
 from sampan.runtime import child as child_steps
 from sampan.runtime import handshake, program, sources
 from sampan.runtime.child import run_child
 from sampan.runtime.container import Process
 from sampan.runtime.create import end_child, explain_death, write_pid_file
-from sampan.runtime.handshake import ChildSide
+from sampan.runtime.handshake import ChildSide, ToldOnly
 from sampan.runtime.plan import CLONE_FLAGS, plan_labels, plan_program_steps
 from sampan.runtime.program import plan_program
 from sampan.runtime.report import Reporter
@@ -42,8 +42,7 @@ def exec_process(request: ExecRequest) -> Process:
         CommandNotFound, CommandNotExecutable, SampanError: as for `create_container`.
     """
     state = load_state(request.state_root, request.id)
-    allowed = ("created", "running", "paused") if request.ignore_paused else ("created", "running")
-    require_status(state, allowed, "exec in")
+    require_status(state, _allowed(request), "exec in")
     filter = _load_filter(state)
     setgroups = state.document.get("setgroups") is True
     wanted = plan_program(request.process, filter, None, setgroups=setgroups)
@@ -52,6 +51,87 @@ def exec_process(request: ExecRequest) -> Process:
         running = _spawn(request, state, wanted, reporter, undo)
         undo.commit()
     return running
+
+
+@record
+class Entry:
+    """Where a process is born that can `become_process`; closed by whoever keeps it.
+
+    init: pidfd of the container's init, whose pid namespace it is. cgroup_fd: its cgroup of v2, -1 without.
+    """
+
+    init: int
+    cgroup_fd: int
+
+
+def open_entry(state_root: str, id: str) -> Entry | None:
+    """Return where processes of a container are born; None where only `exec_process` can start one.
+
+    Raises:
+        Conflict: the container has stopped.
+    """
+    state = load_state(state_root, id)
+    about = state.document.get("seccomp")
+    if isinstance(about, dict) and about["listener_path"]:
+        return None  # a parent has to take the listener and hand it over
+    with Undo() as undo:
+        init = _open_init(state)
+        undo.add(os.close, init)
+        cgroup_fd = _dup_clone_fd(state)
+        undo.commit()
+    return Entry(init=init, cgroup_fd=cgroup_fd)
+
+
+def close_entry(entry: Entry) -> None:
+    """Close what `open_entry` opened."""
+    os.close(entry.init)
+    if entry.cgroup_fd >= 0:
+        os.close(entry.cgroup_fd)
+
+
+def _dup_clone_fd(state: State) -> int:
+    manager = _open_cgroup(state, "")
+    if manager is None:
+        return -1
+    try:
+        fd = manager.clone_fd()
+        return os.dup(fd) if fd >= 0 else -1
+    finally:
+        manager.close()
+
+
+def become_process(request: ExecRequest, entry: Entry, channel_fd: int) -> NoReturn:
+    """Turn this process, born at a container's entry, into one more of its processes.
+
+    Saves the second clone of `exec_process`, and what a fresh copy of an interpreter copies. channel_fd,
+    which execve closes, gets `console` with a terminal's master, `ready` just before execve, and the error of
+    a step.
+
+    Raises:
+        as `exec_process`, before the first step.
+    """
+    state = load_state(request.state_root, request.id)
+    require_status(state, _allowed(request), "exec in")
+    setgroups = state.document.get("setgroups") is True
+    wanted = plan_program(request.process, _load_filter(state), None, setgroups=setgroups)
+    manager = _open_cgroup(state, request.cgroup)
+    child = Child(ToldOnly(channel_fd), request.stdio, request.keep_fds, fifo_fd=-1, error_fd=-1)
+    steps = _plan(request, state, wanted, manager, entry.init, _different_namespaces(state))
+    process.set_dumpable(False)
+    if request.process.oom_score_adj is not None:
+        process.set_oom_score_adj("self", request.process.oom_score_adj)
+    run_child(child, steps, lambda child: program.execute(child, wanted), timed=False)
+
+
+def _allowed(request: ExecRequest) -> tuple[str, ...]:
+    return ("created", "running", "paused") if request.ignore_paused else ("created", "running")
+
+
+def _open_init(state: State) -> int:
+    try:
+        return state.open_init()
+    except OSError as exc:
+        raise Conflict(f"cannot exec in container {state.id!r}: it has stopped") from exc
 
 
 def _load_filter(state: State) -> Filter | None:
@@ -73,10 +153,7 @@ def _load_filter(state: State) -> Filter | None:
 
 def _spawn(request: ExecRequest, state: State, wanted: Program, reporter: Reporter, undo: Undo) -> Process:
     with sources.Descriptors() as fds:
-        try:
-            init = fds.add(state.open_init())
-        except OSError as exc:
-            raise Conflict(f"cannot exec in container {state.id!r}: it has stopped") from exc
+        init = fds.add(_open_init(state))
         manager = _open_cgroup(state, request.cgroup)
         if manager is not None:
             undo.add(manager.close)

@@ -49,6 +49,13 @@ class ChildSide:
             sock.close()
 
 
+class ToldOnly(ChildSide):
+    """The end of a child whose parent listens and never answers."""
+
+    def wait(self) -> None:
+        """Go on at once."""
+
+
 class ParentSide:
     """The parent's end of the socket pair, and a pidfd to tell a dead child by."""
 

@@ -10,10 +10,12 @@ import os
 
 from sampan.errors import Conflict, NotFound, SampanError
 from sampan.lean import record, replace
+from sampan.runtime.executing import Entry, close_entry
 from sampan.runtime.launcher.loop import READABLE
 from sampan.runtime.launcher.messages import ExecExited, error_document, unpack_exec
 from sampan.runtime.launcher.probes import Capture, kill_group
 from sampan.runtime.launcher.stdio import open_nothing, open_pipes, terminal_ends
+from sampan.runtime.launcher.transport import number
 from sampan.runtime.launcher.worker import Worker
 
 TYPE_CHECKING = False
@@ -69,6 +71,7 @@ class ExecTable:
         self._loop = loop
         self._payload = payload
         self._keeper = keeper
+        self._entry: Entry | None = None  # kept for good; the first exec's worker opens it
         self._starting: dict[str, StartingExec] = {}
         self._running: dict[str, Exec] = {}
         self._early: dict[int, Ended] = {}  # children that ended before their worker named them
@@ -102,14 +105,22 @@ class ExecTable:
             order = replace(order, attach=replace(order.attach, fd=os.dup(order.attach.fd)))
         starting = StartingExec(order, request)
         try:
-            worker = Worker(lambda side: starting.work(self._payload, side), keep=starting.stdio.child)
+            worker = self._fork(starting)
         except BaseException:
             starting.abandon()
             raise
         finally:
             starting.stdio.close_child_ends()
         self._starting[order.exec_id] = starting
-        self._loop.watch(worker.fd, READABLE, lambda _events: self._worker_answered(starting, worker))
+        self._loop.watch(worker.fd, READABLE, lambda _events: self._worker_says(starting, worker))
+
+    def _fork(self, starting: StartingExec) -> Worker:
+        """Fork what becomes the process, or what starts it where we know no entry (yet)."""
+        entry = self._entry
+        if entry is None:
+            return Worker(lambda side: starting.work(self._payload, side), keep=starting.stdio.child)
+        keep = (*starting.stdio.child, entry.init)
+        return Worker(lambda side: starting.become(self._payload, entry, side), keep=keep, entry=entry)
 
     def child_ended(self, pid: int, ended: Ended) -> None:
         """Note the end of a child, which may be an exec or an orphan that came to us."""
@@ -129,23 +140,28 @@ class ExecTable:
             process.close()
             self._keeper.exec_gone()
 
-    def _worker_answered(self, starting: StartingExec, worker: Worker) -> None:
-        self._loop.forget(worker.fd)
-        del self._starting[starting.order.exec_id]
+    def _worker_says(self, starting: StartingExec, worker: Worker) -> None:
+        error: SampanError | None = None
         try:
-            answer, fds = worker.receive()
-            self._run(starting, int(str(answer["pid"])), fds[0] if fds else -1)
+            if not starting.is_decided(worker):
+                return
         except SampanError as exc:
+            error = exc
+        self._loop.forget(worker.fd)
+        worker.close()
+        del self._starting[starting.order.exec_id]
+        if error is None:
+            self._run(starting)
+        else:
             starting.abandon()
-            starting.request.answer(error_document(exc))
+            starting.request.answer(error_document(error))
             self._keeper.exec_gone()
-        finally:
-            worker.close()
-            if not self._starting:
-                self._early.clear()
+        if not self._starting:
+            self._early.clear()
 
-    def _run(self, starting: StartingExec, pid: int, master: int) -> None:
-        order = starting.order
+    def _run(self, starting: StartingExec) -> None:
+        order, pid, master = starting.order, starting.pid, starting.console_master
+        self._keep_entry(starting.entry)
         outputs, stdin = starting.stdio.outputs, starting.stdio.stdin
         if master >= 0:
             outputs, stdin = terminal_ends(master, stdin=starting.typing)
@@ -167,6 +183,12 @@ class ExecTable:
         early = self._early.pop(pid, None)
         if early is not None:
             self.child_ended(pid, early)
+
+    def _keep_entry(self, entry: Entry | None) -> None:
+        if self._entry is None:
+            self._entry = entry
+        elif entry is not None:  # two first execs at once
+            close_entry(entry)
 
     def _drained(self, exec_id: str) -> None:
         process = self._running[exec_id]
@@ -190,17 +212,57 @@ class StartingExec:
         """order.attach.fd, if there is one, is taken over."""
         self.order = order
         self.request = request
+        self.pid = 0
+        self.console_master = -1
+        self.entry: Entry | None = None  # where the next ones can be born
+        self._ready = False
         self.typing = order.attach is not None and order.attach.stdin
         self.stdio = self._open_stdio()
 
     def work(self, payload: Payload, side: WorkerSide) -> None:
         """Start the process; runs in the worker."""
         process = payload.start_exec(self.order, self.stdio)
-        document: Document = {"pid": process.pid}
-        side.tell(document, (process.console_master,) if process.console_master >= 0 else ())
+        try:
+            entry = payload.open_entry()
+        except (OSError, SampanError):
+            entry = None  # the container has just ended
+        places = () if entry is None else (entry.init, entry.cgroup_fd)
+        document: Document = {"pid": process.pid, "terminal": process.console_master >= 0}
+        side.tell(document, [fd for fd in (process.console_master, *places) if fd >= 0])
+
+    def become(self, payload: Payload, entry: Entry, side: WorkerSide) -> None:
+        """Become the process; runs in the worker, and returns only by raising."""
+        payload.become_exec(self.order, self.stdio, entry, side.fd)
+
+    def is_decided(self, worker: Worker) -> bool:
+        """Read what the worker says; return whether the program runs by now.
+
+        One that starts it tells its pid; of one that becomes it execve closes the end, once it was ready.
+
+        Raises:
+            SampanError: it will not run.
+        """
+        packet = worker.next_packet()
+        if packet is None:
+            if not self._ready:
+                raise SampanError("the runtime's process was killed")
+            self.pid = worker.pid
+            return True
+        document, fds = packet
+        if "console" in document or document.get("terminal") is True:
+            self.console_master = fds.pop(0)
+        self._ready = "ready" in document
+        if "pid" not in document:
+            return False
+        self.pid = number(document, "pid")
+        if fds:
+            self.entry = Entry(init=fds[0], cgroup_fd=fds[1] if len(fds) > 1 else -1)
+        return True
 
     def abandon(self) -> None:
         """Close everything: it was not started. The client is sampand's to tell."""
+        if self.console_master >= 0:
+            os.close(self.console_master)
         self.stdio.close_our_ends()
         if self.order.attach is not None:
             os.close(self.order.attach.fd)

@@ -11,7 +11,7 @@ import os
 from _socket import SOCK_STREAM
 
 from sampan import fastjson
-from sampan.errors import CommandNotExecutable, CommandNotFound, InvalidArgument, SampanError
+from sampan.errors import CommandNotExecutable, CommandNotFound, InvalidArgument, SampanError, Unsupported
 from sampan.kernel.cgroups import detect, open_manager
 from sampan.kernel.constants import AT_FDCWD, CLONE_NEWNS, MOVE_MOUNT_F_EMPTY_PATH, MS_REC, MS_SLAVE
 from sampan.kernel.files import read_file
@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     from _socket import socket
     from collections.abc import Sequence
     from signal import SIGPIPE, SIGXFSZ
+    from typing import NoReturn
 
     from sampan.kernel.cgroups import CgroupManager
+    from sampan.runtime.executing import Entry
     from sampan.runtime.launcher.messages import ExecStart, ShimRequest
     from sampan.runtime.launcher.stdio import Stdio
     from sampan.runtime.requests import Plank, RootMount
@@ -86,6 +88,13 @@ class ForeignPayload:
             return self._program.run_with_pid(arguments, stdio, terminal=request.terminal)
         finally:
             os.unlink(path)
+
+    def open_entry(self) -> None:
+        """Only the runtime itself knows the way in."""
+
+    def become_exec(self, request: ExecStart, stdio: Stdio, entry: Entry, channel_fd: int) -> NoReturn:
+        """Raise Unsupported, always."""
+        raise Unsupported("another runtime starts its processes itself")
 
     def kill_all(self) -> None:
         """Send SIGKILL to every process in the cgroup."""

@@ -10,16 +10,17 @@ import os
 
 from sampan.errors import NotFound
 from sampan.lean import record
-from sampan.runtime import lifecycle
+from sampan.runtime import executing, lifecycle
 from sampan.runtime.requests import CreateRequest, ExecRequest
 from sampan.spec.config import parse_process
 from sampan.spec.runtime import ConsoleSize
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Protocol
+    from typing import NoReturn, Protocol
 
     from sampan.kernel.cgroups import CgroupManager
+    from sampan.runtime.executing import Entry
     from sampan.runtime.launcher.messages import ExecStart, ShimRequest
     from sampan.runtime.launcher.stdio import Stdio
     from sampan.runtime.requests import Plank
@@ -35,6 +36,12 @@ if TYPE_CHECKING:
 
         def start_exec(self, request: ExecStart, stdio: Stdio) -> NewProcess:
             """Run a further process; it becomes the shim's child."""
+
+        def open_entry(self) -> Entry | None:
+            """Return where a fork of the shim has to be born to `become_exec`; None where it cannot."""
+
+        def become_exec(self, request: ExecStart, stdio: Stdio, entry: Entry, channel_fd: int) -> NoReturn:
+            """Become a further process; channel_fd as of `executing.become_process`."""
 
         def kill_all(self) -> None:
             """Send SIGKILL to every process of the container; none is fine."""
@@ -95,18 +102,27 @@ class OwnPayload:
 
     def start_exec(self, request: ExecStart, stdio: Stdio) -> NewProcess:
         """Join the container with one more process."""
-        started = lifecycle.exec_process(
-            ExecRequest(
-                id=self._name,
-                state_root=self._state_root,
-                process=parse_process(exec_document(request)),
-                stdio=stdio.child,
-                die_with_parent=True,
-                for_parent=self._for_parent,
-            )
-        )
+        started = lifecycle.exec_process(self._exec_request(request, stdio))
         os.close(started.pidfd)
         return NewProcess(pid=started.pid, console_master=started.console_master)
+
+    def open_entry(self) -> Entry | None:
+        """Open init and the cgroup; only root may enter without joining a user namespace first."""
+        return executing.open_entry(self._state_root, self._name) if os.geteuid() == 0 else None
+
+    def become_exec(self, request: ExecStart, stdio: Stdio, entry: Entry, channel_fd: int) -> NoReturn:
+        """Join the container as one more process."""
+        executing.become_process(self._exec_request(request, stdio), entry, channel_fd)
+
+    def _exec_request(self, request: ExecStart, stdio: Stdio) -> ExecRequest:
+        return ExecRequest(
+            id=self._name,
+            state_root=self._state_root,
+            process=parse_process(exec_document(request)),
+            stdio=stdio.child,
+            die_with_parent=True,
+            for_parent=self._for_parent,
+        )
 
     def kill_all(self) -> None:
         """Send SIGKILL to every process in the cgroup."""

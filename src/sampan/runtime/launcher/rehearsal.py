@@ -38,7 +38,9 @@ from sampan.runtime.requests import RootMount
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import NoReturn
 
+    from sampan.runtime.executing import Entry
     from sampan.runtime.launcher.stdio import Stdio
     from sampan.runtime.launcher.worker import WorkerSide
     from sampan.runtime.requests import Plank
@@ -59,6 +61,12 @@ class _Prop:
 
     def start_exec(self, request: ExecStart, stdio: Stdio) -> NewProcess:
         return NewProcess(pid=os.getpid(), console_master=-1)
+
+    def open_entry(self) -> None:
+        """A prop has no inside."""
+
+    def become_exec(self, request: ExecStart, stdio: Stdio, entry: Entry, channel_fd: int) -> NoReturn:
+        raise AssertionError("a prop has no entry")
 
     def kill_all(self) -> None:
         """Nobody to kill."""

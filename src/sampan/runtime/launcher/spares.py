@@ -71,6 +71,7 @@ class Spares:
 
     def _fork(self) -> None:
         ours, theirs = seqpacket_pair()
+        set_title(self._title_area, "sampan-spare")  # here, as in the spare it would cost 60 KiB
         try:
             pid = os.fork()
         except OSError:
@@ -84,6 +85,7 @@ class Spares:
                 self._wait_and_run(theirs)
             finally:
                 os._exit(0)
+        set_title(self._title_area, "sampan-launcher")
         theirs.close()
         self._poll.register(ours, 0)
         self._bonds[ours.fileno()] = ours
@@ -91,7 +93,6 @@ class Spares:
     def _wait_and_run(self, bond: socket) -> None:
         """Be a spare, then a shim; returns when the shim may end."""
         become_shim()
-        set_title(self._title_area, "sampan-spare")
         # When a container is waited for already, warming up would only make it later.
         warm_up = None if _has_packet(self._sock) else self.warm_up
         creator = fork_creator(None if warm_up is None else warm_up.creator)

@@ -12,15 +12,19 @@ import os
 from sampan.errors import SampanError
 from sampan.kernel.process import close_range
 from sampan.kernel.sockets import seqpacket_pair
+from sampan.runtime.handshake import raise_child_error
 from sampan.runtime.launcher.messages import error_document, raise_error
 from sampan.runtime.launcher.transport import receive, send, send_body
+from sampan.runtime.spawn import Placement, spawn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
     from collections.abc import Callable, Sequence
     from signal import set_wakeup_fd
+    from typing import NoReturn
 
+    from sampan.runtime.executing import Entry
     from sampan.runtime.launcher.messages import Document
 
 else:
@@ -32,6 +36,11 @@ class WorkerSide:
 
     def __init__(self, sock: socket) -> None:
         self._sock = sock
+
+    @property
+    def fd(self) -> int:
+        """The channel's descriptor, for work that ends by execve."""
+        return self._sock.fileno()
 
     def tell(self, document: Document, fds: Sequence[int] = ()) -> None:
         """Tell the parent something, with descriptors."""
@@ -45,21 +54,28 @@ class WorkerSide:
 class Worker:
     """A fork that does one piece of work and tells its parent by packets; whoever reaps, reaps it."""
 
-    def __init__(self, work: Callable[[WorkerSide], None], *, keep: Sequence[int] = ()) -> None:
+    def __init__(
+        self, work: Callable[[WorkerSide], None], *, keep: Sequence[int] = (), entry: Entry | None = None
+    ) -> None:
         """Fork, and in the child run work(side), with no descriptors but 0, 1, 2 and keep.
 
+        entry: be born there. `pid` is as the caller sees it.
+
         Raises:
-            OSError: fork is refused.
+            OSError: fork is refused. Conflict: the container of entry has ended.
         """
         self._sock, theirs = seqpacket_pair()
         self.fd = self._sock.fileno()
         try:
-            pid = os.fork()
-        except OSError:
+            if entry is None:
+                self.pid = os.fork()
+            else:
+                self.pid = _fork_at(entry, lambda: _run(work, theirs, keep))
+        except BaseException:
             self._sock.close()
             theirs.close()
             raise
-        if pid == 0:
+        if self.pid == 0:
             _run(work, theirs, keep)
         theirs.close()
 
@@ -73,13 +89,25 @@ class Worker:
         Raises:
             SampanError: what the work raised, or that the worker was killed.
         """
+        packet = self.next_packet()
+        if packet is None:
+            raise SampanError("the runtime's process was killed")
+        return packet
+
+    def next_packet(self) -> tuple[Document, list[int]] | None:
+        """Wait for the worker's next packet; None when its end is closed, by its death or by execve.
+
+        Raises:
+            SampanError: what the work raised, or a step of the runtime's child.
+        """
         try:
             packet = receive(self._sock)
         except ConnectionResetError:
-            packet = None
-        if packet is None:
-            raise SampanError("the runtime's process was killed")
-        raise_error(packet[0])
+            return None
+        if packet is not None:
+            raise_error(packet[0])
+            if "error" in packet[0]:
+                raise_child_error(packet[0])
         return packet
 
     def close(self) -> None:
@@ -87,7 +115,13 @@ class Worker:
         self._sock.close()
 
 
-def _run(work: Callable[[WorkerSide], None], sock: socket, keep: Sequence[int]) -> None:
+def _fork_at(entry: Entry, run: Callable[[], NoReturn]) -> int:
+    pid, pidfd = spawn(Placement(new=0, join_pid=entry.init, cgroup_fd=entry.cgroup_fd), run)
+    os.close(pidfd)
+    return pid
+
+
+def _run(work: Callable[[WorkerSide], None], sock: socket, keep: Sequence[int]) -> NoReturn:
     """Run the child's side; it ends here, whatever happens."""
     try:
         set_wakeup_fd(-1)  # its pipe is the parent's, and closed below

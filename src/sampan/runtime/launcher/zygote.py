@@ -12,6 +12,7 @@ import os
 from sampan import log
 from sampan.kernel.process import close_range, set_child_subreaper, set_dumpable, set_oom_score_adj
 from sampan.kernel.sockets import from_fd
+from sampan.runtime.launcher.holes import fill_holes
 from sampan.runtime.launcher.rehearsal import rehearse, rehearse_creation
 from sampan.runtime.launcher.spares import Spares
 from sampan.runtime.launcher.title import argument_area, set_title
@@ -50,7 +51,9 @@ def main(arguments: Sequence[str]) -> None:
     if rehearsal:
         spares.warm_up = rehearse_creation(rehearsal, between=spares.serve_waiting)
         _freeze()
+    filling = fill_holes()
     spares.keep()
+    del filling  # kept until here
 
 
 def _freeze() -> None:
