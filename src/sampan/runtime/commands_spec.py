@@ -129,7 +129,7 @@ def features(common: Globals, options: Values, arguments: list[str]) -> int:
                 "cgroup": {
                     "v1": kind in ("v1", "hybrid"),
                     "v2": True,
-                    "systemd": False,
+                    "systemd": True,
                     "systemdUser": False,
                     "rdma": True,
                 },

@@ -186,7 +186,11 @@ class _Creation:
     def _cgroup_path(self) -> str:
         """Return an absolute path, so that whoever manages the container later finds the same cgroup."""
         wanted = self.spec.linux.cgroups_path
-        if wanted.startswith("/") or self.request.cgroup_driver != "cgroupfs":
+        if self.request.cgroup_driver == "systemd":
+            from sampan.kernel.cgroups.units import default_unit_path
+
+            return wanted or default_unit_path(self.request.id)
+        if wanted.startswith("/"):
             return wanted
         return f"/sampan/{wanted or self.request.id}"
 

@@ -158,5 +158,5 @@ def test_reopening_outside_of_the_tree_is_refused(path: str) -> None:
 
 
 def test_unknown_driver() -> None:
-    with pytest.raises(InvalidArgument, match="'systemd' is not known"):
-        open_manager(hierarchy_v2("/"), "/x", "systemd")
+    with pytest.raises(InvalidArgument, match="'upstart' is not known"):
+        open_manager(hierarchy_v2("/"), "/x", "upstart")

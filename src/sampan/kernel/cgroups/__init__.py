@@ -26,10 +26,15 @@ from sampan.kernel.cgroups.place import find_place, known_place
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import TypeAlias
 
     from sampan.kernel.cgroups.manager import CgroupManager as CgroupManager
     from sampan.kernel.cgroups.manager import Stats as Stats
     from sampan.kernel.cgroups.place import Place
+    from sampan.kernel.cgroups.v1 import V1Manager
+    from sampan.kernel.cgroups.v2 import V2Manager
+
+    FilesManager: TypeAlias = V1Manager | V2Manager
 
 __all__ = ["Hierarchy", "Tree", "detect", "open_manager", "reopen_manager"]
 
@@ -39,13 +44,27 @@ def open_manager(hierarchy: Hierarchy, path: str, driver: str = "cgroupfs") -> C
 
     An absolute path starts at the root of each hierarchy as this process sees it; a relative one at the
     caller's own cgroup on v1, and beside it on v2 (a cgroup with processes may have no controlled children).
+    driver: "cgroupfs"; "systemd", for which path is `slice:prefix:name` (`kernel.cgroups.units`).
 
     Raises:
-        InvalidArgument: path has `..`, a NUL or newline, or is the root itself; driver is not "cgroupfs".
+        InvalidArgument: path has `..`, a NUL or newline, or is the root itself; it is no `slice:prefix:name`;
+            the driver is not known.
         Unsupported: this machine has no cgroup file system mounted.
+        Unavailable: a user's own systemd, which knows where its cgroups are, does not answer.
     """
+    if driver == "systemd":
+        from sampan.kernel.cgroups.systemd import open_unit
+
+        return open_unit(hierarchy, path)
     if driver != "cgroupfs":
-        raise InvalidArgument(f"cgroup driver {driver!r} is not known", hint="the one there is: cgroupfs")
+        raise InvalidArgument(
+            f"cgroup driver {driver!r} is not known", hint="the ones there are: cgroupfs, systemd"
+        )
+    return open_files(hierarchy, path)
+
+
+def open_files(hierarchy: Hierarchy, path: str) -> FilesManager:
+    """Return the manager of the cgroup at path, which writes the files itself; see `open_manager`."""
     clean = clean_path(path)
     if hierarchy.v2 is not None and hierarchy.kind == "v2":
         return _v2_manager(find_place(hierarchy.v2, clean, beside=True))
@@ -83,14 +102,14 @@ def reopen_manager(hierarchy: Hierarchy, paths: Mapping[str, str]) -> CgroupMana
 # A machine has one of the two: the other is not imported, which is felt at every start of a container.
 
 
-def _v1_manager(places: list[Place], unified: Place | None) -> CgroupManager:
+def _v1_manager(places: list[Place], unified: Place | None) -> V1Manager:
     from sampan.kernel.cgroups.unified import UnifiedPart
     from sampan.kernel.cgroups.v1 import V1Manager
 
     return V1Manager(places, None if unified is None else UnifiedPart(unified))
 
 
-def _v2_manager(place: Place) -> CgroupManager:
+def _v2_manager(place: Place) -> V2Manager:
     from sampan.kernel.cgroups.v2 import V2Manager
 
     return V2Manager(place)

@@ -162,14 +162,17 @@ def _io(block_io: BlockIo) -> Iterator[Setting]:
 
 
 def _io_weight(field: str, form: str, weight: int) -> Setting:
-    # BFQ keeps the document's scale; io.weight (iocost) goes from 1 to 10000.
-    scaled = 1 + (weight - 10) * 9999 // 990
     return Setting(
         controller="io",
         field=field,
         files=("io.bfq.weight", "io.weight"),
-        values=(form.format(weight), form.format(scaled)),
+        values=(form.format(weight), form.format(scale_io_weight(weight))),  # BFQ keeps the document's scale
     )
+
+
+def scale_io_weight(weight: int) -> int:
+    """Return the io.weight (iocost), 1 to 10000, for a weight of 10 to 1000."""
+    return 1 + (weight - 10) * 9999 // 990
 
 
 def plan_hugetlb(resources: LinuxResources) -> Iterator[Setting]:

@@ -33,10 +33,11 @@ class UnifiedPart:
         """Return the path of the cgroup as seen by this process."""
         return self._place.full_path
 
-    def create(self, *, controllers: Sequence[str]) -> None:
+    def create(self, *, controllers: Sequence[str], shared: bool = False) -> None:
         """Make the cgroup with controllers, as far as its parents give them.
 
         A controller that cannot be had is no error here: one is raised when a limit of it is asked for.
+        shared: one with processes inside is taken, too.
 
         Raises:
             Conflict: the cgroup is there already, with processes inside.
@@ -48,7 +49,7 @@ class UnifiedPart:
             for new in made:
                 undo.add(new.withdraw)
             directory = self._place.directory()
-            if not made:
+            if not made and not shared:
                 processes.check_unused(directory)
             kind = directory.read("cgroup.type").strip()
             if kind not in ("domain", "domain threaded"):

@@ -7,7 +7,7 @@ import os
 from sampan.errors import Unsupported
 from sampan.kernel.cgroups import processes
 from sampan.kernel.cgroups.devices import parse_rules, v1_writes
-from sampan.kernel.cgroups.limits import write_plan
+from sampan.kernel.cgroups.limits import setting, write_plan
 from sampan.kernel.cgroups.limits_v1 import plan_v1
 from sampan.kernel.cgroups.unified import UnifiedPart
 from sampan.lean import Undo
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sampan.kernel.cgroups.directory import Directory
+    from sampan.kernel.cgroups.limits import Setting
     from sampan.kernel.cgroups.manager import Stats
     from sampan.kernel.cgroups.place import Place
     from sampan.spec.runtime import LinuxDeviceCgroup, LinuxResources
@@ -38,7 +39,8 @@ class V1Manager:
         self._by_controller = {name: place for place in places for name in place.tree.controllers}
         self._entry_fds: tuple[int, ...] = ()
 
-    def create(self) -> None:
+    def create(self, *, shared: bool = False) -> None:
+        """See `CgroupManager`. shared: one with processes inside, made by systemd for us, is taken."""
         with Undo() as undo:
             undo.add(self.close)
             for place in self._places:
@@ -46,10 +48,10 @@ class V1Manager:
                 made = place.create(prepare)
                 for new in made:
                     undo.add(new.withdraw)
-                if not made:
+                if not made and not shared:
                     processes.check_unused(place.directory())
             if self._unified is not None:
-                self._unified.create(controllers=())
+                self._unified.create(controllers=(), shared=shared)
             undo.commit()
 
     def attach(self, pid: int) -> None:
@@ -73,8 +75,12 @@ class V1Manager:
     def clone_fd(self) -> int:
         return -1 if self._unified is None else self._unified.clone_fd()
 
+    def check(self, resources: LinuxResources) -> list[Setting]:
+        """Refuse what `apply` would refuse before it writes anything; return what it would write."""
+        return plan_v1(resources)
+
     def apply(self, resources: LinuxResources) -> None:
-        plan = plan_v1(resources)
+        plan = self.check(resources)
         if resources.hugepage_limits and "hugetlb" not in self._by_controller and self._unified is not None:
             plan = [wanted for wanted in plan if wanted.controller != "hugetlb"]
             write_plan(plan, self._find_directory)
@@ -88,6 +94,22 @@ class V1Manager:
     def _find_directory(self, controller: str) -> Directory | None:
         place = self._by_controller.get(controller)
         return None if place is None else place.directory()
+
+    def quota(self) -> list[Setting]:
+        """Return what stands in the files of the processor quota; nothing without a quota."""
+        directory = self._find_directory("cpu")
+        quota = ((directory.find("cpu.cfs_quota_us") if directory else None) or "-1").strip()
+        if directory is None or quota == "-1":
+            return []
+        period = directory.read("cpu.cfs_period_us").strip()
+        return [
+            setting("cpu.period", "cpu.cfs_period_us", period, again=True),
+            setting("cpu.quota", "cpu.cfs_quota_us", quota, again=True),
+        ]
+
+    def write(self, plan: Sequence[Setting]) -> None:
+        """Write what `quota` returned."""
+        write_plan(plan, self._find_directory)
 
     def apply_devices(self, rules: Sequence[LinuxDeviceCgroup]) -> None:
         parsed = parse_rules(rules)

@@ -1,0 +1,189 @@
+"""`sampan-runtime --systemd-cgroup`: containers are scopes of a systemd, which runs in a box for this."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.system.bundles import Config, Runtime, both, needs_busybox, needs_root, poll, put
+from tests.system.systemd_box import SystemdBox, systemd_box
+
+pytestmark = [needs_root, needs_busybox]
+
+
+@pytest.fixture(scope="module")
+def box() -> Iterator[SystemdBox]:
+    with systemd_box() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def runtime(box: SystemdBox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
+    """The runtime with systemd's cgroups, in the box."""
+    made = Runtime(tmp_path_factory.mktemp("systemd"))
+    made.program = (*box.words, *made.program, "--systemd-cgroup")
+    yield made
+    made.close()
+
+
+def named(path: str) -> Any:
+    return put("linux", "cgroupsPath", value=path)
+
+
+def unit_cgroup(box: SystemdBox, path: str) -> Path:
+    return Path(box.cgroup, path)
+
+
+def has_controller(box: SystemdBox, name: str) -> bool:
+    return name in Path(box.cgroup, "cgroup.controllers").read_text().split()
+
+
+def test_a_container_is_a_scope_in_its_slice(box: SystemdBox, runtime: Runtime) -> None:
+    id = runtime.start(named("machine-test.slice:probe:one"))
+    unit = "probe-one.scope"
+    assert box.property(unit, "ActiveState") == "active"
+    assert box.property(unit, "Slice") == "machine-test.slice"
+    assert box.property(unit, "Delegate") == "yes"
+    assert box.property(unit, "ControlGroup") == f"/machine.slice/machine-test.slice/{unit}"
+    folder = unit_cgroup(box, f"machine.slice/machine-test.slice/{unit}")
+    assert len(folder.joinpath("cgroup.procs").read_text().split()) == 1  # the keeper is gone
+    assert runtime.exec(id, "cat", "/proc/self/cgroup").out.strip().endswith(unit)
+    runtime.call("delete", "--force", id)
+    assert box.property(unit, "LoadState") == "not-found"
+    assert not folder.exists()
+
+
+def test_without_a_path_the_unit_has_the_containers_name(box: SystemdBox, runtime: Runtime) -> None:
+    id = runtime.start(named(""))
+    assert box.property(f"sampan-{id}.scope", "ControlGroup") == f"/system.slice/sampan-{id}.scope"
+    runtime.call("delete", "--force", id)
+
+
+def test_pause_ps_and_resume(box: SystemdBox, runtime: Runtime) -> None:
+    id = runtime.start(named("system.slice:probe:paused"))
+    assert runtime.call("pause", id).code == 0
+    assert runtime.state(id)["status"] == "paused"
+    assert runtime.call("resume", id).code == 0
+    assert runtime.state(id)["status"] == "running"
+    assert len(runtime.call("ps", "--format", "json", id).out.strip("[]\n").split(",")) == 1
+    assert '"pids"' in runtime.call("events", "--stats", id).out
+    runtime.call("delete", "--force", id)
+
+
+def test_exec_into_a_cgroup_inside_the_scope(box: SystemdBox, runtime: Runtime) -> None:
+    id = runtime.start(named("system.slice:probe:below"))
+    unit_cgroup(box, "system.slice/probe-below.scope/inner").mkdir()
+    done = runtime.exec(id, "cat", "/proc/self/cgroup", options=("--cgroup", "inner"))
+    assert done.out.strip().endswith("probe-below.scope/inner")
+    runtime.call("delete", "--force", id)
+
+
+def test_the_scope_ends_with_its_container(box: SystemdBox, runtime: Runtime) -> None:
+    done = runtime.run(named("system.slice:probe:short"), "true")
+    assert done.code == 0, done.err
+    assert box.property("probe-short.scope", "LoadState") == "not-found"
+    # The same name is free again, at once.
+    assert runtime.run(named("system.slice:probe:short"), "true").code == 0
+
+
+def test_device_rules_are_the_units_too(box: SystemdBox, runtime: Runtime) -> None:
+    id = runtime.start(named("system.slice:probe:devices"))
+    assert box.property("probe-devices.scope", "DevicePolicy") == "strict"
+    allowed = box.property("probe-devices.scope", "DeviceAllow")
+    assert "/dev/char/1:3 rwm" in allowed
+    assert runtime.exec(id, "sh", "-c", "echo x >/dev/null").code == 0
+    assert runtime.exec(id, "sh", "-c", "mknod /tmp/kmsg c 1 11 && cat /tmp/kmsg").code != 0
+    runtime.call("delete", "--force", id)
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        pytest.param("/sampan/x", "is not slice:prefix:name", id="a path of the other driver"),
+        pytest.param("machine:probe:x", "is not a slice of systemd", id="no slice"),
+        pytest.param("system.slice:probe:x.slice", "a slice holds no processes", id="a slice"),
+        pytest.param("system.slice:probe:a b", "cannot name a unit", id="a space"),
+    ],
+)
+def test_wrong_paths(runtime: Runtime, path: str, text: str) -> None:
+    done = runtime.run(named(path), "true")
+    assert done.code == 1
+    assert text in done.err
+
+
+def test_a_create_that_fails_leaves_no_unit(box: SystemdBox, runtime: Runtime) -> None:
+    done = runtime.run(named("system.slice:probe:failed"), "/no/such/program")
+    assert done.code == 1
+    assert box.property("probe-failed.scope", "LoadState") == "not-found"
+
+
+def test_a_name_in_use_is_refused(box: SystemdBox, runtime: Runtime) -> None:
+    id = runtime.start(named("system.slice:probe:taken"))
+    done = runtime.run(named("system.slice:probe:taken"), "true")
+    assert done.code == 1
+    assert "probe-taken.scope is in use" in done.err
+    assert runtime.state(id)["status"] == "running"
+    runtime.call("delete", "--force", id)
+
+
+LIMITS = {
+    "memory": {"limit": 64 << 20, "reservation": 32 << 20},
+    "cpu": {"shares": 512, "quota": 55555, "period": 100000, "cpus": "0"},
+    "pids": {"limit": 1},
+}
+
+
+def with_limits(config: Config) -> None:
+    config["linux"]["resources"].update(LIMITS)
+
+
+def test_limits_are_known_to_systemd_and_in_the_files(box: SystemdBox, runtime: Runtime) -> None:
+    for name in ("memory", "cpu", "cpuset", "pids"):
+        if not has_controller(box, name):
+            pytest.skip(f"needs {name} in the v2 tree: run it by tools/v2")
+    id = runtime.start(both(named("system.slice:probe:limits"), with_limits))
+    unit = "probe-limits.scope"
+    folder = unit_cgroup(box, f"system.slice/{unit}")
+    for name, known, file, written in (
+        ("MemoryMax", str(64 << 20), "memory.max", str(64 << 20)),
+        ("MemoryLow", str(32 << 20), "memory.low", str(32 << 20)),
+        ("CPUWeight", "59", "cpu.weight", "59"),
+        ("CPUQuotaPerSecUSec", "560ms", "cpu.max", "55555 100000"),
+        ("TasksMax", "1", "pids.max", "1"),
+        ("AllowedCPUs", "0", "cpuset.cpus", "0"),
+    ):
+        assert (name, box.property(unit, name)) == (name, known)
+        assert (file, (folder / file).read_text().strip()) == (file, written)
+
+    assert runtime.call("update", "--memory", str(80 << 20), "--pids-limit", "20", id).code == 0
+    assert box.property(unit, "MemoryMax") == str(80 << 20)
+    assert (folder / "memory.max").read_text().strip() == str(80 << 20)
+    assert box.property(unit, "TasksMax") == "20"
+    assert (folder / "cpu.max").read_text().strip() == "55555 100000"  # not rounded by systemd's next writing
+    # What systemd was told survives its writing everything again.
+    box.run("systemctl", "daemon-reload")
+    assert (folder / "memory.max").read_text().strip() == str(80 << 20)
+    assert (folder / "pids.max").read_text().strip() == "20"
+    runtime.call("delete", "--force", id)
+
+
+def test_a_creator_that_is_killed_leaves_a_scope_that_ends(box: SystemdBox, runtime: Runtime) -> None:
+    id = runtime.start(named("system.slice:probe:orphan"))
+    os.kill(int(unit_cgroup(box, "system.slice/probe-orphan.scope/cgroup.procs").read_text()), 9)
+    poll(lambda: box.property("probe-orphan.scope", "LoadState") == "not-found")
+    assert runtime.call("delete", id).code == 0
+
+
+def test_no_systemd_is_an_error_with_a_way_out(tmp_path: Path) -> None:
+    if os.path.exists("/run/systemd/private"):
+        pytest.skip("this machine has a systemd")
+    plain = Runtime(tmp_path)
+    done = plain.call("--systemd-cgroup", "run", "--bundle", str(plain.bundle(named(""))), plain.new_id())
+    assert done.code == 1
+    assert "no systemd answers" in done.err
+    assert "unix:path=/run/systemd/private" in done.err
+    assert "--cgroup-manager cgroupfs" in done.err
+    plain.close()
