@@ -112,7 +112,8 @@ def descendants(pid: int) -> list[int]:
 
 
 def _spares(launcher: int) -> int:
-    return sum(1 for child in _children(launcher) if _comm(child) == "sampan-spare")
+    """Return how many spares wait, each with its worker."""
+    return sum(1 for child in _children(launcher) if _comm(child) == "sampan-spare" and _children(child))
 
 
 def _stat(pid: int) -> list[str]:

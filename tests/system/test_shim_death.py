@@ -42,12 +42,13 @@ def census(box: Box) -> dict[str, object]:
 
 
 def children(launcher: int) -> list[str]:
-    """Return the names of the launcher's children, once its spares are ready."""
+    """Return the names of the launcher's children, once its spares have their workers."""
     names: list[str] = []
 
     def ready() -> bool:
         names[:] = [name for _, name in child_processes(launcher)]
-        return names.count("sampan-spare") == SPARES
+        spares = spares_of(launcher)
+        return len(spares) == SPARES and all(child_processes(spare) for spare in spares)
 
     wait_until(ready, "the spares are ready")
     return sorted(names)
@@ -127,7 +128,6 @@ def test_spares_that_are_killed_are_replaced(box: Box) -> None:
 def test_a_spare_without_its_worker_starts_a_container_all_the_same(box: Box) -> None:
     children(box.launcher.pid)
     for spare in spares_of(box.launcher.pid):
-        wait_until(lambda pid=spare: child_processes(pid), "it has its worker")  # type: ignore[misc]  # bound now
         (worker,) = [pid for pid, _ in child_processes(spare)]
         os.kill(worker, signal.SIGKILL)
         wait_until(lambda pid=worker: not process_lives(pid), "it has ended")  # type: ignore[misc]  # bound now

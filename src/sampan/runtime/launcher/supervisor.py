@@ -14,7 +14,7 @@ from sampan.lean import record
 from sampan.runtime.launcher import rundir
 from sampan.runtime.launcher.control import ControlServer
 from sampan.runtime.launcher.execs import Ended, ExecTable
-from sampan.runtime.launcher.exit_record import write_exit_record
+from sampan.runtime.launcher.exit_record import sync_exit_record, write_exit_record
 from sampan.runtime.launcher.messages import Detached, Exited, ExitRecord, LogTrouble, unpack_attach
 from sampan.runtime.launcher.streams import Streams
 from sampan.runtime.launcher.transport import number
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from sampan.runtime.launcher.probes import Capture
 
 _DELETE_RETRY_S = 0.02
+_SYNC_S = 0.1
 _DELETE_TRIES = 100  # cgroups of a killed shared pid namespace empty within milliseconds
 
 
@@ -71,6 +72,7 @@ class Supervisor:
         self._cleaned = False
         self._released = False
         self._files_removed = False
+        self._record_synced = False
         self._waiting_for_release: list[Request] = []
         self._streams: Streams | None = None
         self._all_streams: list[Streams] = []
@@ -191,6 +193,7 @@ class Supervisor:
         self._write_record(ended, oom_killed=oom_killed)
         self.publish(Exited(code=ended.code, signal=ended.signal, oom_killed=oom_killed, at_ns=ended.at_ns))
         self._let_mounts_go()
+        self._loop.call_later(_SYNC_S, self._sync_record)  # sampand has mostly released us by then
         self._clean(_DELETE_TRIES)
 
     def _let_mounts_go(self) -> None:
@@ -219,6 +222,15 @@ class Supervisor:
             # A full or vanished run directory must not keep sampand from learning of the end.
             rundir.note(self._request.run_dir, f"cannot write the exit record: {exc}")
 
+    def _sync_record(self) -> None:
+        if self._released or self._record_synced:
+            return
+        self._record_synced = True
+        try:
+            sync_exit_record(self._request.run_dir)
+        except OSError as exc:
+            rundir.note(self._request.run_dir, f"cannot sync the exit record: {exc}")
+
     def _clean(self, tries: int) -> None:
         try:
             self._payload.delete()
@@ -245,6 +257,7 @@ class Supervisor:
             return
         self._files_removed = True
         self.control.stop_listening()
+        self._sync_record()
         rundir.remove(self._request.run_dir, with_record=self._released)
         for request in self._waiting_for_release:
             request.answer({})
