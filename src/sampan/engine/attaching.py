@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import select
-import struct
-import time
 from collections.abc import Callable
 from typing import Final
 
@@ -13,16 +11,12 @@ from sampan.engine.container import Container
 from sampan.engine.core import Core
 from sampan.engine.detach_keys import parse_detach_keys
 from sampan.engine.events import container_event
-from sampan.engine.logs.reader import LogReader, open_source
-from sampan.engine.types import AttachTarget, LogRequest
-from sampan.errors import Conflict
-from sampan.kernel.sockets import is_all_read
-from sampan.runtime.launcher.client import AttachRequest
+from sampan.engine.replaying import Replay, await_reader
+from sampan.engine.types import AttachTarget
+from sampan.errors import Conflict, NotFound
+from sampan.runtime.launcher.client import AttachRequest, ShimHandle
 
-_FRAME: Final = struct.Struct(">BxxxL")  # stream, three zero bytes, length (API document, "Stream format")
 _MAX_PENDING: Final = 32
-_HEAD_S: Final = 0.1
-_HEAD_POLL_S: Final = 0.001
 
 
 def prepare_attach(container: Container, ref: str) -> AttachTarget:
@@ -58,14 +52,26 @@ def attach(
     Raises:
         Conflict: the container has just ended, or too many connections wait for its start.
     """
-    replay = logs and container.state.started_at_ns > 0  # who never ran has no log, and may be started now
-    if replay:
-        begin()
-        _await_reader(request.fd)
-        replay_log(core, container, request)
+    if not (logs and container.state.started_at_ns > 0):  # who never ran has no log, may be started now
+        _join(core, container, request, stream=stream, begin=begin)
+        return
+    running = container.running
+    begin()
+    await_reader(request.fd)
+    with Replay(core.paths, container.record, request) as replay:
+        if not stream:
+            replay.write()
+            return
+        core.events.emit(container_event(container, "attach"))
+        replay.write_until_now()
+        _join_behind(container, request, replay, waits=not running)
+
+
+def _join(
+    core: Core, container: Container, request: AttachRequest, *, stream: bool, begin: Callable[[], None]
+) -> None:
     with container.lock:
-        if not replay:
-            begin()
+        begin()
         shim = container.shim
         if stream and shim is None:
             _add_pending(container, request)
@@ -73,6 +79,43 @@ def attach(
         core.events.emit(container_event(container, "attach"))
         if shim is not None:
             shim.attach(request)
+
+
+def _join_behind(container: Container, request: AttachRequest, replay: Replay, *, waits: bool) -> None:
+    """Write the rest of the log and join the streams: no byte is missing, none comes twice (held.py).
+
+    waits: the container did not run, so its next start is waited for.
+    """
+    while (shim := _find_shim(container, request, replay, waits=waits)) is None:
+        if replay.fetched:
+            replay.write()
+        elif waits:
+            return
+        else:
+            return _write_to_the_end(request, replay)
+    try:
+        with shim.hold(request) as held:
+            replay.write(until_ns=held.until_ns)
+            held.join()
+    except (Conflict, NotFound):
+        _write_to_the_end(request, replay)
+
+
+def _find_shim(
+    container: Container, request: AttachRequest, replay: Replay, *, waits: bool
+) -> ShimHandle | None:
+    """Return the shim; without one, have the client wait if all of the log is written by now."""
+    with container.lock:
+        if container.shim is None and not replay.fetch() and waits:
+            _add_pending(container, request)
+        return container.shim
+
+
+def _write_to_the_end(request: AttachRequest, replay: Replay) -> None:
+    """The container has ended, and its log is complete: Docker's clients are content with that."""
+    replay.write()
+    if request.end_frame:
+        raise Conflict("the container has ended")
 
 
 def make_attach_request(
@@ -117,35 +160,3 @@ def _is_gone(fd: int) -> bool:
     poll = select.poll()
     poll.register(fd, 0)
     return any(event & (select.POLLHUP | select.POLLERR) for _, event in poll.poll(0))
-
-
-def _await_reader(fd: int) -> None:
-    """Let the client read the head of the answer before anything of the stream follows.
-
-    docker-py reads the head through a buffer that it throws away, with what had come behind it by then.
-    """
-    deadline = time.monotonic() + _HEAD_S
-    while not is_all_read(fd) and time.monotonic() < deadline:
-        time.sleep(_HEAD_POLL_S)
-
-
-def replay_log(core: Core, container: Container, request: AttachRequest) -> None:
-    """Write what the container has said so far to the connection; blocks as its reader does."""
-    source = open_source(core.paths, container.record)
-    if source is None:
-        return
-    wanted = LogRequest(stdout=request.stdout, stderr=request.stderr)
-    os.set_blocking(request.fd, True)
-    with LogReader(source, wanted, container=None) as reader:
-        while not reader.finished:
-            for entry in reader.read_available():
-                data = entry.data
-                if request.framed:
-                    data = _FRAME.pack(entry.stream, len(data)) + data
-                _write_all(request.fd, data)
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]

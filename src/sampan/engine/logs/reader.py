@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import select
 import time
-from collections.abc import Iterable
+from dataclasses import replace
 from types import TracebackType
 from typing import Final
 from urllib.parse import quote_plus
@@ -46,6 +46,7 @@ class LogReader:
         self._watch: Inotify | None = None
         self._poll: select.epoll | None = None
         self._end_fd = -1
+        self._left: list[LogRecord] = []  # read, and later than `until`
         self.finished = False
         if container is not None:
             self._follow(folder, container)
@@ -95,7 +96,8 @@ class LogReader:
             # asked before reading: what was written before the end is then seen
             if self._watch is not None:
                 self._watch.read()
-            records = self._source.read()
+            records = self._left or self._source.read()
+            self._left = []
             if records is None:
                 self.finished = ended
                 break
@@ -104,12 +106,19 @@ class LogReader:
             entries += self._joiner.finish()
         return entries
 
-    def _entries(self, records: Iterable[LogRecord]) -> list[LogEntry]:
+    def go_on(self, *, until_ns: int) -> None:
+        """Read on from where it finished, up to another time (0: no bound)."""
+        self._request = replace(self._request, until_ns=until_ns)
+        self.finished = False
+
+    def _entries(self, records: list[LogRecord]) -> list[LogEntry]:
         entries: list[LogEntry] = []
-        for record in records:
+        for position, record in enumerate(records):
+            wanted = self._is_wanted(record)
             if self.finished:
+                self._left = records[position:]
                 break
-            if not self._is_wanted(record):
+            if not wanted:
                 continue
             if self._joiner is None:
                 entries.append(LogEntry(record.stream, self._prefix(record) + record.text))

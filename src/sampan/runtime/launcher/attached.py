@@ -64,6 +64,7 @@ class AttachedClient:
         self._typing = request.stdin  # its input has not ended
         self._accepting = request.stdin  # the process has room for input
         self._finishing = False
+        self._held = False
         self._open = True
         loop.watch(self._fd, self._mask(), self._on_events)
 
@@ -71,6 +72,27 @@ class AttachedClient:
     def full(self) -> bool:
         """Whether so much is unsent that the process has to wait."""
         return self._full
+
+    @property
+    def held(self) -> bool:
+        """Whether its output waits for `let_go`."""
+        return self._held
+
+    def hold(self) -> None:
+        """Keep what it is sent: somebody else writes to its connection first."""
+        self._held = True
+        self._update()
+
+    def let_go(self) -> None:
+        """Send what was kept, and all that follows at once."""
+        self._held = False
+        if self._finishing and not self._pending:
+            self._leave("eof")
+        self._update()
+
+    def drop(self) -> None:
+        """End the connection now: who held it has gone."""
+        self._leave("gone")
 
     def send(self, number: int, data: bytes) -> None:
         """Send data of stream number (STDOUT, STDERR) if the client asked for it; keep what does not fit."""
@@ -81,7 +103,7 @@ class AttachedClient:
         if not self._open:
             return
         header = _HEADER.pack(number, len(data)) if self._framed else b""
-        if self._pending:
+        if self._pending or self._held:
             self._pending += header
             self._pending += data
         else:
@@ -106,7 +128,7 @@ class AttachedClient:
         if self._end_frame and code is not None:
             self._queue(END, b'{"StatusCode":%d,"Error":"","Hint":""}' % code)
         self._finishing = True
-        if not self._pending:
+        if not (self._pending or self._held):
             self._leave("eof")
 
     def _send_now(self, header: bytes, data: bytes) -> None:
@@ -124,7 +146,13 @@ class AttachedClient:
     def _on_events(self, events: int) -> None:
         if events & WRITABLE:
             self._flush()
-        if self._open and events & (READABLE | HUNG_UP) and self._typing and self._accepting:
+        if (
+            self._open
+            and events & (READABLE | HUNG_UP)
+            and self._typing
+            and self._accepting
+            and not self._held
+        ):
             self._read()
         if self._open and events & HUNG_UP:
             self._hang_up()
@@ -201,6 +229,8 @@ class AttachedClient:
             pass  # it is closed at the other end
 
     def _mask(self) -> int:
+        if self._held:
+            return 0
         reading = READABLE if self._typing and self._accepting else 0
         return reading | (WRITABLE if self._pending else 0)
 

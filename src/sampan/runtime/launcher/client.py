@@ -10,7 +10,7 @@ import select
 from _socket import SOCK_SEQPACKET
 
 from sampan import fastjson
-from sampan.errors import InvalidArgument, NotFound, Unavailable
+from sampan.errors import Conflict, InvalidArgument, NotFound, Unavailable
 from sampan.kernel.files import read_file
 from sampan.kernel.sockets import close_all, connect_at, seqpacket_pair
 from sampan.runtime.launcher.exit_record import read_exit_record
@@ -237,6 +237,21 @@ class ShimHandle:
         """
         self._ask({"op": "attach", "attach": pack(request)}, [request.fd])
 
+    def hold(self, request: AttachRequest) -> HeldClient:
+        """Join a client behind the log: write it the log up to `until_ns`, then `join`.
+
+        Raises:
+            Conflict: the container has ended, and its log is complete.
+        """
+        sock = _connect(self.run_dir)
+        try:
+            document = {**pack(request), "hold": True}
+            answer = _ask(sock, {"op": "attach", "attach": document}, [request.fd], _ANSWER_S)
+            return HeldClient(sock, request.attach_id, _int(answer, "until_ns"))
+        except BaseException:
+            sock.close()
+            raise
+
     def exec(self, request: ExecStart, *, timeout_s: float = 60.0) -> int:
         """Run a further process and return its pid once execve has worked.
 
@@ -334,6 +349,28 @@ class ShimHandle:
             return _ask(sock, document, fds, timeout_s)
         finally:
             sock.close()
+
+
+class HeldClient:
+    """An attached client that gets nothing yet. Closed without `join`: its connection is ended."""
+
+    def __init__(self, sock: socket, attach_id: str, until_ns: int) -> None:
+        self._sock = sock
+        self._attach_id = attach_id
+        self.until_ns = until_ns  # what the log has up to here was said before; 0: there is no log
+
+    def join(self) -> None:
+        """Let the client have what came behind `until_ns`; a client that has left is fine."""
+        try:
+            _ask(self._sock, {"op": "join", "attach_id": self._attach_id}, (), _ANSWER_S)
+        except (Conflict, Unavailable):
+            pass
+
+    def __enter__(self) -> HeldClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._sock.close()
 
 
 def connect_shim(run_dir: str) -> ShimHandle:

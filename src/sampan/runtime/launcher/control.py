@@ -42,6 +42,10 @@ class Request:
         """Answer; a client that did not wait is no error."""
         self._connection.post(document)
 
+    def on_close(self, callback: Callable[[], None]) -> None:
+        """Call back when the client has closed its connection."""
+        self._connection.on_close = callback
+
 
 class ControlServer:
     """Accepts connections, hands requests to their handlers, sends events."""
@@ -150,6 +154,7 @@ class Connection:
 
     def __init__(self, loop: Loop, sock: socket, server: ControlServer) -> None:
         self.subscribed = False
+        self.on_close: Callable[[], None] | None = None
         self._loop = loop
         self._server = server
         self._sock = sock
@@ -175,6 +180,8 @@ class Connection:
             self._loop.forget(self._sock.fileno())
             self._sock.close()
             self._server.forget(self)
+            if self.on_close is not None:
+                self.on_close()
 
     def _on_events(self, events: int) -> None:
         if events & WRITABLE:

@@ -73,6 +73,11 @@ class LineSplitter:
             at = end
         self._rest = data[at:]
 
+    @property
+    def rest(self) -> bytes:
+        """What waits for the end of its line."""
+        return self._rest
+
     def finish(self) -> bytes:
         """Return the last line if it has no newline, at the end of the stream."""
         rest, self._rest = self._rest, b""

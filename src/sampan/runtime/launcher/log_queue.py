@@ -77,7 +77,7 @@ class LogQueue:
         self._items: deque[_Item | None] = deque()
         self._filled = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_SEMAPHORE)
         self._room = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._put_bytes = 0
+        self.put_bytes = 0
         self._taken_bytes = 0
         self._dropped = 0
         self._clear = False
@@ -94,7 +94,11 @@ class LogQueue:
 
     @property
     def _pending(self) -> int:
-        return self._put_bytes - self._taken_bytes
+        return self.put_bytes - self._taken_bytes
+
+    def has_written(self, position: int) -> bool:
+        """Whether the sink has what was queued when `put_bytes` was position, or is none to be read back."""
+        return self._stop is not None or self._taken_bytes >= position
 
     @property
     def full(self) -> bool:
@@ -131,7 +135,7 @@ class LogQueue:
         if self._pending + length > self._limit and self._pending and (not self._blocking or self._away):
             self._dropped += length
             return
-        self._put_bytes += length
+        self.put_bytes += length
         self._put((stream, at_ns, taken, length))
 
     def clear(self) -> None:

@@ -49,6 +49,8 @@ class LogWriter:
         self._splitters: dict[str, LineSplitter] = {}
         self._loop: Loop | None = None
         self._told = False
+        self._floor_ns = 0  # every record from now on is later
+        self._last_ns = 0
         self.on_trouble: Callable[[int], None] = _ignore
 
     @property
@@ -76,6 +78,23 @@ class LogWriter:
             splitter = self._splitters[stream] = LineSplitter()
         self._append(stream, splitter.feed(data))
 
+    def mark(self) -> int:
+        """Draw a line: return a time that all records up to now are not after, and all from now on are."""
+        self._floor_ns = max(time.time_ns(), self._last_ns)
+        return self._floor_ns
+
+    def unfinished(self) -> list[tuple[str, bytes]]:
+        """Return (stream, bytes) that were read and will be logged when their line ends."""
+        return [(stream, splitter.rest) for stream, splitter in self._splitters.items()]
+
+    def queued(self) -> list[tuple[LogQueue, int]]:
+        """Return the queues, each with the position up to which it is filled (`LogQueue.has_written`)."""
+        return [(queue, queue.put_bytes) for queue in self._queues]
+
+    def unmark(self) -> None:
+        """Let times follow a clock that is set back again."""
+        self._floor_ns = 0
+
     def finish(self, stream: str) -> None:
         """Log an unfinished last line: stream has ended."""
         splitter = self._splitters.pop(stream, None)
@@ -98,7 +117,7 @@ class LogWriter:
             sink.close()
 
     def _append(self, stream: str, pieces: Iterable[bytes]) -> None:
-        at_ns = time.time_ns()
+        at_ns = self._last_ns = max(time.time_ns(), self._floor_ns + 1)
         only = self._only
         if only is not None:
             only.append(stream, at_ns, pieces)

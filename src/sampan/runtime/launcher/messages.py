@@ -98,7 +98,8 @@ class AttachRequest:
     fd is a stream socket; it is duplicated for the shim, the caller still closes its own. framed puts an
     8-byte header before each piece (Docker's multiplexed stream); detach_keys empty means none. end_frame:
     after the last byte of output the client is told the exit code in a frame of number 5 (docs/api.md), and
-    the connection is not shut down: its end is for whoever holds the other duplicate to choose.
+    the connection is not shut down: its end is for whoever holds the other duplicate to choose. hold: it is
+    sent nothing before `HeldClient.join`.
     """
 
     fd: int
@@ -109,6 +110,7 @@ class AttachRequest:
     stderr: bool = True
     detach_keys: bytes = b""
     end_frame: bool = False
+    hold: bool = False
 
 
 @record

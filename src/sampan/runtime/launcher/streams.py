@@ -141,6 +141,14 @@ class Streams:
         self._clients.append(client)
         client.accept_input(self._sink is not None and self._sink.takes_input)
 
+    def hold(self, request: AttachRequest) -> AttachedClient:
+        """Join a client that is sent nothing before `let_go`, and then all from now on. Takes request.fd."""
+        client = AttachedClient(self._loop, request, self)
+        client.hold()
+        self._clients.append(client)
+        client.accept_input(self._sink is not None and self._sink.takes_input)
+        return client
+
     def close_stdin(self) -> None:
         """Give the process end of file on its standard input."""
         if self._sink is not None:

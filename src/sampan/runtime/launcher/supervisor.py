@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from sampan.runtime.launcher.control import Request
+    from sampan.runtime.launcher.held import HeldClients
     from sampan.runtime.launcher.log_writer import LogWriter
     from sampan.runtime.launcher.loop import Loop
     from sampan.runtime.launcher.messages import AttachRequest, DetachReason, Document, Event, ShimRequest
@@ -75,6 +76,7 @@ class Supervisor:
         self._record_synced = False
         self._waiting_for_release: list[Request] = []
         self._streams: Streams | None = None
+        self._held: HeldClients | None = None
         self._all_streams: list[Streams] = []
         self._execs = ExecTable(loop, payload, self)
         self.control = ControlServer(
@@ -85,6 +87,7 @@ class Supervisor:
                 "clear_log": self._on_clear_log,
                 "close_stdin": self._on_close_stdin,
                 "events": self._on_events,
+                "join": self._on_join,
                 "exec": self._on_exec,
                 "kill_all": self._on_kill_all,
                 "release": self._on_release,
@@ -267,12 +270,29 @@ class Supervisor:
     def _on_events(self, _request: Request) -> Document:
         return self.started()
 
-    def _on_attach(self, request: Request) -> Document:
+    def _on_attach(self, request: Request) -> Document | None:
         if len(request.fds) != 1:
             raise InvalidArgument("attach needs one descriptor")
-        streams = self._get_running()
-        streams.attach(unpack_attach(request.document.get("attach"), os.dup(request.fds[0])))
+        streams = self._get_speaking()
+        attach = unpack_attach(request.document.get("attach"), os.dup(request.fds[0]))
+        if attach.hold:
+            self._get_held(streams).hold(request, attach)
+            return None
+        streams.attach(attach)
         return {}
+
+    def _on_join(self, request: Request) -> Document:
+        if self._held is None:
+            raise Conflict("no client is held")
+        self._held.join(str(request.document.get("attach_id")))
+        return {}
+
+    def _get_held(self, streams: Streams) -> HeldClients:
+        if self._held is None:
+            from sampan.runtime.launcher.held import HeldClients  # most shims never need it
+
+            self._held = HeldClients(self._loop, streams, self._log)
+        return self._held
 
     def _on_clear_log(self, _request: Request) -> Document:
         self._get_running()
@@ -326,6 +346,12 @@ class Supervisor:
         self._released = True
         self._waiting_for_release.append(request)
         self._end_if_done()
+
+    def _get_speaking(self) -> Streams:
+        """Return the streams of a container that runs, or has ended and is not read to its end."""
+        if self._ended is None or self._streams is None or self._streams.drained:
+            return self._get_running()
+        return self._streams
 
     def _get_running(self) -> Streams:
         if self._ended is not None or self._streams is None:

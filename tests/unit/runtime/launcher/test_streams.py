@@ -1,6 +1,7 @@
 """Streams and clients over plain pipes and socket pairs: who waits for whom, and who never waits."""
 
 import os
+import select
 import socket
 
 import pytest
@@ -67,6 +68,48 @@ def test_frames(stage: Stage) -> None:
     os.write(stage.stdout, b"abc")
     stage.run()
     assert user.recv(100) == b"\x01\0\0\0\0\0\0\x03abc"
+    user.close()
+
+
+def test_a_held_client_gets_all_when_it_is_let_go(stage: Stage) -> None:
+    user, shim = socket.socketpair()
+    user.settimeout(5)
+    held = stage.streams.hold(AttachRequest(fd=shim.detach(), attach_id="held", framed=False))
+    other = stage.attach()
+    os.write(stage.stdout, b"abc")
+    stage.run()
+    assert other.recv(100) == b"abc"
+    assert select.select([user], [], [], 0)[0] == []
+    held.let_go()
+    stage.run()
+    os.write(stage.stdout, b"def")
+    stage.run()
+    assert user.recv(100) == b"abcdef"
+    user.close()
+    other.close()
+
+
+def test_a_held_client_outlasts_the_end_of_output_until_it_is_let_go(stage: Stage) -> None:
+    user, shim = socket.socketpair()
+    user.settimeout(5)
+    held = stage.streams.hold(AttachRequest(fd=shim.detach(), attach_id="held", framed=False))
+    stage.streams.finish_clients(0)
+    stage.run()
+    assert stage.left == []
+    held.let_go()
+    stage.run()
+    assert user.recv(100) == b""
+    assert stage.left == [("held", "eof")]
+    user.close()
+
+
+def test_a_held_client_is_dropped(stage: Stage) -> None:
+    user, shim = socket.socketpair()
+    user.settimeout(5)
+    held = stage.streams.hold(AttachRequest(fd=shim.detach(), attach_id="held", framed=False))
+    held.drop()
+    assert user.recv(100) == b""
+    assert stage.left == [("held", "gone")]
     user.close()
 
 
