@@ -36,6 +36,13 @@ def test_run_keeps_the_two_outputs_apart(sampand: Sampand, cli: str) -> None:
         ),
         pytest.param(("busybox", "/no/such/program"), 127, "no such file or directory", id="path not found"),
         pytest.param(("busybox", "/etc/plain"), 126, "permission denied", id="not executable"),
+        pytest.param(
+            ("-w", "/etc/passwd", "busybox", "true"),
+            125,
+            "/etc/passwd is not a directory",
+            id="cwd is a file",
+        ),
+        pytest.param(("-w", "/made/for/it", "busybox", "pwd"), 0, "", id="cwd is made"),
         pytest.param(("unknown-image",), 125, "sampan image bootstrap busybox", id="unknown image"),
         pytest.param(
             ("--memory", "1m", "busybox"), 125, "Minimum memory limit allowed is 6MB", id="bad value"
@@ -54,6 +61,38 @@ def test_run_exit_codes(
     assert (done.code, message in done.err) == (code, True), done.err
     assert "Error waiting" not in done.err
     assert sampand.call("GET", "/containers/json?all=1") == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        pytest.param(
+            ("-w", "/nosuch", "NAME", "true"),
+            127,
+            "OCI runtime exec failed: exec failed: unable to start container process:"
+            ' chdir to cwd ("/nosuch") set in config.json failed: no such file or directory',
+            id="no such directory",
+        ),
+        pytest.param(
+            ("-w", "/etc/passwd", "NAME", "true"), 127, "failed: not a directory", id="cwd is a file"
+        ),
+        pytest.param(
+            ("NAME", "nosuch"),
+            127,
+            "OCI runtime exec failed: exec failed: unable to start container process:"
+            ' exec: "nosuch": executable file not found in $PATH',
+            id="no such program",
+        ),
+        pytest.param(("NAME", "/etc"), 126, '"/etc": is a directory', id="program is a directory"),
+    ],
+)
+def test_exec_exit_codes(
+    sampand: Sampand, cli: str, arguments: tuple[str, ...], code: int, message: str
+) -> None:
+    name = sampand.docker("run", "-d", "--network", "none", "busybox", "sleep", "100", cli=cli).text.strip()
+    done = sampand.docker("exec", *(name if word == "NAME" else word for word in arguments), cli=cli)
+    assert (done.code, message in done.text) == (code, True), done
+    sampand.docker("rm", "-f", name, cli=cli)
 
 
 def test_run_of_a_directory(sampand: Sampand, cli: str) -> None:

@@ -15,6 +15,7 @@ from sampan.errors import InvalidArgument
 from sampan.spec import docker
 
 _STDOUT = 1
+_FROM_RUNTIME = "unable to start container process"
 
 
 def add_routes(router: Router) -> None:
@@ -74,8 +75,14 @@ async def _run(call: Call, takeover: Takeover, *, tty: bool, size: tuple[int, in
             )
         )
     except Exception as exc:
-        line = message_of(exc).encode(errors="replace") + b"\r\n"
+        line = _in_dockers_words(exc).encode(errors="replace") + b"\r\n"
         await send_all(takeover.sock, line if tty else frame(_STDOUT, line))
+
+
+def _in_dockers_words(error: Exception) -> str:
+    """Name the chain that Docker names: its clients look for it."""
+    text = message_of(error)
+    return f"OCI runtime exec failed: exec failed: {text}" if text.startswith(_FROM_RUNTIME) else text
 
 
 async def resize(call: Call) -> web.StreamResponse:

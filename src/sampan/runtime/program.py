@@ -262,8 +262,18 @@ def enter_cwd(child: Child, program: Program) -> None:
         child.cwd_pending = True  # some file systems let only the user in, not root
         return
     except OSError as exc:
-        raise SampanError(f"cannot change to working directory {_show(program.cwd)}: {exc.strerror}") from exc
+        raise _explain_cwd(program, exc) from exc
     _use_cwd(child, program)
+
+
+def _explain_cwd(program: Program, exc: OSError) -> SampanError:
+    """Word it as runc does; Docker takes the exit code from the reason (translateContainerdStartErr)."""
+    reason = (exc.strerror or "").lower()
+    failed = f"chdir to cwd ({_quote(program.cwd)}) set in config.json failed"
+    text = f"unable to start container process: {failed}: {reason}"
+    if exc.errno in (errno.ENOENT, errno.ENOTDIR):
+        return CommandNotFound(text)
+    return CommandNotExecutable(text) if exc.errno == errno.EACCES else SampanError(text)
 
 
 def _use_cwd(child: Child, program: Program) -> None:
@@ -404,7 +414,10 @@ def become_user(child: Child, program: Program) -> None:
     process.setresuid(program.uid, program.uid, program.uid)
     process.keep_caps(False)
     if child.cwd_pending:
-        os.chdir(program.cwd)
+        try:
+            os.chdir(program.cwd)
+        except OSError as exc:
+            raise _explain_cwd(program, exc) from exc
         _use_cwd(child, program)
     os.umask(program.umask)
     capabilities.set_caps(program.caps)

@@ -198,8 +198,15 @@ def make_mount_readonly(child: Child, path: str) -> None:
 
 
 def make_directory(child: Child, path: str) -> None:
-    """Make a directory in the root, as for a working directory that the image lacks."""
-    os.close(files.mkdir_in_root(child.root_fd, path))
+    """Make a directory in the root, as for a working directory that the image lacks.
+
+    Raises:
+        InvalidArgument: something else is there; in Docker's words.
+    """
+    try:
+        os.close(files.mkdir_in_root(child.root_fd, path))
+    except (NotADirectoryError, FileExistsError) as exc:
+        raise InvalidArgument(f"cannot mkdir: {path} is not a directory") from exc
 
 
 def pivot(child: HasRoot) -> None:
