@@ -16,6 +16,7 @@ from sampan.engine.types import LogRequest
 from sampan.runtime.launcher import json_lines
 from sampan.runtime.launcher.local_log import LocalLog
 from sampan.runtime.launcher.log_file import LogFile
+from sampan.runtime.launcher.log_gzip import compress_file
 from sampan.runtime.launcher.messages import LogSettings
 
 SECOND = 10**9
@@ -199,3 +200,27 @@ def test_gzip_reads_our_compressed_files(tmp_path: Path) -> None:
     text = gzip.decompress(Path(f"{log.path}.1.gz").read_bytes())
     assert text.count(b"\n") > 100
     assert not Path(f"{log.path}.1").exists()
+
+
+class Overtaken(JsonFiles):
+    """A source whose newest rotated file is compressed just after the files were listed."""
+
+    def _files(self) -> list[tuple[str, int]]:
+        files = super()._files()
+        if os.path.exists(f"{self._path}.1"):
+            compress_file(f"{self._path}.1")
+        return files
+
+
+@pytest.mark.parametrize("wanted", [LogRequest(), LogRequest(tail=18_000), LogRequest(since_ns=START)])
+def test_a_file_that_is_compressed_while_it_is_looked_for_is_not_missed(
+    tmp_path: Path, wanted: LogRequest
+) -> None:
+    log = Log(tmp_path, "json-file")
+    log.reopen(max_size=1_500_000, max_files=100)
+    log.write(20_000)
+    with LogReader(Overtaken(log.path), wanted, container=None) as reader:
+        got = []
+        while not reader.finished:
+            got += [int(entry.data.split()[0]) for entry in reader.read_available()]
+    assert got == list(range(20_000 - (wanted.tail or 20_000), 20_000))

@@ -26,6 +26,7 @@ from sampan.runtime.launcher.log_rotation import log_names
 _BLOCK: Final = 64 * 1024
 _MAX_RECORD: Final = 1 << 20  # a record is at most 16 KiB of text, six times that when escaped, and a little
 _TRIES: Final = 8
+_NEVER: Final = 1 << 63
 _STREAMS: Final = {"stdout": 1, "stderr": 2}
 _TIME: Final = b'"time":"'
 _STREAM: Final = b'","stream":"'
@@ -60,25 +61,38 @@ class JsonFiles:
 
     def seek_start(self, *, since_ns: int = 0) -> None:
         """Go to the oldest record that is not older than since_ns, or a little before it."""
-        for name in reversed(self._names()):
+        for _ in range(_TRIES):
+            if self._seek_start(since_ns):
+                return
+
+    def _seek_start(self, since_ns: int) -> bool:
+        for name, inode in reversed(self._files()):
             if name != self._path and _last_ns(name) < since_ns:
                 continue
-            if self._open(name):
-                if since_ns:
-                    os.lseek(self._fd, _find_time(self._fd, since_ns), os.SEEK_SET)
-                return
+            if not self._open_if(name, inode):
+                return False
+            if since_ns:
+                os.lseek(self._fd, _find_time(self._fd, since_ns), os.SEEK_SET)
+            break
+        return True
 
     def seek_tail(self, count: int, *, whole_lines: bool = False) -> None:
         """Go to the last count records, reading no more than they take."""
         ends = _ends_line if whole_lines else _any_record
-        for name in self._names():
-            if not self._open(name):
-                continue
-            offset, missing = _find_tail(self._fd, count, ends)
-            os.lseek(self._fd, offset, os.SEEK_SET)
-            if not missing:
+        for _ in range(_TRIES):
+            if self._seek_tail(count, ends):
                 return
-            count = missing
+
+    def _seek_tail(self, count: int, ends: Callable[[bytes, int], bool]) -> bool:
+        """Go to the last count records; False if the files were renamed or compressed meanwhile."""
+        for name, inode in self._files():
+            if not self._open_if(name, inode):
+                return False
+            offset, count = _find_tail(self._fd, count, ends)
+            os.lseek(self._fd, offset, os.SEEK_SET)
+            if not count:
+                break
+        return True
 
     def read(self) -> list[LogRecord] | None:
         """Return the next records; None when there is no more for now."""
@@ -147,6 +161,12 @@ class JsonFiles:
             return True
         return self._open(name)
 
+    def _open_if(self, name: str, inode: int) -> bool:
+        """Open a file that has been looked up, unless its name is another's by now."""
+        if not self._open(name):
+            return False
+        return os.fstat(self._packed_fd if self._packed_fd >= 0 else self._fd).st_ino == inode
+
     def _open(self, name: str) -> bool:
         try:
             fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -173,9 +193,6 @@ class JsonFiles:
         finally:
             os.close(fd)
 
-    def _names(self) -> list[str]:
-        return [name for name, _ in self._files()]
-
     def _files(self) -> list[tuple[str, int]]:
         """Return (name, inode) of each file, newest first, as it was at one moment between two rotations."""
         seen: list[tuple[str, int]] = []
@@ -199,7 +216,7 @@ def _last_ns(name: str) -> int:
     try:
         fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
-        return 0
+        return _NEVER
     try:
         last = _header_ns(read_extra(fd)) if name.endswith(".gz") else None
         return os.fstat(fd).st_mtime_ns if last is None else last

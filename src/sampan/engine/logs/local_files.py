@@ -19,6 +19,7 @@ from sampan.runtime.launcher.local_format import Block, Damaged, Head
 from sampan.runtime.launcher.log_rotation import log_names
 
 _READ = 1 << 20
+_TRIES = 8
 
 
 @dataclass(slots=True)
@@ -105,10 +106,13 @@ class LocalFiles:
 
     def _load(self) -> None:
         """Note every block from the next number on; the files stay open."""
-        self._close_files()
-        places = []
-        for name in reversed(log_names(self._path)):
-            places += self._load_file(name)
+        places: list[_Place] = []
+        for _ in range(_TRIES):
+            self._close_files()
+            names = _inodes(self._path)
+            places = [place for name in reversed(names) for place in self._load_file(name)]
+            if names == _inodes(self._path):  # else a rotation came in between
+                break
         places.sort(key=lambda place: place.block.number)
         self._places = deque(place for place in places if place.block.number >= self._next)
 
@@ -212,6 +216,17 @@ class LocalFiles:
         except Damaged:
             return 0
         return _count_frames(frames, whole_lines=True)
+
+
+def _inodes(path: str) -> dict[str, int]:
+    """Return the files of a log, newest first, and which they are."""
+    inodes = {}
+    for name in log_names(path):
+        try:
+            inodes[name] = os.stat(name).st_ino
+        except OSError:
+            continue
+    return inodes
 
 
 def _count_frames(frames: bytes, *, whole_lines: bool) -> int:
