@@ -1,4 +1,8 @@
-"""Everything a sampand and its containers may leave behind, counted on the machine and in its folders."""
+"""Everything a sampand and its containers may leave behind, in its folders and in its own processes.
+
+Only what is this sampand's is counted, since others use the same kernel meanwhile. A session keyring has no
+owner's name on it; it lives as long as a process that is counted here.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,6 @@ from pathlib import Path
 from tests.system.sampand import Sampand, wait_for
 
 SPARES = 2  # shims that the launcher keeps ready, once its rehearsal is over
-# Counted on the whole machine, where something else may end meanwhile; only more of it is a leak.
-SHARED = ("mount_lines", "zombies", "namespaces", "keys")
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,6 @@ class EngineCensus:
     """Names where they identify, numbers where only the count can be equal."""
 
     mounts: tuple[str, ...]  # of the daemon's mount namespace, those that name its folder
-    mount_lines: int  # all of the host's
     cgroups: tuple[str, ...]
     run_folders: tuple[str, ...]
     container_folders: tuple[str, ...]
@@ -29,8 +30,7 @@ class EngineCensus:
     zombies: int
     daemon_fds: int
     launcher_fds: int
-    namespaces: int  # distinct network, pid, mount, ipc, uts namespaces that any process is in
-    keys: int
+    namespaces: int  # distinct network, pid, mount, ipc, uts namespaces that its processes are in
 
 
 def take(daemon: Sampand) -> EngineCensus:
@@ -41,18 +41,16 @@ def take(daemon: Sampand) -> EngineCensus:
     wait_for(lambda: _spares(launcher) == SPARES, "the end of the launcher's rehearsal")
     return EngineCensus(
         mounts=tuple(sorted(daemon.mounts())),
-        mount_lines=len(Path("/proc/self/mountinfo").read_text().splitlines()),
         cgroups=_cgroups(daemon),
         run_folders=_names(daemon.run / "containers"),
         container_folders=_names(daemon.data / "containers"),
         layers=_names(daemon.data / "layers"),
         temporary=_names(daemon.data / "tmp"),
         shims=sum(1 for child in _children(launcher) if _comm(child) == "sampan-shim"),
-        zombies=sum(1 for child in _processes() if state(child) == "Z"),
+        zombies=len(zombies(daemon)),
         daemon_fds=len(os.listdir(f"/proc/{pid}/fd")),
         launcher_fds=len(os.listdir(f"/proc/{launcher}/fd")),
-        namespaces=_namespaces(),
-        keys=len(Path("/proc/keys").read_text().splitlines()),
+        namespaces=_namespaces(_ours(daemon)),
     )
 
 
@@ -66,7 +64,7 @@ def differences(before: EngineCensus, after: EngineCensus) -> list[str]:
         if isinstance(old, tuple):
             changes += [f"{field.name}: new {item}" for item in sorted(set(new) - set(old))[:5]]
             changes += [f"{field.name}: gone {item}" for item in sorted(set(old) - set(new))[:5]]
-        elif new > old or field.name not in SHARED:
+        else:
             changes.append(f"{field.name}: {old} before, {new} after")
     return changes
 
@@ -99,6 +97,28 @@ def _processes() -> list[int]:
 
 def _children(pid: int) -> list[int]:
     return [child for child in _processes() if _stat(child)[1:2] == [str(pid)]]
+
+
+def zombies(daemon: Sampand) -> list[int]:
+    """Return the processes of the daemon, its launcher and its shims that nobody has waited for."""
+    return [pid for pid in _ours(daemon) if state(pid) == "Z"]
+
+
+def _ours(daemon: Sampand) -> list[int]:
+    """Return the daemon, its shims (those of a killed launcher are init's children), and all below them."""
+    assert daemon.process is not None
+    roots = {daemon.process.pid, *_shims(daemon)}
+    return sorted({*roots, *(below for root in roots for below in descendants(root))})
+
+
+def _shims(daemon: Sampand) -> list[int]:
+    found = []
+    for file in (daemon.run / "containers").glob("*/shim.pid"):
+        try:
+            found.append(int(file.read_text().split()[0]))
+        except (OSError, IndexError):
+            continue  # it has just gone
+    return found
 
 
 def descendants(pid: int) -> list[int]:
@@ -134,9 +154,9 @@ def _comm(pid: int) -> str:
         return ""
 
 
-def _namespaces() -> int:
+def _namespaces(pids: list[int]) -> int:
     found = set()
-    for pid in _processes():
+    for pid in pids:
         for kind in ("net", "pid", "mnt", "ipc", "uts"):
             try:
                 found.add(os.readlink(f"/proc/{pid}/ns/{kind}"))

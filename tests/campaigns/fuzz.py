@@ -64,11 +64,10 @@ def fuzz(daemon: Sampand, count: int, seed: int) -> list[str]:
     found = run.violations() + _traces(daemon)
     if _memory(daemon) > memory + MEMORY_GROWTH:
         found.append(f"memory: {memory} bytes before, {_memory(daemon)} after")
-    if _zombies(daemon):
-        found.append(f"zombies: {_zombies(daemon)}")
+    if census.zombies(daemon):
+        found.append(f"zombies: {census.zombies(daemon)}")
     changed = census.differences(before, census.take(daemon))
-    # What is counted on the whole machine may be others'; images that were loaded by chance bring layers.
-    return found + [line for line in changed if not line.startswith(("layers", *census.SHARED))]
+    return found + [line for line in changed if not line.startswith("layers")]  # images loaded by chance
 
 
 class _Run:
@@ -277,13 +276,6 @@ def _traces(daemon: Sampand) -> list[str]:
         elif " error " in line[:60] and not _DOCKERS_OWN.search(line):
             found.setdefault(_VARIABLE.sub("…", line)[:200], line[:3000])
     return [f"log: {line}" for line in found.values()]
-
-
-def _zombies(daemon: Sampand) -> int:
-    """Return how many children of the daemon, its launcher and its shims were not waited for."""
-    assert daemon.process is not None
-    ours = census.descendants(daemon.process.pid)
-    return sum(1 for pid in ours if census.state(pid) == "Z")
 
 
 def _memory(daemon: Sampand) -> int:
