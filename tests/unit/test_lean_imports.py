@@ -23,6 +23,7 @@ LEAN = [
     "spec/__init__.py",
     "spec/runtime.py",
     "runtime/**/*.py",
+    "network/dns/*.py",
     "client/__init__.py",
     "client/address.py",
     "client/frames.py",
@@ -31,7 +32,7 @@ LEAN = [
     "cli/*.py",
 ]
 # Parts of lean packages that only sampand loads, which may import what it likes.
-NOT_LEAN = ["runtime/launcher/spawn.py"]
+NOT_LEAN = ["runtime/launcher/spawn.py", "network/dns/client.py", "network/dns/resolvconf.py"]
 # Only loaded to compile a seccomp profile, which is then cached; ctypes costs 2.5 ms.
 LOADS_CTYPES = ["sampan.kernel.libseccomp", "sampan.runtime.seccomp_compile"]
 BANNED = (
