@@ -14,6 +14,7 @@ from sampan.engine.logs.config import DRIVERS, check_log_config
 from sampan.engine.options import MIB, EngineSettings, LogDefaults
 from sampan.errors import InvalidArgument
 from sampan.plugins.discovery import SOCKETS, SPECS, Discovery
+from sampan.registry.options import RegistryOptions
 from sampan.settings import Roots, default_roots
 from sampan.spec import docker
 
@@ -78,6 +79,7 @@ def parse_options(arguments: list[str]) -> DaemonOptions:
         dns_search=tuple(given.dns_search),
         dns_options=tuple(given.dns_option),
         labels=tuple(given.label),
+        registry=RegistryOptions(insecure=tuple(given.insecure_registry)),
         plugins=Discovery(sockets=given.plugin_sockets, specs=given.plugin_specs or SPECS),
     )
     return DaemonOptions(
@@ -155,6 +157,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     place.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
     place.add_argument("--log-format", default="text", choices=("text", "json"))
+    place.add_argument(
+        "--insecure-registry",
+        action="append",
+        default=[],
+        metavar="HOST[:PORT]|NETWORK",
+        help="a registry without TLS, or with a certificate nobody vouches for; may repeat",
+    )
     new = parser.add_argument_group("containers")
     new.add_argument("--default-runtime", default=usual.default_runtime, metavar="NAME")
     new.add_argument(

@@ -10,6 +10,7 @@ from typing import BinaryIO
 from aiohttp import web
 
 from sampan.daemon.call import Call, reply
+from sampan.daemon.routes_registry import pull
 from sampan.daemon.routes_system import for_version
 from sampan.daemon.routing import Router
 from sampan.daemon.streaming import stream_progress
@@ -91,10 +92,10 @@ async def load(call: Call) -> web.StreamResponse:
 
 
 async def pull_or_import(call: Call) -> web.StreamResponse:
-    """POST /images/create: `fromSrc` imports the body, `fromImage` would pull."""
+    """POST /images/create: `fromSrc` imports the body, `fromImage` pulls."""
     source = call.text("fromSrc")
     if not source:
-        raise _no_registry(call)
+        return await pull(call)
     if source != "-":
         raise Unsupported(
             f"cannot import {source!r}: only the request's body can be imported",
@@ -113,15 +114,6 @@ async def pull_or_import(call: Call) -> web.StreamResponse:
         report({"status": image_id})
 
     return await _with_upload(call, work)
-
-
-def _no_registry(call: Call) -> Unsupported:
-    name = call.text("fromImage")
-    wanted = f"{name}:{call.text('tag')}" if call.text("tag") else name
-    return Unsupported(
-        f"cannot pull {wanted}: this version of sampan has no registry client yet. "
-        'Make a base image with "sampan image bootstrap busybox" (or debian), or use "docker load"',
-    )
 
 
 async def _with_upload(call: Call, work: Callable[[BinaryIO, Report], None]) -> web.StreamResponse:

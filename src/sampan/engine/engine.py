@@ -24,6 +24,7 @@ from sampan.engine.probing import Prober
 from sampan.engine.recovery import Recovery
 from sampan.engine.rehearsal import write_rehearsal
 from sampan.engine.remedies import Remedies
+from sampan.engine.remote_images import RemoteImages
 from sampan.engine.restarting import Restarter
 from sampan.engine.runtimes import Runtimes
 from sampan.engine.sampler import Sampler
@@ -66,6 +67,7 @@ class Engine:
         self.containers = Containers(core, ender, starter, stopper, updater, self._sampler)
         self.execs = Execs(core, table)
         self.images = Images(core)
+        self.remote = RemoteImages(core)
         self.volumes = core.volumes
         self.events: Events = core.events
         self.system = System(core, self.images)
@@ -140,6 +142,7 @@ class Engine:
             worker.close(_DRAIN_S)
         core.volumes.mounting.close(_DRAIN_S)
         core.launchers.close()
+        self.remote.close()
         for container in core.index.all():
             container.drop_pending()
             container.end_listeners()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from sampan.plugins.discovery import Discovery
+from sampan.registry.options import RegistryOptions
 from sampan.settings import Roots
 
 OWN_RUNTIME = "sampan"
@@ -47,3 +48,4 @@ class EngineSettings:
     dns_options: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     plugins: Discovery = field(default_factory=Discovery)
+    registry: RegistryOptions = field(default_factory=RegistryOptions)

@@ -63,6 +63,17 @@ class Blobs:
         except FileNotFoundError as exc:
             raise NotFound(f"blob {digest} is not in the store") from exc
 
+    def size(self, digest: Digest) -> int:
+        """Return the bytes of a blob.
+
+        Raises:
+            NotFound: there is no such blob.
+        """
+        try:
+            return os.stat(self._places.blob(digest)).st_size
+        except FileNotFoundError as exc:
+            raise NotFound(f"blob {digest} is not in the store") from exc
+
     def read(self, digest: Digest) -> bytes:
         """Return a document, checked against its digest.
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 from sampan.errors import InvalidArgument
 from sampan.ids import Digest
@@ -12,12 +15,24 @@ from sampan.store.blobs import Blobs, StagedBlob
 from sampan.store.catalog import Catalog
 from sampan.store.collector import Collector
 from sampan.store.database import Database
-from sampan.store.layers import Layers, LayerSource
+from sampan.store.layers import BlobSource, Layers, LayerSource
 from sampan.store.layout import Layout
 from sampan.store.model import Loaded, ProgressCallback
 from sampan.store.pins import Pins
 from sampan.store.references import Reference
 from sampan.store.sources import layer_sources
+
+
+class Arriving(BlobSource, Protocol):
+    """Blobs that are on their way."""
+
+    def finish(self, digest: Digest) -> None:
+        """Wait until a blob is whole and has been compared with its digest.
+
+        Raises:
+            SampanError: it does not come, or is another one.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +58,11 @@ class _Planned:
     def blobs(self) -> tuple[StagedBlob, ...]:
         return (self.image.config, self.image.manifest, *self.image.layers)
 
+    @property
+    def digests(self) -> list[Digest]:
+        """Everything that must stay while the image comes in."""
+        return [blob.digest for blob in self.blobs] + [source.chain_id for source in self.sources]
+
 
 class Intake:
     """The only way by which images come in; thread-safe."""
@@ -64,6 +84,7 @@ class Intake:
         self._layout = layout
         self._pins = pins
         self._collector = collector
+        self._keeping = threading.Lock()  # two pulls share the file of a blob that arrives
 
     def take(
         self, images: Sequence[StagedImage], *, progress: ProgressCallback | None = None
@@ -74,14 +95,50 @@ class Intake:
             InvalidArgument: an image is damaged, hostile or not for Linux.
         """
         planned = [_plan(image) for image in images]
-        pinned = [blob.digest for plan in planned for blob in plan.blobs]
-        pinned += [source.chain_id for plan in planned for source in plan.sources]
-        self._pins.add(pinned)
-        try:
+        with self._pinned(planned):
             self._keep_blobs(planned)
             for plan in planned:
                 self._layers.ensure(plan.sources, progress=progress).release()
             self._record(planned)
+        return [loaded for plan in planned for loaded in _loaded(plan.image)]
+
+    def take_arriving(
+        self, image: StagedImage, arriving: Arriving, *, progress: ProgressCallback | None = None
+    ) -> Digest:
+        """Take in an image whose layers still come: each is unpacked while it grows; return the image's id.
+
+        The paths of image.layers are where the blobs lie when they are whole. Nothing is kept or recorded
+        before every blob has the size and digest of its name and every layer its diff id.
+
+        Raises:
+            InvalidArgument: a blob or the image is damaged, hostile or not for Linux.
+        """
+        plan = _plan(image)
+        with self._pinned([plan]):
+            self._layers.ensure(plan.sources, progress=progress, blobs=arriving).release()
+            with self._keeping:
+                missing = {blob.digest: blob for blob in plan.blobs if not self._blobs.exists(blob.digest)}
+                for digest, blob in missing.items():
+                    arriving.finish(digest)
+                    self._blobs.keep(blob)
+                self._blobs.sync()
+            self._record([plan])
+        return image.config.digest
+
+    def name(self, image_id: Digest, references: Sequence[Reference]) -> None:
+        """Give names to an image that is here; they move from those that have them."""
+        with self._db.transaction(durable=True):
+            for reference in references:
+                self._catalog.set_name(reference, image_id)
+        self._layout.write()
+
+    @contextmanager
+    def _pinned(self, planned: Sequence[_Planned]) -> Iterator[None]:
+        """Keep everything of images on the disk until they are recorded, or collect what became of them."""
+        pinned = [digest for plan in planned for digest in plan.digests]
+        self._pins.add(pinned)
+        try:
+            yield
         except BaseException:
             self._pins.drop(pinned)
             self._collector.collect()
@@ -89,7 +146,6 @@ class Intake:
         self._pins.drop(pinned)
         self._collector.collect()  # blobs of another manifest for an image that was here already
         self._layout.write()
-        return [loaded for plan in planned for loaded in _loaded(plan.image)]
 
     def _keep_blobs(self, planned: Sequence[_Planned]) -> None:
         kept: set[Digest] = set()

@@ -6,15 +6,17 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Protocol
 
 from sampan.errors import InvalidArgument
 from sampan.ids import Digest, digest_hex
 from sampan.kernel.files import sync_file_system
 from sampan.lean import Undo
 from sampan.store.archive.feed import Feed
+from sampan.store.archive.readable import Readable
 from sampan.store.archive.unpack import Unpacked, unpack
 from sampan.store.blobs import Blobs
 from sampan.store.database import Database
@@ -26,6 +28,18 @@ from sampan.store.trees import remove_tree
 
 _AT_ONCE = 2  # layers unpacked at the same time; each has a thread that inflates and one that writes
 _REPORT_BYTES = 4 << 20
+
+
+class BlobSource(Protocol):
+    """Where layers are read from: the store's blobs, or a registry's that still arrive."""
+
+    def open(self, digest: Digest) -> AbstractContextManager[Readable]:
+        """Open a blob from its beginning; reading may wait, and raise what keeps the rest away."""
+        ...
+
+    def size(self, digest: Digest) -> int:
+        """Return the bytes that a blob has when it is whole."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +95,15 @@ class Layers:
         self._busy_lock = threading.Lock()
 
     def ensure(
-        self, sources: Sequence[LayerSource], *, progress: ProgressCallback | None = None
+        self,
+        sources: Sequence[LayerSource],
+        *,
+        progress: ProgressCallback | None = None,
+        blobs: BlobSource | None = None,
     ) -> LayerLease:
         """Unpack what is missing of a chain of layers, lowest first, and pin all of them.
 
+        blobs: where they are read from, by default the store's own.
         The same layer wanted twice at once is unpacked once: the second waits.
 
         Raises:
@@ -95,7 +114,7 @@ class Layers:
         try:
             missing = [source for source in sources if source.chain_id not in self._records]
             if missing:
-                self._unpack_missing(missing, progress)
+                self._unpack_missing(missing, blobs or self._blobs, progress)
             return LayerLease(self._pins, chain, self.lower(chain[-1] if chain else None))
         except BaseException:
             self._pins.drop(chain)
@@ -184,7 +203,9 @@ class Layers:
             for chain_id, number, parent, size, hides_below in rows
         }
 
-    def _unpack_missing(self, missing: Sequence[LayerSource], progress: ProgressCallback | None) -> None:
+    def _unpack_missing(
+        self, missing: Sequence[LayerSource], blobs: BlobSource, progress: ProgressCallback | None
+    ) -> None:
         with ExitStack() as stack:
             for source in missing:  # lowest first, as everybody: no two can wait for each other
                 stack.enter_context(self._alone(source.chain_id))
@@ -192,7 +213,7 @@ class Layers:
             staged = {source.chain_id: self._places.new_temporary("layer") for source in missing}
             for path in staged.values():
                 stack.callback(remove_tree, path)
-            unpacked = self._unpack_all(missing, staged, progress)
+            unpacked = self._unpack_all(missing, staged, blobs, progress)
             self._complete(missing, staged, unpacked)
             self._record(missing, staged, unpacked)
 
@@ -213,11 +234,16 @@ class Layers:
                     del self._busy[chain_id]
 
     def _unpack_all(
-        self, missing: Sequence[LayerSource], staged: dict[Digest, str], progress: ProgressCallback | None
+        self,
+        missing: Sequence[LayerSource],
+        staged: dict[Digest, str],
+        blobs: BlobSource,
+        progress: ProgressCallback | None,
     ) -> list[Unpacked]:
         with ThreadPoolExecutor(max_workers=_AT_ONCE, thread_name_prefix="unpack") as pool:
             work = [
-                pool.submit(self._unpack_one, source, staged[source.chain_id], progress) for source in missing
+                pool.submit(self._unpack_one, source, staged[source.chain_id], blobs, progress)
+                for source in missing
             ]
             try:
                 return [future.result() for future in work]
@@ -225,12 +251,14 @@ class Layers:
                 pool.shutdown(cancel_futures=True)
                 raise
 
-    def _unpack_one(self, source: LayerSource, path: str, progress: ProgressCallback | None) -> Unpacked:
+    def _unpack_one(
+        self, source: LayerSource, path: str, blobs: BlobSource, progress: ProgressCallback | None
+    ) -> Unpacked:
         os.mkdir(path, 0o700)
         os.mkdir(f"{path}/diff", 0o755)
-        with self._blobs.open(source.blob) as blob, Feed(blob) as feed, _directory(f"{path}/diff") as root_fd:
+        with blobs.open(source.blob) as blob, Feed(blob) as feed, _directory(f"{path}/diff") as root_fd:
             os.fchmod(root_fd, 0o755)  # whatever the umask
-            read = _reporting(feed, source, os.fstat(blob.fileno()).st_size, progress)
+            read = _reporting(feed, source, blobs.size(source.blob), progress)
             result = unpack(read, root_fd, spool_directory=self._places.temporary)
             feed.drain()
             _check_digest("layer", source.diff_id, feed.plain_digest)

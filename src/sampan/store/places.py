@@ -52,6 +52,11 @@ class Places:
         return f"{self.root}/tmp"  # noqa: S108 -- not the system's
 
     @property
+    def partial(self) -> str:
+        """Blobs that a registry has sent a part of, by the digits of their digest."""
+        return f"{self.root}/partial"
+
+    @property
     def database(self) -> str:
         """The SQLite file."""
         return f"{self.root}/state.db"
@@ -59,6 +64,10 @@ class Places:
     def blob(self, digest: Digest) -> str:
         """The file of a blob; the digest has been checked by its parser."""
         return f"{self.blobs}/{digest_hex(digest)}"
+
+    def partial_blob(self, digest: Digest) -> str:
+        """The file of a blob that is still on its way."""
+        return f"{self.partial}/{digest_hex(digest)}"
 
     def layer(self, chain_id: Digest) -> str:
         """The directory of an unpacked layer; its files lie in `diff` below."""
@@ -86,6 +95,7 @@ def make_places(data_root: str) -> Places:
         places.containers,
         places.volumes,
         places.temporary,
+        places.partial,
     ):
         os.makedirs(path, mode=0o700, exist_ok=True)
     return places

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from sampan.lean import Undo
 from sampan.store import schema
+from sampan.store.arrivals import Arrivals
 from sampan.store.blobs import Blobs
 from sampan.store.catalog import Catalog
 from sampan.store.checking import StoreCheck
@@ -54,6 +55,7 @@ class Store:
             collector = Collector(self.db, catalog, blobs, self.layers, pins)
             intake = Intake(self.db, catalog, blobs, self.layers, layout, pins, collector)
             self.images = Images(places, catalog, self.layers, sources, layout, intake, collector)
+            self.arrivals = Arrivals(places, catalog, blobs, self.layers, pins, intake)
             self.commits = Commits(places, blobs, self.layers, pins, intake)
             self.snapshots = Snapshots(places, self.db, self.layers, sources, collector)
             self.image_mounts = ImageMounts(places, self.db, self.layers, sources, collector)
@@ -61,6 +63,7 @@ class Store:
             self.check = StoreCheck(places, catalog, blobs, self.layers, pins, collector)
             leftovers = [f"{places.temporary}/{name}" for name in os.listdir(places.temporary)]
             leftovers += self.layers.sweep()
+            self.arrivals.partials.sweep()
             collector.collect()
             layout.sweep()
             layout.write()

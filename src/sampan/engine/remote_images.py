@@ -1,0 +1,155 @@
+"""Images of registries: pull, with Docker's progress lines. The client is loaded with its first use."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from sampan import log
+from sampan.engine.core import Core
+from sampan.engine.events import make_event
+from sampan.errors import InvalidArgument, NotFound, SampanError, Unauthorized
+from sampan.ids import Digest, parse_digest
+from sampan.store.platforms import host_platform, parse_platform
+from sampan.store.references import Reference, make_tagged, parse_reference
+
+if TYPE_CHECKING:
+    from sampan.registry.client import Client
+    from sampan.registry.pulling import Pulled, Puller
+
+Report = Callable[[dict[str, object]], None]
+_DIGEST: Final = "sha256:"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PullRequest:
+    """What `POST /images/create` asks for. auth: the header `X-Registry-Auth` as it came."""
+
+    image: str
+    tag: str = ""
+    platform: str = ""
+    auth: str = ""
+
+
+class Pull:
+    """One pull; `run` in a thread, `cancel` from any."""
+
+    def __init__(self, remote: RemoteImages, request: PullRequest) -> None:
+        self._remote = remote
+        self._request = request
+        self._reference = parse_pull_reference(request.image, request.tag)
+        self._platform = parse_platform(request.platform) if request.platform else host_platform()
+        self._puller: Puller | None = None
+        self._cancelled = threading.Event()
+
+    def cancel(self) -> None:
+        """Let it end soon, with an error that nobody reads; what has come so far is kept for the next one."""
+        self._cancelled.set()
+        puller = self._puller
+        if puller is not None:
+            puller.cancel()
+
+    def run(self, report: Report) -> None:
+        """Pull, and report what Docker reports.
+
+        Raises:
+            NotFound, SampanError: as the registry says.
+        """
+        with unprompted():
+            self._pull_all(report)
+
+    def _pull_all(self, report: Report) -> None:
+        if self._reference.tag or self._reference.digest:
+            self._pull_one(self._reference, report)
+            return
+        client = self._remote.client()
+        for tag in client.repository(self._reference, self._request.auth).tags():
+            self._pull_one(replace(self._reference, tag=tag), report)
+
+    def _pull_one(self, reference: Reference, report: Report) -> None:
+        client = self._remote.client()
+        repository = client.repository(reference, self._request.auth)
+        self._puller = puller = client.puller(self._remote.arrivals, reference, report)
+        if self._cancelled.is_set():
+            puller.cancel()
+        pulled = puller.pull(repository, platform=self._platform, is_wanted=bool(self._request.platform))
+        self._remote.tell(reference, pulled, report)
+
+
+class RemoteImages:
+    """`engine.remote`: everything that asks a registry."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._client: Client | None = None
+        self._lock = threading.Lock()
+        self.arrivals = core.store.arrivals
+
+    def client(self) -> Client:
+        """Return the registry client, made when it is first asked for."""
+        from sampan.registry.client import Client
+
+        with self._lock:
+            if self._client is None:
+                self._client = Client(self._core.settings.registry)
+            return self._client
+
+    def open_pull(self, request: PullRequest) -> Pull:
+        """Check what is asked for; nothing is fetched yet.
+
+        Raises:
+            InvalidArgument: the name or the platform is none.
+        """
+        return Pull(self, request)
+
+    def tell(self, reference: Reference, pulled: Pulled, report: Report) -> None:
+        """Report the end of a pull, and emit its event."""
+        report({"status": f"Digest: {pulled.digest}"})
+        what = "Downloaded newer image for" if pulled.is_new else "Image is up to date for"
+        report({"status": f"Status: {what} {reference.familiar}"})
+        labels = self._labels(pulled.image_id)
+        attributes = {**labels, "name": reference.familiar_name}
+        self._core.events.emit(make_event("image", "pull", reference.familiar, attributes))
+        log.info("image pulled", image=pulled.image_id, reference=str(reference), new=pulled.is_new)
+
+    def close(self) -> None:
+        """Close connections that nobody uses."""
+        with self._lock:
+            if self._client is not None:
+                self._client.close()
+                self._client = None
+
+    def _labels(self, image_id: Digest) -> dict[str, str]:
+        try:
+            return dict(self._core.store.images.get(image_id).config.config.Labels or {})
+        except NotFound:
+            return {}
+
+
+@contextmanager
+def unprompted() -> Iterator[None]:
+    """Turn a registry's 401 into an error that is none of ours: the docker CLI would ask for a password."""
+    try:
+        yield
+    except Unauthorized as exc:
+        raise SampanError(str(exc), hint=exc.hint) from exc
+
+
+def parse_pull_reference(image: str, tag: str) -> Reference:
+    """Read `fromImage` and `tag`, where tag may be a digest; neither means every tag.
+
+    Raises:
+        InvalidArgument: in Docker's words.
+    """
+    reference = parse_reference(image.removesuffix(":"))
+    if tag.startswith(_DIGEST):
+        try:
+            return replace(reference, tag="", digest=parse_digest(tag))
+        except InvalidArgument as exc:
+            raise InvalidArgument("invalid checksum digest format") from exc
+    if reference.digest:
+        return replace(reference, tag="")
+    return make_tagged(image, tag) if tag else reference

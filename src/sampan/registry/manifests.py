@@ -1,0 +1,100 @@
+"""From a tag to the one image for a platform: index, manifest, configuration, each checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from sampan.errors import InvalidArgument
+from sampan.ids import Digest, parse_digest
+from sampan.registry.repository import SCHEMA1, Document, Repository
+from sampan.spec.image import (
+    INDEX_TYPES,
+    MANIFEST_TYPES,
+    MAX_DOCUMENT_BYTES,
+    MAX_LAYERS,
+    Descriptor,
+    Index,
+    Manifest,
+    Platform,
+    parse_manifest_or_index,
+)
+from sampan.store.platforms import choose_manifest
+
+_MAX_NESTING: Final = 4
+_MAX_LAYER_BYTES: Final = 1 << 44  # 16 TiB: more is a mistake or an attack
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteImage:
+    """One image of a registry. top: what the tag names, an index or the manifest itself."""
+
+    top: Document
+    manifest: Document
+    parsed: Manifest
+
+    @property
+    def config(self) -> Digest:
+        """The image's id."""
+        return parse_digest(self.parsed.config.digest)
+
+
+def fetch_image(repository: Repository, name: str, *, platform: Platform) -> RemoteImage:
+    """Return the image for a platform that a tag or digest names.
+
+    Raises:
+        NotFound: no such manifest, or none for the platform.
+        InvalidArgument: a document is damaged, ambiguous, or of an old kind.
+    """
+    top = document = repository.get_document(name)
+    for _ in range(_MAX_NESTING):
+        parsed = parse_document(document)
+        if isinstance(parsed, Manifest):
+            _check(parsed, repository)
+            return RemoteImage(top, document, parsed)
+        chosen = choose_manifest(parsed.manifests, platform)
+        document = _fetch_entry(repository, chosen)
+    raise InvalidArgument(f"image indexes are nested deeper than {_MAX_NESTING} levels")
+
+
+def parse_document(document: Document) -> Manifest | Index:
+    """Read a manifest or index; the type in the header, if it is one of ours, must be the document's own.
+
+    Raises:
+        InvalidArgument: schema 1, or ambiguous (CVE-2021-41190).
+    """
+    if document.media_type in SCHEMA1 or b'"schemaVersion":1' in document.raw[:200].replace(b" ", b""):
+        raise InvalidArgument(
+            "the registry has this image as manifest version 2, schema 1, which is not supported",
+            hint="push it again with an engine of 2017 or later, or copy it: skopeo copy --format v2s2",
+        )
+    known = document.media_type if document.media_type in INDEX_TYPES | MANIFEST_TYPES else ""
+    return parse_manifest_or_index(document.raw, media_type=known)
+
+
+def type_of(document: Document) -> str:
+    """Return the media type that a document is recorded with."""
+    own = parse_document(document).mediaType
+    return own or document.media_type
+
+
+def _fetch_entry(repository: Repository, chosen: Descriptor) -> Document:
+    document = repository.get_document(parse_digest(chosen.digest))
+    if len(document.raw) != chosen.size:
+        raise InvalidArgument(f"manifest {chosen.digest} has {len(document.raw)} bytes, not {chosen.size}")
+    parse_manifest_or_index(document.raw, media_type=chosen.mediaType)
+    return Document(document.raw, document.digest, document.media_type or chosen.mediaType)
+
+
+def _check(manifest: Manifest, repository: Repository) -> None:
+    name = repository.reference.familiar
+    if not 0 <= manifest.config.size <= MAX_DOCUMENT_BYTES:
+        raise InvalidArgument(f"image {name}: configuration of {manifest.config.size} bytes is refused")
+    if len(manifest.layers) > MAX_LAYERS:
+        raise InvalidArgument(f"image has {len(manifest.layers)} layers; {MAX_LAYERS} is the most")
+    for layer in manifest.layers:
+        parse_digest(layer.digest)
+        if layer.urls:
+            raise InvalidArgument(f"image {name}: layer {layer.digest} lies outside of the registry: refused")
+        if not 0 <= layer.size <= _MAX_LAYER_BYTES:
+            raise InvalidArgument(f"image {name}: layer of {layer.size} bytes is refused")

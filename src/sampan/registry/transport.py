@@ -1,0 +1,272 @@
+"""One HTTP exchange with a registry, or a few: redirects, tries, time-outs, bounded bodies.
+
+Credentials are a parameter of their own, so that no header dictionary carries them to another origin.
+Source: OCI distribution-spec 1.1; RFC 9110 (redirects, Retry-After).
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+from urllib import request as environment
+from urllib.parse import urljoin, urlsplit
+
+import urllib3
+from urllib3.exceptions import HTTPError, SSLError
+from urllib3.exceptions import TimeoutError as Urllib3Timeout
+
+from sampan import __version__
+from sampan.errors import InvalidArgument, Unavailable
+from sampan.registry.endpoints import Endpoint, origin
+from sampan.registry.options import Limits, RegistryOptions
+from sampan.spec.image import MAX_DOCUMENT_BYTES
+
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_RETRIED: Final = frozenset({408, 429, 500, 502, 503, 504})
+_PIECE: Final = 256 * 1024
+_POOLS: Final = 8  # connections kept open for each registry
+
+Body = Callable[[], object]  # makes the body anew for each try: bytes or a file
+
+
+class ConnectFailed(Unavailable):
+    """No connection, or none by TLS: another way to the same registry may work."""
+
+
+class Answer:
+    """A response whose body has not been read; use it in a `with`."""
+
+    def __init__(self, response: urllib3.BaseHTTPResponse, url: str, limits: Limits) -> None:
+        self._response = response
+        self._limits = limits
+        self.url = url  # after redirects
+        self.status = response.status
+        self.headers = response.headers
+
+    def __enter__(self) -> Answer:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._response.close()
+
+    def header(self, name: str) -> str:
+        """Return a header, "" when it is absent."""
+        return self.headers.get(name, "") or ""
+
+    def read_some(self) -> bytes:
+        """Return the next bytes of the body, b"" at the end.
+
+        Raises:
+            Unavailable: the connection broke off or fell silent.
+        """
+        try:
+            return self._response.read1(_PIECE, decode_content=False)
+        except (HTTPError, OSError) as exc:
+            raise Unavailable(f"{host_in(self.url)} broke off: {reason_of(exc)}") from exc
+
+    def read_document(self, limit_bytes: int = MAX_DOCUMENT_BYTES) -> bytes:
+        """Return the whole body, and give the connection back for the next request.
+
+        Raises:
+            InvalidArgument: it is longer than allowed.
+            Unavailable: it did not come, or dripped too long.
+        """
+        pieces: list[bytes] = []
+        size = 0
+        deadline = time.monotonic() + self._limits.document_s
+        while piece := self.read_some():
+            size += len(piece)
+            if size > limit_bytes:
+                raise InvalidArgument(f"answer of {host_in(self.url)} exceeds {limit_bytes} bytes")
+            if time.monotonic() > deadline:
+                raise Unavailable(f"{host_in(self.url)} is too slow: no whole document in time")
+            pieces.append(piece)
+        self._response.release_conn()
+        return b"".join(pieces)
+
+
+class Transport:
+    """Connections to registries; thread-safe. One for the whole engine."""
+
+    def __init__(self, options: RegistryOptions) -> None:
+        self._options = options
+        self._pools: dict[tuple[str, bool], urllib3.PoolManager] = {}
+        self._lock = threading.Lock()
+        self._timeout = urllib3.Timeout(connect=options.limits.connect_s, read=options.limits.silence_s)
+
+    @property
+    def limits(self) -> Limits:
+        """Time-outs and tries."""
+        return self._options.limits
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        endpoint: Endpoint,
+        authorization: str = "",
+        headers: Mapping[str, str] | None = None,
+        body: Body | None = None,
+        tries: int = 0,
+    ) -> Answer:
+        """Return the answer to a request, after redirects and repeated tries; its status may be any other.
+
+        authorization goes to endpoint's own origin only. tries: 0 means as many as the limits say.
+
+        Raises:
+            ConnectFailed, Unavailable: no answer.
+        """
+        limits = self.limits
+        tries = tries or limits.attempts
+        for attempt in range(1, tries + 1):
+            try:
+                answer = self._follow(method, url, endpoint, authorization, headers or {}, body)
+            except Unavailable:
+                if attempt == tries:
+                    raise
+                time.sleep(self.backoff(attempt))
+                continue
+            if answer.status not in _RETRIED or attempt == tries:
+                return answer
+            with answer:
+                time.sleep(self._pause(attempt, answer))
+        raise AssertionError("the last try returns or raises")
+
+    def backoff(self, attempt: int) -> float:
+        """Return the seconds to wait after a try that failed, counted from 1."""
+        limits = self.limits
+        return min(limits.backoff_s * 2.0 ** (attempt - 1), limits.backoff_most_s)
+
+    def close(self) -> None:
+        """Close idle connections."""
+        with self._lock:
+            for pool in self._pools.values():
+                pool.clear()
+            self._pools.clear()
+
+    def _pause(self, attempt: int, answer: Answer) -> float:
+        text = answer.header("Retry-After")
+        if text.isascii() and text.isdigit():
+            return min(float(text[:6]), self.limits.retry_after_most_s)
+        return self.backoff(attempt)
+
+    def _follow(
+        self,
+        method: str,
+        url: str,
+        endpoint: Endpoint,
+        authorization: str,
+        headers: Mapping[str, str],
+        body: Body | None,
+    ) -> Answer:
+        """Send a request and go where it is redirected to, without credentials on foreign ground."""
+        home = origin(endpoint.url)
+        for _ in range(self.limits.redirects + 1):
+            sent = dict(headers)
+            sent["User-Agent"] = f"sampan/{__version__}"
+            sent["Accept-Encoding"] = "identity"
+            if authorization and origin(url) == home:
+                sent["Authorization"] = authorization
+            answer = self._exchange(method, url, endpoint, sent, body)
+            target = answer.header("Location")
+            if answer.status not in _REDIRECTS or not target:
+                return answer
+            with answer:
+                url = _redirected(url, target)
+                if answer.status == 303:
+                    method, body = "GET", None
+        raise Unavailable(f"{endpoint.authority} redirects without end")
+
+    def _exchange(
+        self, method: str, url: str, endpoint: Endpoint, headers: Mapping[str, str], body: Body | None
+    ) -> Answer:
+        verify = endpoint.verify or origin(url)[1:] != origin(endpoint.url)[1:]
+        try:
+            response = self._pool(url, verify).request(
+                method,
+                url,
+                headers=headers,
+                body=body() if body else None,  # type: ignore[arg-type]  # bytes or a file, as Body says
+                retries=False,
+                redirect=False,
+                preload_content=False,
+                decode_content=False,
+                timeout=self._timeout,
+            )
+        except SSLError as exc:
+            raise ConnectFailed(f"cannot reach registry {host_in(url)}: {reason_of(exc)}") from exc
+        except (HTTPError, OSError, ValueError) as exc:
+            kind = Unavailable if isinstance(exc, Urllib3Timeout) else ConnectFailed
+            raise kind(f"cannot reach registry {host_in(url)}: {reason_of(exc)}") from exc
+        return Answer(response, url, self.limits)
+
+    def _pool(self, url: str, verify: bool) -> urllib3.PoolManager:
+        authority = urlsplit(url).netloc.rpartition("@")[2]
+        with self._lock:
+            pool = self._pools.get((authority, verify))
+            if pool is None:
+                pool = self._pools[authority, verify] = self._new_pool(url, authority, verify)
+        return pool
+
+    def _new_pool(self, url: str, authority: str, verify: bool) -> urllib3.PoolManager:
+        scheme, host, _port = origin(url)
+        context = _tls_context(authority, self._options.certs, verify)
+        proxy = environment.getproxies_environment().get(scheme, "")
+        bypass = environment.proxy_bypass_environment(host)  # type: ignore[attr-defined]  # the same
+        if proxy and not bypass and host not in ("localhost", "127.0.0.1", "::1"):
+            return urllib3.ProxyManager(proxy, maxsize=_POOLS, ssl_context=context)
+        return urllib3.PoolManager(maxsize=_POOLS, ssl_context=context)
+
+
+def _tls_context(authority: str, folders: tuple[str, ...], verify: bool) -> ssl.SSLContext:
+    """Return the TLS settings for a host: `<folder>/<host:port>/*.crt` CAs, `*.cert` and `*.key` ours."""
+    context = ssl.create_default_context()
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    for folder in (f"{base}/{authority}" for base in folders):
+        if not authority or "/" in authority or not os.path.isdir(folder):
+            continue
+        for name in sorted(os.listdir(folder)):
+            path = f"{folder}/{name}"
+            if name.endswith(".crt"):
+                context.load_verify_locations(path)
+            elif name.endswith(".cert"):
+                context.load_cert_chain(path, path.removesuffix(".cert") + ".key")
+        break
+    return context
+
+
+def _redirected(url: str, target: str) -> str:
+    goal = urljoin(url, target)
+    scheme = urlsplit(goal).scheme
+    if scheme not in ("http", "https"):
+        raise InvalidArgument(f"{host_in(url)} redirects to a {scheme!r} address")
+    if scheme == "http" and urlsplit(url).scheme == "https":
+        raise InvalidArgument(f"{host_in(url)} redirects from https to http: refused")
+    return goal
+
+
+def host_in(url: str) -> str:
+    """Return host and port of a URL for a message: paths may carry secrets."""
+    return urlsplit(url).netloc.rpartition("@")[2]
+
+
+def reason_of(error: Exception) -> str:
+    """Return what went wrong in few words."""
+    inner = error
+    while (
+        isinstance(inner, HTTPError)
+        and inner.__cause__ is not None
+        and isinstance(inner.__cause__, Exception)
+    ):
+        inner = inner.__cause__
+    if isinstance(inner, OSError) and inner.strerror:
+        return inner.strerror.lower()
+    text = str(inner)
+    return text.rpartition("): ")[2] or type(error).__name__

@@ -1,0 +1,84 @@
+"""What a registry client needs of the store: what is here already, and the way in for what comes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from sampan.ids import Digest
+from sampan.store.blobs import Blobs
+from sampan.store.catalog import Catalog
+from sampan.store.digests import chain_ids
+from sampan.store.intake import Arriving, Intake, StagedImage
+from sampan.store.layers import Layers
+from sampan.store.model import ProgressCallback
+from sampan.store.partials import Partials
+from sampan.store.pins import Pins
+from sampan.store.places import Places
+from sampan.store.references import Reference
+from sampan.store.staging import Staging
+
+
+class Arrivals:
+    """The store's side of a pull; thread-safe."""
+
+    def __init__(
+        self, places: Places, catalog: Catalog, blobs: Blobs, layers: Layers, pins: Pins, intake: Intake
+    ) -> None:
+        self._places = places
+        self._catalog = catalog
+        self._blobs = blobs
+        self._layers = layers
+        self._pins = pins
+        self._intake = intake
+        self.partials = Partials(places)
+
+    def find_named(self, reference: Reference) -> Digest | None:
+        """Return the image that has exactly this name."""
+        return self._catalog.find_by_name(reference)
+
+    def has_image(self, image_id: Digest) -> bool:
+        """Tell whether an image is recorded."""
+        return self._catalog.find(image_id) is not None
+
+    def unpacked(self, diff_ids: Sequence[Digest]) -> int:
+        """Return how many layers of a stack are unpacked, from the lowest on."""
+        known = self._layers.known()
+        count = 0
+        for chain_id in chain_ids(diff_ids):
+            if chain_id not in known:
+                break
+            count += 1
+        return count
+
+    @contextmanager
+    def holding(self, digests: Sequence[Digest]) -> Iterator[frozenset[Digest]]:
+        """Keep blobs from being collected during a block; which of them are here is its value."""
+        with self._pins.held(digests):
+            yield frozenset(digest for digest in digests if self._blobs.exists(digest))
+
+    def staging(self) -> Staging:
+        """A folder for documents; use it in a `with`."""
+        return Staging(self._places)
+
+    def read_blob(self, digest: Digest) -> bytes:
+        """Return a document of the store.
+
+        Raises:
+            NotFound: it is not here.
+        """
+        return self._blobs.read(digest)
+
+    def blob_path(self, digest: Digest) -> str:
+        """Return the file of a blob that is here."""
+        return self._places.blob(digest)
+
+    def name(self, image_id: Digest, references: Sequence[Reference]) -> None:
+        """Give an image that is here its names."""
+        self._intake.name(image_id, references)
+
+    def take(
+        self, image: StagedImage, arriving: Arriving, *, progress: ProgressCallback | None = None
+    ) -> Digest:
+        """Take an image in while its layers come (`Intake.take_arriving`)."""
+        return self._intake.take_arriving(image, arriving, progress=progress)
