@@ -23,6 +23,7 @@ from sampan.registry.repository import Repository
 from sampan.registry.transport import Answer
 
 _PROGRESS: Final = 1 << 20  # bytes that let the count of failed tries begin anew
+_TRIES: Final = 2  # of one request: once more after `Retry-After`; the tries with progress are counted here
 _READ: Final = 1 << 20
 _LOOK_S: Final = 0.5  # a reader looks this often whether its pull was cancelled
 
@@ -145,7 +146,7 @@ class Download:
         self._advance(have)
 
     def _fetch_some(self, fd: int) -> None:
-        with self._repository.open_blob(self.digest, offset=self.have_bytes) as answer:
+        with self._repository.open_blob(self.digest, offset=self.have_bytes, tries=_TRIES) as answer:
             skip = _check_start(answer, self.have_bytes)
             window_end, window_bytes = time.monotonic() + self._limits.slow_window_s, 0
             while piece := answer.read_some():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -12,10 +13,12 @@ from sampan.errors import InvalidArgument, Unavailable
 from sampan.ids import Digest, parse_digest
 from sampan.registry.answers import error_of
 from sampan.registry.session import Session
-from sampan.registry.transport import Answer
+from sampan.registry.transport import Answer, BrokenOff
 from sampan.spec.image import DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
 from sampan.store.digests import digest_of
 from sampan.store.references import Reference
+
+T = TypeVar("T")
 
 SCHEMA1: Final = (
     "application/vnd.docker.distribution.manifest.v1+json",
@@ -80,15 +83,10 @@ class Repository:
         Raises:
             NotFound: there is none. InvalidArgument: it is too large, or another one than its digest says.
         """
-        with self._get("GET", f"manifests/{name}", accept=_ACCEPT) as answer:
-            if answer.status != 200:
-                raise self.error_of(answer)
-            raw = answer.read_document()
-            digest = digest_of(raw)
-            media_type = answer.header("Content-Type").partition(";")[0].strip().lower()
-        if ":" in name and digest != name:
-            raise InvalidArgument(f"manifest {name} is damaged: its content has digest {digest}")
-        return Document(raw, digest, media_type)
+        document = self._whole(lambda: self._read_document(name))
+        if ":" in name and document.digest != name:
+            raise InvalidArgument(f"manifest {name} is damaged: its content has digest {document.digest}")
+        return document
 
     def get_blob(self, digest: Digest, *, size_bytes: int) -> bytes:
         """Return a small blob, compared with its digest and size.
@@ -96,17 +94,16 @@ class Repository:
         Raises:
             InvalidArgument: it is another one.
         """
-        with self.open_blob(digest) as answer:
-            raw = answer.read_document(size_bytes)
+        raw = self._whole(lambda: self._read_blob(digest, size_bytes))
         if len(raw) != size_bytes or digest_of(raw) != digest:
             raise InvalidArgument(f"blob {digest} is damaged: {len(raw)} bytes with digest {digest_of(raw)}")
         return raw
 
-    def open_blob(self, digest: Digest, *, offset: int = 0) -> Answer:
+    def open_blob(self, digest: Digest, *, offset: int = 0, tries: int = 0) -> Answer:
         """Open a blob from an offset on (status 206), or from its beginning (200); the caller closes it."""
         headers = {"Range": f"bytes={offset}-"} if offset else {}
         answer = self._session.request(
-            "GET", self.path(f"blobs/{digest}"), scopes=self._scopes, headers=headers, tries=1
+            "GET", self.path(f"blobs/{digest}"), scopes=self._scopes, headers=headers, tries=tries
         )
         if answer.status in (200, 206):
             return answer
@@ -144,6 +141,27 @@ class Repository:
         """Return the error that an answer means; reads its body."""
         body = answer.read_document(_ERROR_BYTES)
         return error_of(answer.status, body, reference=self._reference, what=what)
+
+    def _read_document(self, name: str) -> Document:
+        with self._get("GET", f"manifests/{name}", accept=_ACCEPT) as answer:
+            if answer.status != 200:
+                raise self.error_of(answer)
+            raw = answer.read_document()
+            media_type = answer.header("Content-Type").partition(";")[0].strip().lower()
+            return Document(raw, digest_of(raw), media_type)
+
+    def _read_blob(self, digest: Digest, size_bytes: int) -> bytes:
+        with self.open_blob(digest) as answer:
+            return answer.read_document(size_bytes)
+
+    def _whole(self, read: Callable[[], T]) -> T:
+        """Return what read gives, tried again when an answer breaks off."""
+        for _ in range(1, self._session.options.limits.attempts):
+            try:
+                return read()
+            except BrokenOff:
+                continue
+        return read()
 
     def _get(self, method: str, rest: str, *, accept: str) -> Answer:
         return self._session.request(method, self.path(rest), scopes=self._scopes, headers={"Accept": accept})

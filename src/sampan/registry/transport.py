@@ -37,6 +37,10 @@ class ConnectFailed(Unavailable):
     """No connection, or none by TLS: another way to the same registry may work."""
 
 
+class BrokenOff(Unavailable):
+    """The body of an answer did not come to its end; the same request may bring the whole."""
+
+
 class Answer:
     """A response whose body has not been read; use it in a `with`."""
 
@@ -61,12 +65,12 @@ class Answer:
         """Return the next bytes of the body, b"" at the end.
 
         Raises:
-            Unavailable: the connection broke off or fell silent.
+            BrokenOff: the connection broke off or fell silent.
         """
         try:
             return self._response.read1(_PIECE, decode_content=False)
         except (HTTPError, OSError) as exc:
-            raise Unavailable(f"{host_in(self.url)} broke off: {reason_of(exc)}") from exc
+            raise BrokenOff(f"{host_in(self.url)} broke off: {reason_of(exc)}") from exc
 
     def read_document(self, limit_bytes: int = MAX_DOCUMENT_BYTES) -> bytes:
         """Return the whole body, and give the connection back for the next request.
