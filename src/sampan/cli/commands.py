@@ -75,6 +75,12 @@ COMMANDS: tuple[CommandRow, ...] = (
      "explain:show", "flag_table:ANATOMY", "Show what a running container is made of, as the kernel sees it"),
     ("image ls", ("images", "image list"), "[REPOSITORY[:TAG]]", 0, 1,
      "images:ls", "flag_table:IMAGES", "List images"),
+    ("image pull", ("pull",), "NAME[:TAG|@DIGEST]", 1, 1,
+     "pull:pull", "flag_table:PULL", "Fetch an image from its registry"),
+    ("login", (), "[REGISTRY]", 0, 1,
+     "login:login", "flag_table:LOGIN", "Have a registry check name and password, and keep them"),
+    ("logout", (), "[REGISTRY]", 0, 1,
+     "login:logout", "flag_table:NONE", "Forget name and password for a registry"),
     ("image bootstrap", (), "busybox|debian[:SUITE]|hello", 1, 1,
      "images:bootstrap", "flag_table:BOOTSTRAP", "Make a base image from the distribution's packages"),
     ("image load", ("load",), "", 0, 0,
@@ -142,7 +148,7 @@ NOUNS = (
 
 # What docker has and this version has not: named, so that nobody looks for a spelling mistake.
 LATER = frozenset(
-    "build buildx builder pull push login logout search network "
+    "build buildx builder push search network "
     "compose context manifest plugin swarm node stack service secret config checkpoint trust".split()
 )
 

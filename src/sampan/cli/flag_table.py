@@ -174,6 +174,16 @@ IMAGES = _options(
     _QUIET_IDS,
 )
 BOOTSTRAP = _options(("quiet", "q", "bool", "Show only the image's name"))
+PULL = _options(
+    ("all-tags", "a", "bool", "Fetch every tag of the name"),
+    _PLATFORM,
+    ("quiet", "q", "bool", "Show nothing but the name and errors"),
+)
+LOGIN = _options(
+    ("username", "u", "string", "Name of the user"),
+    ("password", "p", "string", "Password; shows in the process list"),
+    ("password-stdin", "", "bool", "Read the password from standard input"),
+)
 LOAD = _options(
     ("input", "i", "string", "Archive to read instead of standard input"),
     _PLATFORM,

@@ -1,14 +1,34 @@
-"""Fetching an image for `run` and `create`. Lean; loaded when an image is missing."""
+"""Fetching images: the command `pull`, and what `run` and `create` do when an image is missing. Lean."""
 
 from __future__ import annotations
 
+import sys
+
+from sampan.cli.bars import Bars
 from sampan.cli.outcome import Failed, complain
 from sampan.cli.progress import read_documents
-from sampan.errors import NotFound, SampanError
+from sampan.cli.registry_auth import auth_header
+from sampan.errors import NotFound, SampanError, Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from sampan.cli.context import Context
+    from sampan.cli.flags import Flags
     from sampan.client.session import Session
+
+
+def pull(context: Context, flags: Flags, arguments: list[str]) -> int:
+    """Fetch an image, or every tag of a name, and print what it is called here."""
+    image = arguments[0]
+    name, tag = _split(image)
+    if flags.truth("all-tags"):
+        if tag != "latest" or image.endswith(":latest"):
+            raise Failed("tag can't be used with --all-tags/-a")
+        tag = ""
+    _fetch(context.session(), name, tag, platform=flags.text("platform"), quiet=flags.truth("quiet"))
+    joint = "@" if tag.startswith("sha256:") else ":"
+    sys.stdout.write(f"{name}{joint if tag else ''}{tag}\n")
+    return 0
 
 
 def pull_image(session: Session, image: str, *, platform: str, quiet: bool, missing: NotFound | None) -> None:
@@ -16,25 +36,31 @@ def pull_image(session: Session, image: str, *, platform: str, quiet: bool, miss
 
     Raises:
         NotFound: `missing`, if this daemon has no way to pull.
-        SampanError: the pull failed.
+        Failed: the pull failed.
     """
     name, tag = _split(image)
-    query = [("fromImage", name), ("tag", tag)]
-    if platform:
-        query.append(("platform", platform))
+    if not quiet:
+        complain(f"image {name}:{tag} is not here; fetching it" if missing else f"fetching {name}:{tag}")
     try:
-        response = session.open("POST", "/images/create", query)
-    except SampanError as exc:
+        _fetch(session, name, tag, platform=platform, quiet=quiet)
+    except Unsupported as exc:
         if missing is None:
             raise Failed(f"--pull: cannot fetch {image}: {exc}", hint=exc.hint, code=125) from exc
         raise missing from exc
-    if not quiet:
-        complain(f"image {name}:{tag} is not here; fetching it")
-    for document in read_documents(response):
-        if document.get("error"):
-            raise Failed(f"cannot fetch {image}: {document['error']}", code=125)
-        if not quiet and document.get("status") and not document.get("progressDetail"):
-            complain(f"{document.get('id', '')}: {document['status']}".removeprefix(": "))
+    except SampanError as exc:
+        hint = exc.hint or (missing.hint if missing is not None else "")
+        raise Failed(f"cannot fetch {image}: {exc}", hint=hint, code=125) from exc
+
+
+def _fetch(session: Session, name: str, tag: str, *, platform: str, quiet: bool) -> None:
+    query = [("fromImage", name), *([("tag", tag)] if tag else [])]
+    query += [("platform", platform)] if platform else []
+    response = session.open("POST", "/images/create", query, headers=auth_header(name), patient=True)
+    with Bars(quiet=quiet) as bars:
+        for document in read_documents(response):
+            if document.get("error"):
+                raise Failed(str(document["error"]), hint=str(document.get("hint") or ""))
+            bars.show(document)
     session.recycle(response)
 
 

@@ -16,6 +16,7 @@ from sampan.daemon import (
     routes_files,
     routes_images,
     routes_networks,
+    routes_registry,
     routes_sampan,
     routes_stats,
     routes_stop,
@@ -150,6 +151,7 @@ def build_router(control: Control) -> Router:
         routes_execs,
         routes_files,
         routes_images,
+        routes_registry,
         routes_networks,
         routes_volumes,
     ):

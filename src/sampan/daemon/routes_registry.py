@@ -1,4 +1,4 @@
-"""What asks a registry: pull."""
+"""What asks a registry: pull, login, distribution."""
 
 from __future__ import annotations
 
@@ -7,13 +7,33 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from sampan.daemon.call import Call, encode_line
+from sampan.daemon.call import Call, encode_line, reply
 from sampan.daemon.landing import Mailbox
+from sampan.daemon.routing import Router
 from sampan.daemon.streaming import end_stream, error_line, open_stream
 from sampan.engine.remote_images import PullRequest
+from sampan.spec import docker
 
 Line = dict[str, object]
 Report = Callable[[Line], None]
+
+
+def add_routes(router: Router) -> None:
+    """Add this module's routes; pull is a case of `/images/create`."""
+    router.add("POST", "/auth", login)
+    router.add("GET", "/distribution/{name}/json", distribution)
+
+
+async def login(call: Call) -> web.StreamResponse:
+    """POST /auth."""
+    wanted = await call.body(docker.AuthConfig)
+    return reply(await call.workers.slow(call.engine.remote.login, wanted))
+
+
+async def distribution(call: Call) -> web.StreamResponse:
+    """GET /distribution/{name}/json."""
+    auth = call.request.headers.get("X-Registry-Auth", "")
+    return reply(await call.workers.slow(call.engine.remote.distribution, call.name, auth=auth))
 
 
 async def pull(call: Call) -> web.StreamResponse:

@@ -29,8 +29,6 @@ _NOT_YET: Final = (
     ("POST", "/images/{name}/push", "pushing to a registry"),
     ("GET", "/images/{name}/get", "saving images"),
     ("GET", "/images/get", "saving images"),
-    ("GET", "/distribution/{name}/json", "asking a registry"),
-    ("POST", "/auth", "logging in to a registry"),
     ("POST", "/networks/create", "making networks"),
     ("POST", "/networks/{id}/connect", "connecting networks"),
     ("POST", "/networks/{id}/disconnect", "connecting networks"),

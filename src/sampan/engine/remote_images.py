@@ -13,6 +13,7 @@ from sampan.engine.core import Core
 from sampan.engine.events import make_event
 from sampan.errors import InvalidArgument, NotFound, SampanError, Unauthorized
 from sampan.ids import Digest, parse_digest
+from sampan.spec import docker
 from sampan.store.platforms import host_platform, parse_platform
 from sampan.store.references import Reference, make_tagged, parse_reference
 
@@ -105,6 +106,41 @@ class RemoteImages:
         """
         return Pull(self, request)
 
+    def login(self, wanted: docker.AuthConfig) -> docker.AuthAnswer:
+        """Have a registry check credentials.
+
+        Raises:
+            Unauthorized: they are wrong.
+        """
+        from sampan.registry.credentials import Credentials
+
+        given = Credentials(wanted.username, wanted.password, wanted.identitytoken)
+        domain = parse_server_address(wanted.serveraddress)
+        return docker.AuthAnswer(IdentityToken=self.client().session(domain, given).login())
+
+    def distribution(self, name: str, *, auth: str) -> docker.DistributionInspect:
+        """Tell what a registry has under a name, without fetching the image.
+
+        Raises:
+            NotFound, SampanError: as the registry says.
+        """
+        from sampan.registry.manifests import describe_document
+
+        reference = parse_reference(name).with_default_tag()
+        with unprompted():
+            repository = self.client().repository(reference, auth)
+            document = repository.get_document(reference.digest or reference.tag)
+            descriptor, platforms = describe_document(repository, document)
+        return docker.DistributionInspect(
+            Descriptor=docker.Descriptor(
+                mediaType=descriptor.mediaType, digest=descriptor.digest, size=descriptor.size
+            ),
+            Platforms=[
+                docker.Platform(architecture=one.architecture, os=one.os, variant=one.variant)
+                for one in platforms
+            ],
+        )
+
     def tell(self, reference: Reference, pulled: Pulled, report: Report) -> None:
         """Report the end of a pull, and emit its event."""
         report({"status": f"Digest: {pulled.digest}"})
@@ -127,6 +163,16 @@ class RemoteImages:
             return dict(self._core.store.images.get(image_id).config.config.Labels or {})
         except NotFound:
             return {}
+
+
+def parse_server_address(text: str) -> str:
+    """Read the registry of a login: `host[:port]`, perhaps as a URL; "" is Docker Hub.
+
+    Raises:
+        InvalidArgument: it is none.
+    """
+    host = text.removeprefix("https://").removeprefix("http://").partition("/")[0]
+    return parse_reference(f"{host or 'docker.io'}/login/check").domain
 
 
 @contextmanager

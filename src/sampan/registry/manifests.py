@@ -9,6 +9,7 @@ from sampan.errors import InvalidArgument
 from sampan.ids import Digest, parse_digest
 from sampan.registry.repository import SCHEMA1, Document, Repository
 from sampan.spec.image import (
+    ATTESTATION,
     INDEX_TYPES,
     MANIFEST_TYPES,
     MAX_DOCUMENT_BYTES,
@@ -17,6 +18,7 @@ from sampan.spec.image import (
     Index,
     Manifest,
     Platform,
+    parse_config,
     parse_manifest_or_index,
 )
 from sampan.store.platforms import choose_manifest
@@ -76,6 +78,18 @@ def type_of(document: Document) -> str:
     """Return the media type that a document is recorded with."""
     own = parse_document(document).mediaType
     return own or document.media_type
+
+
+def describe_document(repository: Repository, document: Document) -> tuple[Descriptor, list[Platform]]:
+    """Return the descriptor of a manifest or index, and the platforms that it has images for."""
+    parsed = parse_document(document)
+    descriptor = Descriptor(mediaType=type_of(document), digest=document.digest, size=len(document.raw))
+    if isinstance(parsed, Index):
+        images = [one for one in parsed.manifests if ATTESTATION not in one.annotations]
+        return descriptor, [one.platform for one in images if one.platform is not None]
+    _check(parsed, repository)
+    raw = repository.get_blob(parse_digest(parsed.config.digest), size_bytes=parsed.config.size)
+    return descriptor, [parse_config(raw).platform]
 
 
 def _fetch_entry(repository: Repository, chosen: Descriptor) -> Document:

@@ -16,7 +16,7 @@ from urllib import request as environment
 from urllib.parse import urljoin, urlsplit
 
 import urllib3
-from urllib3.exceptions import HTTPError, SSLError
+from urllib3.exceptions import HTTPError, NameResolutionError, SSLError
 from urllib3.exceptions import TimeoutError as Urllib3Timeout
 
 from sampan import __version__
@@ -130,8 +130,8 @@ class Transport:
         for attempt in range(1, tries + 1):
             try:
                 answer = self._follow(method, url, endpoint, authorization, headers or {}, body)
-            except Unavailable:
-                if attempt == tries:
+            except Unavailable as exc:
+                if attempt == tries or isinstance(exc.__cause__, NameResolutionError):
                     raise
                 time.sleep(self.backoff(attempt))
                 continue

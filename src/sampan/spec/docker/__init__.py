@@ -53,7 +53,10 @@ from sampan.spec.docker.containers import (
 )
 from sampan.spec.docker.execs import ExecCreate, ExecInspect, ExecProcess, ExecStart, IdResponse
 from sampan.spec.docker.images import (
+    AuthAnswer,
+    AuthConfig,
     Descriptor,
+    DistributionInspect,
     HistoryItem,
     ImageConfig,
     ImageDelete,
@@ -128,7 +131,10 @@ __all__ = [
     "CpuStats",
     "CpuUsage",
     "CreateResponse",
+    "AuthAnswer",
+    "AuthConfig",
     "Descriptor",
+    "DistributionInspect",
     "DeviceMapping",
     "DeviceRequest",
     "DiskUsage",

@@ -25,6 +25,29 @@ class Descriptor(Struct, frozen=True, kw_only=True, omit_defaults=True):
     platform: Platform | None = None
 
 
+class AuthConfig(Struct, frozen=True, kw_only=True):
+    """Body of POST /auth. Source: Engine API, AuthConfig."""
+
+    username: str = ""
+    password: str = ""
+    serveraddress: str = ""
+    identitytoken: str = ""
+
+
+class AuthAnswer(Struct, frozen=True, kw_only=True):
+    """Answer to POST /auth; IdentityToken stands for the password from then on, if it is not empty."""
+
+    Status: str = "Login Succeeded"
+    IdentityToken: str = ""
+
+
+class DistributionInspect(Struct, frozen=True, kw_only=True):
+    """Answer to GET /distribution/{name}/json."""
+
+    Descriptor: Descriptor
+    Platforms: list[Platform] = field(default_factory=list)
+
+
 class ImageSummary(Struct, frozen=True, kw_only=True):
     """One entry of GET /images/json. Created in unix seconds; SharedSize -1: not computed."""
 
