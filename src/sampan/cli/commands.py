@@ -77,6 +77,8 @@ COMMANDS: tuple[CommandRow, ...] = (
      "images:ls", "flag_table:IMAGES", "List images"),
     ("image pull", ("pull",), "NAME[:TAG|@DIGEST]", 1, 1,
      "pull:pull", "flag_table:PULL", "Fetch an image from its registry"),
+    ("image push", ("push",), "NAME[:TAG]", 1, 1,
+     "pull:push", "flag_table:PUSH", "Send an image to its registry"),
     ("login", (), "[REGISTRY]", 0, 1,
      "login:login", "flag_table:LOGIN", "Have a registry check name and password, and keep them"),
     ("logout", (), "[REGISTRY]", 0, 1,
@@ -148,7 +150,7 @@ NOUNS = (
 
 # What docker has and this version has not: named, so that nobody looks for a spelling mistake.
 LATER = frozenset(
-    "build buildx builder push search network "
+    "build buildx builder search network "
     "compose context manifest plugin swarm node stack service secret config checkpoint trust".split()
 )
 

@@ -179,6 +179,10 @@ PULL = _options(
     _PLATFORM,
     ("quiet", "q", "bool", "Show nothing but the name and errors"),
 )
+PUSH = _options(
+    ("all-tags", "a", "bool", "Send every tag of the name"),
+    ("quiet", "q", "bool", "Show nothing but the name and errors"),
+)
 LOGIN = _options(
     ("username", "u", "string", "Name of the user"),
     ("password", "p", "string", "Password; shows in the process list"),

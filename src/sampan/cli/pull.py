@@ -1,4 +1,4 @@
-"""Fetching images: the command `pull`, and what `run` and `create` do when an image is missing. Lean."""
+"""Images to and from registries: `pull`, `push`, and what `run` does when an image is missing. Lean."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from sampan.cli.bars import Bars
 from sampan.cli.outcome import Failed, complain
 from sampan.cli.progress import read_documents
 from sampan.cli.registry_auth import auth_header
+from sampan.client.http import quote
 from sampan.errors import NotFound, SampanError, Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.cli.context import Context
     from sampan.cli.flags import Flags
+    from sampan.client.http import Response
     from sampan.client.session import Session
 
 
@@ -29,6 +31,31 @@ def pull(context: Context, flags: Flags, arguments: list[str]) -> int:
     joint = "@" if tag.startswith("sha256:") else ":"
     sys.stdout.write(f"{name}{joint if tag else ''}{tag}\n")
     return 0
+
+
+def push(context: Context, flags: Flags, arguments: list[str]) -> int:
+    """Send an image, or every tag of a name, and print its name."""
+    name, tag = _split(arguments[0])
+    if flags.truth("all-tags"):
+        if tag != "latest" or arguments[0].endswith(":latest"):
+            raise Failed("tag can't be used with --all-tags/-a")
+        tag = ""
+    session = context.session()
+    headers = auth_header(name) or [("X-Registry-Auth", "e30=")]
+    path, query = f"/images/{quote(name)}/push", [("tag", tag)] if tag else []
+    response = session.open("POST", path, query, headers=headers, patient=True)
+    with Bars(quiet=flags.truth("quiet")) as bars:
+        _show(response, bars)
+    session.recycle(response)
+    sys.stdout.write(f"{name}{':' if tag else ''}{tag}\n")
+    return 0
+
+
+def _show(response: Response, bars: Bars) -> None:
+    for document in read_documents(response):
+        if document.get("error"):
+            raise Failed(str(document["error"]), hint=str(document.get("hint") or ""))
+        bars.show(document)
 
 
 def pull_image(session: Session, image: str, *, platform: str, quiet: bool, missing: NotFound | None) -> None:
@@ -57,10 +84,7 @@ def _fetch(session: Session, name: str, tag: str, *, platform: str, quiet: bool)
     query += [("platform", platform)] if platform else []
     response = session.open("POST", "/images/create", query, headers=auth_header(name), patient=True)
     with Bars(quiet=quiet) as bars:
-        for document in read_documents(response):
-            if document.get("error"):
-                raise Failed(str(document["error"]), hint=str(document.get("hint") or ""))
-            bars.show(document)
+        _show(response, bars)
     session.recycle(response)
 
 

@@ -1,9 +1,10 @@
-"""What asks a registry: pull, login, distribution."""
+"""What asks a registry: pull, push, login, distribution."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 from aiohttp import web
 
@@ -11,8 +12,9 @@ from sampan.daemon.call import Call, encode_line, reply
 from sampan.daemon.landing import Mailbox
 from sampan.daemon.routing import Router
 from sampan.daemon.streaming import end_stream, error_line, open_stream
-from sampan.engine.remote_images import PullRequest
-from sampan.spec import docker
+from sampan.engine.remote_images import PullRequest, PushRequest
+from sampan.spec import docker, gojson
+from sampan.spec.image import Platform
 
 Line = dict[str, object]
 Report = Callable[[Line], None]
@@ -20,6 +22,7 @@ Report = Callable[[Line], None]
 
 def add_routes(router: Router) -> None:
     """Add this module's routes; pull is a case of `/images/create`."""
+    router.add("POST", "/images/{name}/push", push)
     router.add("POST", "/auth", login)
     router.add("GET", "/distribution/{name}/json", distribution)
 
@@ -49,6 +52,18 @@ async def pull(call: Call) -> web.StreamResponse:
         return await stream_when_begun(call, wanted.run)
     finally:
         wanted.cancel()  # has an effect only when the client has gone
+
+
+async def push(call: Call) -> web.StreamResponse:
+    """POST /images/{name}/push; platform is an OCI platform as JSON."""
+    platform = call.text("platform")
+    request = PushRequest(
+        image=call.name,
+        tag=call.text("tag"),
+        platform=gojson.decode(platform.encode(), Platform) if platform else None,
+        auth=call.request.headers.get("X-Registry-Auth", ""),
+    )
+    return await stream_when_begun(call, partial(call.engine.remote.push, request))
 
 
 async def stream_when_begun(call: Call, work: Callable[[Report], None]) -> web.StreamResponse:

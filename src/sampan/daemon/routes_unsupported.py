@@ -26,7 +26,6 @@ _NOT_YET: Final = (
     ("POST", "/session", "building images with BuildKit"),
     ("POST", "/grpc", "building images with BuildKit"),
     ("GET", "/images/search", "searching a registry"),
-    ("POST", "/images/{name}/push", "pushing to a registry"),
     ("GET", "/images/{name}/get", "saving images"),
     ("GET", "/images/get", "saving images"),
     ("POST", "/networks/create", "making networks"),

@@ -14,7 +14,8 @@ from sampan.engine.events import make_event
 from sampan.errors import InvalidArgument, NotFound, SampanError, Unauthorized
 from sampan.ids import Digest, parse_digest
 from sampan.spec import docker
-from sampan.store.platforms import host_platform, parse_platform
+from sampan.spec.image import Platform
+from sampan.store.platforms import host_platform, matches, parse_platform
 from sampan.store.references import Reference, make_tagged, parse_reference
 
 if TYPE_CHECKING:
@@ -32,6 +33,16 @@ class PullRequest:
     image: str
     tag: str = ""
     platform: str = ""
+    auth: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushRequest:
+    """What `POST /images/{name}/push` asks for; without a tag all of them."""
+
+    image: str
+    tag: str = ""
+    platform: Platform | None = None
     auth: str = ""
 
 
@@ -105,6 +116,46 @@ class RemoteImages:
             InvalidArgument: the name or the platform is none.
         """
         return Pull(self, request)
+
+    def push(self, request: PushRequest, report: Report) -> None:
+        """Send an image, or every tag of its repository, to its registry.
+
+        Raises:
+            NotFound: there is none of that name. SampanError: as the registry says.
+        """
+        reference = parse_reference(request.image)
+        if reference.digest:
+            raise InvalidArgument("cannot push a digest reference")
+        if request.tag:
+            reference = make_tagged(request.image, request.tag)
+        report({"status": f"The push refers to repository [{reference.name}]"})
+        with unprompted():
+            for one in self._tags_to_push(reference):
+                self._push_one(one, request, report)
+
+    def _tags_to_push(self, reference: Reference) -> list[Reference]:
+        names = [name for image in self._core.store.images.list() for name in image.tags]
+        found = [name for name in names if name.name == reference.name and reference.tag in ("", name.tag)]
+        if not found:
+            shown = reference.familiar if reference.tag else reference.familiar_name
+            raise NotFound(f"An image does not exist locally with the tag: {shown}")
+        return sorted(found, key=str)
+
+    def _push_one(self, reference: Reference, request: PushRequest, report: Report) -> None:
+        image = self._core.store.images.resolve(str(reference))
+        if request.platform is not None and not matches(request.platform, image.config.platform):
+            raise NotFound(
+                f"image with reference {reference.familiar} was found but does not provide the specified "
+                f"platform ({request.platform})"
+            )
+        pusher = self.client().pusher(self.arrivals, reference, request.auth, report)
+        pushed = pusher.push(image, reference)
+        report({"status": f"{reference.tag}: digest: {pushed.digest} size: {pushed.size_bytes}"})
+        aux = {"Tag": reference.tag, "Digest": pushed.digest, "Size": pushed.size_bytes}
+        report({"progressDetail": {}, "aux": aux})
+        attributes = {**self._labels(image.id), "name": reference.familiar_name}
+        self._core.events.emit(make_event("image", "push", reference.familiar, attributes))
+        log.info("image pushed", image=image.id, reference=str(reference))
 
     def login(self, wanted: docker.AuthConfig) -> docker.AuthAnswer:
         """Have a registry check credentials.

@@ -7,6 +7,7 @@ from sampan.registry.downloads import Downloads
 from sampan.registry.options import RegistryOptions
 from sampan.registry.pull_progress import PullProgress, Report
 from sampan.registry.pulling import Puller
+from sampan.registry.pushing import Pusher
 from sampan.registry.repository import Repository
 from sampan.registry.session import Registries, Session
 from sampan.store.arrivals import Arrivals
@@ -32,6 +33,11 @@ class Client:
     def puller(self, arrivals: Arrivals, reference: Reference, report: Report) -> Puller:
         """Return one pull, which tells Docker's lines."""
         return Puller(arrivals, self._downloads, progress=PullProgress(report, reference))
+
+    def pusher(self, arrivals: Arrivals, reference: Reference, auth: str, report: Report) -> Pusher:
+        """Return what pushes to a reference's registry."""
+        credentials = parse_registry_auth(auth) if auth else NOBODY
+        return Pusher(arrivals, self.session(reference.domain, credentials), report)
 
     def close(self) -> None:
         """Close idle connections."""

@@ -223,8 +223,8 @@ class Transport:
         proxy = environment.getproxies_environment().get(scheme, "")
         bypass = environment.proxy_bypass_environment(host)  # type: ignore[attr-defined]  # the same
         if proxy and not bypass and host not in ("localhost", "127.0.0.1", "::1"):
-            return urllib3.ProxyManager(proxy, maxsize=_POOLS, ssl_context=context)
-        return urllib3.PoolManager(maxsize=_POOLS, ssl_context=context)
+            return urllib3.ProxyManager(proxy, maxsize=_POOLS, blocksize=_PIECE, ssl_context=context)
+        return urllib3.PoolManager(maxsize=_POOLS, blocksize=_PIECE, ssl_context=context)
 
 
 def _tls_context(authority: str, folders: tuple[str, ...], verify: bool) -> ssl.SSLContext:

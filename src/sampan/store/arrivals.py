@@ -12,6 +12,7 @@ from sampan.store.digests import chain_ids
 from sampan.store.intake import Arriving, Intake, StagedImage
 from sampan.store.layers import Layers
 from sampan.store.model import ProgressCallback
+from sampan.store.packing import Packed, Packer
 from sampan.store.partials import Partials
 from sampan.store.pins import Pins
 from sampan.store.places import Places
@@ -20,10 +21,17 @@ from sampan.store.staging import Staging
 
 
 class Arrivals:
-    """The store's side of a pull; thread-safe."""
+    """The store's side of pull and push; thread-safe."""
 
     def __init__(
-        self, places: Places, catalog: Catalog, blobs: Blobs, layers: Layers, pins: Pins, intake: Intake
+        self,
+        places: Places,
+        catalog: Catalog,
+        blobs: Blobs,
+        layers: Layers,
+        pins: Pins,
+        intake: Intake,
+        packer: Packer,
     ) -> None:
         self._places = places
         self._catalog = catalog
@@ -31,6 +39,7 @@ class Arrivals:
         self._layers = layers
         self._pins = pins
         self._intake = intake
+        self._packer = packer
         self.partials = Partials(places)
 
     def find_named(self, reference: Reference) -> Digest | None:
@@ -72,6 +81,18 @@ class Arrivals:
     def blob_path(self, digest: Digest) -> str:
         """Return the file of a blob that is here."""
         return self._places.blob(digest)
+
+    def pack(self, layer: Digest) -> Packed:
+        """Return the compressed form of a layer's blob, made once (`store.packing`)."""
+        return self._packer.pack(layer)
+
+    def repositories_with(self, digest: Digest, domain: str) -> set[str]:
+        """Return the repositories of a registry that images with a blob are named after by digest.
+
+        A digest in a name means that the image came from there or was sent there, blob and all.
+        """
+        names = self._catalog.names_with_blob(digest)
+        return {name.path for name in names if name.digest and name.domain == domain}
 
     def name(self, image_id: Digest, references: Sequence[Reference]) -> None:
         """Give an image that is here its names."""

@@ -109,8 +109,21 @@ class Catalog:
             self._db.execute("UPDATE images SET tagged_ns = ? WHERE id = ?", (time.time_ns(), image_id))
 
     def needed_blobs(self) -> set[Digest]:
-        """Return the digests of all blobs that some image needs."""
-        return {_digest(row[0]) for row in self._db.query("SELECT DISTINCT digest FROM image_blobs")}
+        """Return the digests of all blobs that some image needs, as they are and as they travel."""
+        rows = self._db.query(
+            "SELECT digest FROM image_blobs UNION "
+            "SELECT packed FROM packed_blobs WHERE plain IN (SELECT digest FROM image_blobs)"
+        )
+        return {_digest(row[0]) for row in rows}
+
+    def names_with_blob(self, digest: Digest) -> list[Reference]:
+        """Return the names of all images that have a blob, as it is or packed."""
+        rows = self._db.query(
+            "SELECT DISTINCT name FROM image_names JOIN image_blobs USING (image_id) "
+            "WHERE digest = ? OR digest IN (SELECT plain FROM packed_blobs WHERE packed = ?)",
+            (digest, digest),
+        )
+        return [parse_reference(str(row[0])) for row in rows]
 
 
 def _record(row: Row) -> ImageRecord:

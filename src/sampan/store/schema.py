@@ -51,4 +51,12 @@ STEPS: Final = (
         PRIMARY KEY (container_id, image_id)
     ) STRICT, WITHOUT ROWID;
     """,
+    # Plain layers in the compressed form that they were pushed in (store/packing.py).
+    """
+    CREATE TABLE packed_blobs (
+        plain TEXT PRIMARY KEY,
+        packed TEXT NOT NULL,
+        size_bytes INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    """,
 )

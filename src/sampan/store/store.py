@@ -20,6 +20,7 @@ from sampan.store.images import Images
 from sampan.store.intake import Intake
 from sampan.store.layers import Layers
 from sampan.store.layout import Layout
+from sampan.store.packing import Packer
 from sampan.store.pins import Pins
 from sampan.store.places import make_places, take_lock
 from sampan.store.snapshots import Snapshots
@@ -55,7 +56,8 @@ class Store:
             collector = Collector(self.db, catalog, blobs, self.layers, pins)
             intake = Intake(self.db, catalog, blobs, self.layers, layout, pins, collector)
             self.images = Images(places, catalog, self.layers, sources, layout, intake, collector)
-            self.arrivals = Arrivals(places, catalog, blobs, self.layers, pins, intake)
+            packer = Packer(places, self.db, blobs, pins)
+            self.arrivals = Arrivals(places, catalog, blobs, self.layers, pins, intake, packer)
             self.commits = Commits(places, blobs, self.layers, pins, intake)
             self.snapshots = Snapshots(places, self.db, self.layers, sources, collector)
             self.image_mounts = ImageMounts(places, self.db, self.layers, sources, collector)

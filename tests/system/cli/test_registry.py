@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.system.cli.harness import Terminal, sampan
-from tests.system.registry_kit import Registry, make_image, needs_registry, serve_registry
+from tests.system.registry_kit import OCI_MANIFEST, Registry, make_image, needs_registry, serve_registry
 from tests.system.sampand import Sampand, busybox_tar, needs_busybox, needs_root
 from tests.system.store_kit import entry, tar
 
@@ -121,3 +121,14 @@ def test_distribution(sampand: Sampand, tmp_path: Path) -> None:
         assert found["Platforms"] == [{"architecture": "arm64", "os": "linux"}]
         status, _, answer = sampand.request("GET", f"/distribution/{registry.domain}/some/app:2/json")
         assert (status, b"manifest unknown" in answer) == (404, True)
+
+
+def test_push(sampand: Sampand, closed: Registry, home: dict[str, str]) -> None:
+    name = f"{closed.domain}/sent:3"
+    assert sampan(sampand.host, "tag", "busybox", name, env=home).code == 0
+    assert "no basic auth credentials" in sampan(sampand.host, "push", name, env=home).err
+    login(sampand, closed, home)
+    done = sampan(sampand.host, "push", name, env=home)
+    assert (done.code, done.out) == (0, f"{name}\n"), done.err
+    assert "Pushed" in done.err
+    assert closed.request("GET", "/v2/sent/manifests/3", Accept=OCI_MANIFEST)[0] == 200
