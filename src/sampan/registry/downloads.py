@@ -48,6 +48,7 @@ class Download:
         self._users = 0
         self._ended = False
         self._error: BaseException | None = None
+        self._answer: Answer | None = None  # whose body is being read now
         self.resumed_at = 0
         self.have_bytes = 0
 
@@ -61,7 +62,11 @@ class Download:
         with self._changed:
             self._users -= 1
             self._changed.notify_all()
-            return self._users <= 0
+            is_last = self._users <= 0
+            answer = self._answer if is_last else None
+        if answer is not None:
+            answer.abort()
+        return is_last
 
     @property
     def is_whole(self) -> bool:
@@ -124,6 +129,7 @@ class Download:
             self._begin(fd)
             failures, mark = 0, self.have_bytes
             while self.have_bytes < self.size_bytes:
+                self._check_wanted()
                 try:
                     self._fetch_some(fd)
                 except Unavailable:
@@ -147,6 +153,9 @@ class Download:
 
     def _fetch_some(self, fd: int) -> None:
         with self._repository.open_blob(self.digest, offset=self.have_bytes, tries=_TRIES) as answer:
+            with self._changed:
+                self._answer = answer
+            self._check_wanted()
             skip = _check_start(answer, self.have_bytes)
             window_end, window_bytes = time.monotonic() + self._limits.slow_window_s, 0
             while piece := answer.read_some():
@@ -164,16 +173,19 @@ class Download:
     def _write(self, fd: int, piece: bytes) -> None:
         if self.have_bytes + len(piece) > self.size_bytes:
             raise InvalidArgument(f"blob {self.digest} is longer than its {self.size_bytes} bytes")
+        self._check_wanted()
         os.lseek(fd, self.have_bytes, os.SEEK_SET)
         write_all(fd, piece)
         self._advance(self.have_bytes + len(piece))
 
     def _advance(self, have: int) -> None:
         with self._changed:
-            if self._users <= 0:
-                raise Cancelled("nobody waits for this blob any more")
             self.have_bytes = have
             self._changed.notify_all()
+
+    def _check_wanted(self) -> None:
+        if self._users <= 0:
+            raise Cancelled("nobody waits for this blob any more")
 
     def _pause(self, seconds: float) -> None:
         with self._changed:

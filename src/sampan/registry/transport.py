@@ -6,6 +6,7 @@ Source: OCI distribution-spec 1.1; RFC 9110 (redirects, Retry-After).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import ssl
 import threading
@@ -56,6 +57,11 @@ class Answer:
 
     def __exit__(self, *_error: object) -> None:
         self._response.close()
+
+    def abort(self) -> None:
+        """End the body from another thread: who reads it gets an error or its end."""
+        with contextlib.suppress(HTTPError, OSError, ValueError, RuntimeError):
+            self._response.shutdown()
 
     def header(self, name: str) -> str:
         """Return a header, "" when it is absent."""
