@@ -279,7 +279,8 @@ def main() -> None:
         root = stack.enter_context(engines.scratch(options.root))
         if wanted("runtime"):
             rows.append(runtime_row(root, options.rounds))
-        if any(map(wanted, ("start", "exec", "burst", "memory", "ps", "stats", "events", "files", "logs"))):
+        words = "start exec burst memory ps stats events files logs registry"
+        if any(map(wanted, words.split())):
             makers: list[Callable[[Path], object]] = [engines.sampan, engines.dockerd, engines.podman]
             found: dict[str, engines.Engine] = {}
             for maker in makers:
@@ -305,6 +306,10 @@ def main() -> None:
                 from bench import files  # which needs what is defined here
 
                 rows += files.rows(root, found, max(1, options.rounds // 7))
+            if wanted("registry"):
+                from bench import registries
+
+                rows += registries.rows(root, found, max(1, options.rounds // 7))
     table = render(rows, options.rounds)
     print(table)
     if options.write:
