@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,9 @@ from tests.system.systemd_box import SystemdBox, systemd_box
 pytestmark = [needs_root, needs_busybox]
 
 
-@pytest.fixture(scope="module")
-def box() -> Iterator[SystemdBox]:
-    with systemd_box() as made:
+@pytest.fixture(scope="module", params=["v2", "hybrid"])
+def box(request: pytest.FixtureRequest) -> Iterator[SystemdBox]:
+    with systemd_box(hybrid=request.param == "hybrid") as made:
         yield made
 
 
@@ -34,11 +36,11 @@ def named(path: str) -> Any:
 
 
 def unit_cgroup(box: SystemdBox, path: str) -> Path:
-    return Path(box.cgroup, path)
+    return box.folder("", path)
 
 
 def has_controller(box: SystemdBox, name: str) -> bool:
-    return name in Path(box.cgroup, "cgroup.controllers").read_text().split()
+    return name in ",".join(box.cgroups) or name in box.folder("", "cgroup.controllers").read_text().split()
 
 
 def test_a_container_is_a_scope_in_its_slice(box: SystemdBox, runtime: Runtime) -> None:
@@ -75,7 +77,11 @@ def test_pause_ps_and_resume(box: SystemdBox, runtime: Runtime) -> None:
 
 def test_exec_into_a_cgroup_inside_the_scope(box: SystemdBox, runtime: Runtime) -> None:
     id = runtime.start(named("system.slice:probe:below"))
-    unit_cgroup(box, "system.slice/probe-below.scope/inner").mkdir()
+    for controllers in box.cgroups:
+        inner = box.folder(controllers, "system.slice/probe-below.scope/inner")
+        inner.mkdir()
+        for file in ("cpuset.cpus", "cpuset.mems") if controllers == "cpuset" else ():
+            (inner / file).write_text((inner.parent / file).read_text())
     done = runtime.exec(id, "cat", "/proc/self/cgroup", options=("--cgroup", "inner"))
     assert done.out.strip().endswith("probe-below.scope/inner")
     runtime.call("delete", "--force", id)
@@ -140,41 +146,80 @@ def with_limits(config: Config) -> None:
     config["linux"]["resources"].update(LIMITS)
 
 
+# property, what systemd shows, controller, file, what it says
+V1 = [
+    ("MemoryLimit", str(64 << 20), "memory", "memory.limit_in_bytes", str(64 << 20)),
+    ("CPUShares", "512", "cpu", "cpu.shares", "512"),
+    ("CPUQuotaPerSecUSec", "560ms", "cpu", "cpu.cfs_quota_us", "55555"),
+    ("TasksMax", "1", "pids", "pids.max", "1"),
+    ("AllowedCPUs", "0", "cpuset", "cpuset.cpus", "0"),
+]
+V2 = [
+    ("MemoryMax", str(64 << 20), "memory", "memory.max", str(64 << 20)),
+    ("MemoryLow", str(32 << 20), "memory", "memory.low", str(32 << 20)),
+    ("CPUWeight", "59", "cpu", "cpu.weight", "59"),
+    ("CPUQuotaPerSecUSec", "560ms", "cpu", "cpu.max", "55555 100000"),
+    ("TasksMax", "1", "pids", "pids.max", "1"),
+    ("AllowedCPUs", "0", "cpuset", "cpuset.cpus", "0"),
+]
+
+
 def test_limits_are_known_to_systemd_and_in_the_files(box: SystemdBox, runtime: Runtime) -> None:
     for name in ("memory", "cpu", "cpuset", "pids"):
         if not has_controller(box, name):
             pytest.skip(f"needs {name} in the v2 tree: run it by tools/v2")
     id = runtime.start(both(named("system.slice:probe:limits"), with_limits))
     unit = "probe-limits.scope"
-    folder = unit_cgroup(box, f"system.slice/{unit}")
-    for name, known, file, written in (
-        ("MemoryMax", str(64 << 20), "memory.max", str(64 << 20)),
-        ("MemoryLow", str(32 << 20), "memory.low", str(32 << 20)),
-        ("CPUWeight", "59", "cpu.weight", "59"),
-        ("CPUQuotaPerSecUSec", "560ms", "cpu.max", "55555 100000"),
-        ("TasksMax", "1", "pids.max", "1"),
-        ("AllowedCPUs", "0", "cpuset.cpus", "0"),
-    ):
-        assert (name, box.property(unit, name)) == (name, known)
-        assert (file, (folder / file).read_text().strip()) == (file, written)
 
+    def read(controller: str, file: str) -> str:
+        return box.folder(controller, f"system.slice/{unit}/{file}").read_text().strip()
+
+    rows = V2 if len(box.cgroups) == 1 else V1
+    for name, known, controller, file, written in rows:
+        assert (name, box.property(unit, name)) == (name, known)
+        assert (file, read(controller, file)) == (file, written)
+
+    memory = ("memory", rows[0][3])
+    quota = ("cpu", next(file for _, _, _, file, _ in rows if file in ("cpu.max", "cpu.cfs_quota_us")))
+    exact = read(*quota)
     assert runtime.call("update", "--memory", str(80 << 20), "--pids-limit", "20", id).code == 0
-    assert box.property(unit, "MemoryMax") == str(80 << 20)
-    assert (folder / "memory.max").read_text().strip() == str(80 << 20)
+    assert box.property(unit, rows[0][0]) == str(80 << 20)
+    assert read(*memory) == str(80 << 20)
     assert box.property(unit, "TasksMax") == "20"
-    assert (folder / "cpu.max").read_text().strip() == "55555 100000"  # not rounded by systemd's next writing
+    assert read(*quota) == exact  # not rounded by systemd's next writing
     # What systemd was told survives its writing everything again.
     box.run("systemctl", "daemon-reload")
-    assert (folder / "memory.max").read_text().strip() == str(80 << 20)
-    assert (folder / "pids.max").read_text().strip() == "20"
+    assert read(*memory) == str(80 << 20)
+    assert read("pids", "pids.max") == "20"
+    assert runtime.exec(id, "sh", "-c", "echo x >/dev/null").code == 0
     runtime.call("delete", "--force", id)
 
 
-def test_a_creator_that_is_killed_leaves_a_scope_that_ends(box: SystemdBox, runtime: Runtime) -> None:
+def test_a_container_whose_process_is_killed_leaves_no_unit(box: SystemdBox, runtime: Runtime) -> None:
     id = runtime.start(named("system.slice:probe:orphan"))
-    os.kill(int(unit_cgroup(box, "system.slice/probe-orphan.scope/cgroup.procs").read_text()), 9)
+    os.kill(int(unit_cgroup(box, "system.slice/probe-orphan.scope/cgroup.procs").read_text()), signal.SIGKILL)
     poll(lambda: box.property("probe-orphan.scope", "LoadState") == "not-found")
     assert runtime.call("delete", id).code == 0
+
+
+def test_a_creator_that_is_killed_leaves_a_scope_that_ends(
+    box: SystemdBox, runtime: Runtime, tmp_path: Path
+) -> None:
+    """Killed by kill -9 while a hook runs: keeper and container's process end with it."""
+    marker = tmp_path / "pids"
+    script = f"echo $PPID $$ >{marker}.new && mv {marker}.new {marker} && exec sleep 100"
+    hook = put("hooks", value={"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", script]}]})
+    id = runtime.new_id()
+    bundle = runtime.bundle(both(named("system.slice:probe:half"), hook), "true")
+    with subprocess.Popen(runtime.command("create", "--bundle", str(bundle), id)) as creator:
+        poll(marker.exists)
+        assert box.property("probe-half.scope", "ActiveState") == "active"
+        pids = marker.read_text().split()
+        box.run("kill", "-9", *pids)
+        creator.wait(20)
+    poll(lambda: box.property("probe-half.scope", "LoadState") == "not-found")
+    assert runtime.call("delete", "--force", id).code == 0
+    assert not unit_cgroup(box, "system.slice/probe-half.scope").exists()
 
 
 def test_no_systemd_is_an_error_with_a_way_out(tmp_path: Path) -> None:
