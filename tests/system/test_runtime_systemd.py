@@ -222,6 +222,17 @@ def test_a_creator_that_is_killed_leaves_a_scope_that_ends(
     assert not unit_cgroup(box, "system.slice/probe-half.scope").exists()
 
 
+def test_over_the_message_bus(box: SystemdBox, runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not os.path.exists("/usr/bin/dbus-daemon"):
+        pytest.skip("needs dbus-daemon")
+    box.run("systemctl", "start", "--job-mode=ignore-dependencies", "dbus.socket", "dbus.service")
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/run/dbus/system_bus_socket")
+    id = runtime.start(named("system.slice:probe:bus"))
+    assert box.property("probe-bus.scope", "ActiveState") == "active"
+    runtime.call("delete", "--force", id)
+    assert box.property("probe-bus.scope", "LoadState") == "not-found"
+
+
 def test_no_systemd_is_an_error_with_a_way_out(tmp_path: Path) -> None:
     if os.path.exists("/run/systemd/private"):
         pytest.skip("this machine has a systemd")
