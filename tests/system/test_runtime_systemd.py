@@ -168,11 +168,11 @@ def test_limits_are_known_to_systemd_and_in_the_files(box: SystemdBox, runtime: 
     for name in ("memory", "cpu", "cpuset", "pids"):
         if not has_controller(box, name):
             pytest.skip(f"needs {name} in the v2 tree: run it by tools/v2")
-    id = runtime.start(both(named("system.slice:probe:limits"), with_limits))
+    id = runtime.start(both(named("limits-nested.slice:probe:limits"), with_limits))
     unit = "probe-limits.scope"
 
     def read(controller: str, file: str) -> str:
-        return box.folder(controller, f"system.slice/{unit}/{file}").read_text().strip()
+        return box.folder(controller, f"limits.slice/limits-nested.slice/{unit}/{file}").read_text().strip()
 
     rows = V2 if len(box.cgroups) == 1 else V1
     for name, known, controller, file, written in rows:

@@ -75,6 +75,9 @@ class SystemdManager:
             self._systemd.start_scope(self._path.unit, self._start_properties())
             undo.add(self._systemd.stop, self._path.unit)
             self._files.create(shared=True)
+            if not self._v2:
+                # In v1 trees that it needs no property for, systemd removes what is empty (unit_update_cgroup).
+                self._files.attach(self._keeper)
             undo.commit()
 
     def _start_properties(self) -> list[Property]:
