@@ -76,7 +76,7 @@ class SystemdManager:
             undo.add(self._systemd.stop, self._path.unit)
             self._files.create(shared=True)
             if not self._v2:
-                # In v1 trees that it needs no property for, systemd removes what is empty (unit_update_cgroup).
+                # In v1 trees that its properties do not need, systemd removes what is empty.
                 self._files.attach(self._keeper)
             undo.commit()
 
