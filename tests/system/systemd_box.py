@@ -126,7 +126,7 @@ def systemd_box(*, hybrid: bool = False) -> Iterator[SystemdBox]:
             Path(cgroup, "session/cgroup.procs").write_text(str(outer.pid))
         assert outer.stdin is not None
         outer.stdin.close()
-        poll(lambda: os.path.exists(f"/proc/{init}/root/run/systemd/private"))
+        poll(lambda: os.path.exists(f"/proc/{init}/root/run/systemd/private"), timeout_s=_DEADLINE_S)
         yield SystemdBox(init, cgroups)
     finally:
         outer.kill()
