@@ -14,6 +14,7 @@ from sampan.daemon.options import DaemonOptions
 from sampan.daemon.presence import ReadyPipe, notify_manager
 from sampan.daemon.tls_server import TlsServer
 from sampan.engine.engine import Engine
+from sampan.kernel.allocator import give_back, limit_arenas
 from sampan.settings import Roots
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ class Closable(Protocol):
         ...
 
 
+_ARENAS: Final = 2  # one for the loop, one for all threads: the GIL lets one allocate at a time anyhow
+_TRIM_S: Final = 60.0
 _GRACE_S: Final = 0.2  # for answers on their way; streams end here, the containers behind them do not
 
 
@@ -51,6 +54,7 @@ def serve(options: DaemonOptions, listeners: list[Listener], ready: ReadyPipe) -
     Raises:
         SampanError: the engine does not open.
     """
+    limit_arenas(_ARENAS)
     with ThreadPoolExecutor(1, "opener") as opener:
         # The launcher starts as a program of its own while this one is still importing.
         opening = opener.submit(Engine.open, options.engine)
@@ -88,9 +92,18 @@ async def _serve(options: DaemonOptions, engine: Engine, listeners: list[Listene
     log.info("sampand is ready", hosts=",".join(hosts), version=__version__)
     ready.tell("ready")
     notify_manager("READY=1")
+    trimming = asyncio.create_task(_give_memory_back(), name="memory")
     await stopping.wait()
+    trimming.cancel()
     notify_manager("STOPPING=1")
     log.info("sampand ends; containers run on")
     for server in servers:
         server.close()
     await door.close(grace_s=_GRACE_S)
+
+
+async def _give_memory_back() -> None:
+    """Keep what a burst of requests took from staying with us: Python frees it, malloc holds on to it."""
+    while True:
+        await asyncio.sleep(_TRIM_S)
+        await asyncio.to_thread(give_back)
