@@ -43,7 +43,7 @@ def test_run_keeps_the_two_outputs_apart(sampand: Sampand, cli: str) -> None:
             id="cwd is a file",
         ),
         pytest.param(("-w", "/made/for/it", "busybox", "pwd"), 0, "", id="cwd is made"),
-        pytest.param(("unknown-image",), 125, "sampan image bootstrap busybox", id="unknown image"),
+        pytest.param(("127.0.0.1:1/unknown",), 125, "cannot reach registry 127.0.0.1:1", id="no registry"),
         pytest.param(
             ("--memory", "1m", "busybox"), 125, "Minimum memory limit allowed is 6MB", id="bad value"
         ),

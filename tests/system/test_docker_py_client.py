@@ -63,8 +63,8 @@ def test_run_that_fails_carries_code_and_errors(client: Any) -> None:
 
 
 def test_run_of_nothing(client: Any) -> None:
-    with pytest.raises(docker.errors.APIError, match="sampan image bootstrap"):
-        client.containers.run("no-such-image", network_mode="none")
+    with pytest.raises(docker.errors.APIError, match="cannot reach registry"):
+        client.containers.run("127.0.0.1:1/no-such-image", network_mode="none")
     with pytest.raises(docker.errors.ImageNotFound):
         client.images.get("no-such-image")
     with pytest.raises(docker.errors.NotFound, match="No such container: nothing"):

@@ -16,6 +16,7 @@ from sampan.registry.tokens import Grant, Tokens
 from sampan.registry.transport import Answer, Body, ConnectFailed, Transport
 
 _ERROR_BYTES: Final = 64 * 1024
+_FIRST_TRIES: Final = 2  # of a registry that never answered yet: it may be a slip of the pen
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class Registries:
             is_last = endpoint is candidates[-1]
             try:
                 answer = self.transport.send(
-                    "GET", f"{endpoint.url}/v2/", endpoint=endpoint, tries=0 if is_last else 1
+                    "GET", f"{endpoint.url}/v2/", endpoint=endpoint, tries=_FIRST_TRIES if is_last else 1
                 )
             except ConnectFailed:
                 if is_last:
