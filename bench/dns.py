@@ -10,21 +10,24 @@ import argparse
 import os
 import signal
 import socket
+import statistics
 import tempfile
 import time
 from pathlib import Path
 
-from tests.system.dns_kit import Upstream, boxes, query, says
+from tests.system.dns_kit import Box, Upstream, boxes, query, says
 
 from sampan.network.dns.client import Resolver
 from sampan.network.dns.model import Endpoint, Network, Server, View
+
+_OTHERS = [f"other{number}" for number in range(20)]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=100_000)
     count = parser.parse_args().count
-    with tempfile.TemporaryDirectory() as folder, boxes(Path(folder), "c") as (box,):
+    with tempfile.TemporaryDirectory() as folder, boxes(Path(folder), "c", *_OTHERS) as (box, *others):
         with Upstream(says("192.0.2.1", ttl=600)) as upstream:
             resolver = Resolver(folder, lambda _name: box.place())
             resolver.put_network(Network(id="n", name="front"))
@@ -38,6 +41,7 @@ def main() -> None:
             resolver.serve(View(container="c", networks=("n",), servers=servers), place)
             print(f"start with the first container: {(time.perf_counter() - started) * 1e3:.1f} ms")
             place.close()
+            _serve_others(resolver, others)
             pid = int(Path(folder, "dns", "dns.lock").read_text())
             try:
                 with box.socket(socket.SOCK_DGRAM) as sock:
@@ -49,6 +53,21 @@ def main() -> None:
             finally:
                 resolver.close()
                 os.kill(pid, signal.SIGKILL)
+
+
+def _serve_others(resolver: Resolver, others: list[Box]) -> None:
+    spent = []
+    for number, box in enumerate(others):
+        view = View(container=box.name, networks=("n",))
+        endpoint = Endpoint(
+            network="n", container=box.name, names=(box.name,), addresses=(f"172.18.1.{number}",)
+        )
+        place = box.place()
+        started = time.perf_counter()
+        resolver.serve(view, place, endpoints=[endpoint])
+        spent.append(time.perf_counter() - started)
+        place.close()
+    print(f"each further container: {statistics.median(spent) * 1e3:.2f} ms (median of {len(spent)})")
 
 
 def _measure(text: str, sock: socket.socket, data: bytes, *, count: int, window: int, pid: int) -> None:

@@ -18,7 +18,8 @@ from typing import Final
 
 from sampan import fastjson, log
 from sampan.errors import Unavailable
-from sampan.kernel.sockets import connect_at, receive_message, send_message, seqpacket_pair
+from sampan.kernel.process import pidfd_open
+from sampan.kernel.sockets import connect_at, peer_credentials, receive_message, send_message, seqpacket_pair
 from sampan.network.dns import control
 from sampan.network.dns.model import Endpoint, Network, View, pack
 from sampan.network.dns.server import DIRECTORY, LOG, SOCKET
@@ -27,6 +28,8 @@ _PROGRAM: Final = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__ma
 _ENVIRONMENT: Final = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 _ANSWER_S: Final = 10.0
 _START_S: Final = 20.0
+_END_S: Final = 2.0
+_DEATH_S: Final = 0.5  # its connection ends a little before it can be waited for
 _BATCH: Final = 100  # changes in one message of a sync: some 40 KiB, 100 descriptors at most
 _SO_SNDBUF: Final = 7
 _SEND_BYTES: Final = 1 << 20
@@ -64,19 +67,36 @@ class _Wanted:
 class Resolver:
     """The names of all containers. It costs no process until the first container is served."""
 
-    def __init__(self, run_root: str, open_place: Callable[[str], Place | None]) -> None:
-        """open_place: opens a container's namespace and first process anew; None, it does not run."""
+    def __init__(
+        self,
+        run_root: str,
+        open_place: Callable[[str], Place | None],
+        *,
+        on_started: Callable[[int], None] = lambda _pid: None,
+    ) -> None:
+        """open_place: opens a container's namespace and first process anew; None, it does not run.
+
+        on_started: called with the pid of each sampan-dns, while nobody else can call here: whoever watches
+        that process calls `heal` when it has ended.
+        """
         self._directory = f"{run_root}/{DIRECTORY}"
         self._open_place = open_place
+        self._on_started = on_started
         self._lock = threading.Lock()
         self._sock: socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._pid = 0
         self._wanted = _Wanted()
 
-    @property
-    def fd(self) -> int:
-        """Readable when sampan-dns has died (then call `heal`); -1 while none is needed."""
-        return self._sock.fileno() if self._sock is not None else -1
+    def prepare(self) -> None:
+        """Have sampan-dns running, so that the first container need not wait for it.
+
+        Raises:
+            Unavailable: it cannot be started.
+        """
+        with self._lock:
+            if self._sock is None:
+                self._restart()
 
     def put_network(self, network: Network) -> None:
         """Make a network known, or change it."""
@@ -103,8 +123,16 @@ class Resolver:
         """Forget an endpoint, if it is known."""
         with self._lock:
             if self._wanted.endpoints.pop((network, container), None) is not None:
-                document: dict[str, fastjson.JsonValue] = {"network": network, "container": container}
-                self._tell([Change(document={"do": control.WITHDRAW, **document})])
+                self._tell([_withdraw(network, container)])
+
+    def withdraw_others(self, container: str, networks: Sequence[str]) -> None:
+        """Forget a container's endpoints on other networks than these."""
+        with self._lock:
+            keys = [key for key in self._wanted.endpoints if key[1] == container and key[0] not in networks]
+            for key in keys:
+                del self._wanted.endpoints[key]
+            if keys:
+                self._tell([_withdraw(*key) for key in keys])
 
     def serve(self, view: View, place: Place, *, endpoints: Sequence[Endpoint] = ()) -> None:
         """Answer a container's questions from now on, and publish its endpoints; place stays the caller's.
@@ -142,6 +170,18 @@ class Resolver:
             if self._wanted.views.pop(container, None) is not None:
                 self._tell([Change(document={"do": control.STOP, "container": container})])
 
+    def leave(self, container: str) -> None:
+        """Answer a container no more, and forget its endpoints."""
+        with self._lock:
+            keys = [key for key in self._wanted.endpoints if key[1] == container]
+            for key in keys:
+                del self._wanted.endpoints[key]
+            changes = [_withdraw(*key) for key in keys]
+            if self._wanted.views.pop(container, None) is not None:
+                changes.append(Change(document={"do": control.STOP, "container": container}))
+            if changes:
+                self._tell(changes)
+
     def restore(self, views: Sequence[View]) -> None:
         """After a restart of sampand: go on with the sampan-dns that is there, or start one if views need it.
 
@@ -160,8 +200,13 @@ class Resolver:
                 self._restart()
 
     def close(self) -> None:
-        """Let go; sampan-dns goes on answering as long as it has containers."""
+        """Let go; sampan-dns goes on answering as long as it has containers, and ends without any."""
         with self._lock:
+            pidfd = self._open_pid() if self._sock is not None and not self._wanted.views else -1
+            self._disconnect_only()
+            if pidfd >= 0:
+                select.select([pidfd], [], [], _END_S)
+                os.close(pidfd)
             self._disconnect()
 
     # Below: the lock is held.
@@ -169,6 +214,8 @@ class Resolver:
     def _tell(self, changes: Sequence[Change]) -> None:
         """Say changes if sampan-dns is there; say everything to another one if it has died."""
         if self._sock is None:
+            if self._wanted.views:  # the last attempt to start it failed
+                self._restart()
             return
         try:
             self._send(changes)
@@ -206,6 +253,9 @@ class Resolver:
 
     def _restart(self) -> None:
         """Connect to the sampan-dns that is there, or start one; then say everything."""
+        if self._process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_DEATH_S)
         self._disconnect()
         os.makedirs(self._directory, mode=0o700, exist_ok=True)
         try:
@@ -215,10 +265,19 @@ class Resolver:
                 raw = self._spawn()
             self._sock = socket(fileno=raw.detach())
             self._sock.setsockopt(SOL_SOCKET, _SO_SNDBUF, _SEND_BYTES)
+            self._pid = self._process.pid if self._process is not None else peer_credentials(self._sock).pid
+            self._on_started(self._pid)
             self._sync()
         except (OSError, EOFError) as exc:
             self._disconnect()
             raise Unavailable(f"cannot start sampan-dns: {exc}") from exc
+
+    def _open_pid(self) -> int:
+        """Return a pidfd of sampan-dns, -1 if it is gone."""
+        try:
+            return pidfd_open(self._pid)
+        except ProcessLookupError:
+            return -1
 
     def _spawn(self) -> socket:
         """Start the program; it outlives us, so its log is a file."""
@@ -276,13 +335,16 @@ class Resolver:
         self._disconnect_only()
         process, self._process = self._process, None
         if process is not None and process.poll() is None:
-            process.returncode = 0  # it lives on, as another's child
+            process.returncode = 0  # it lives on
 
     def _disconnect_only(self) -> None:
         sock, self._sock = self._sock, None
         if sock is not None:
-            with contextlib.suppress(OSError):
-                sock.close()
+            sock.close()
+
+
+def _withdraw(network: str, container: str) -> Change:
+    return Change(document={"do": control.WITHDRAW, "network": network, "container": container})
 
 
 def _publish(endpoint: Endpoint) -> Change:

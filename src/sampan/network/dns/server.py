@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 DIRECTORY, SOCKET, LOCK, LOG = "dns", "dns.sock", "dns.lock", "dns.log"
 _IDLE_S = 5.0
-# What is left to it: to enter network namespaces, to ask a socket for its own (SIOCGSKNS), to bind port 53.
+# What is left to it: entering network namespaces, asking a socket for its own (SIOCGSKNS), binding port 53.
 _KEPT = ("CAP_SYS_ADMIN", "CAP_NET_ADMIN", "CAP_NET_BIND_SERVICE")
 _CAPABILITIES = frozenset(NUMBERS[name] for name in _KEPT)
 
@@ -65,6 +65,8 @@ class Server:
         self._connections.discard(sock)
         self._loop.remove(sock.fileno())
         sock.close()
+        if not self._connections and not self._control.listeners:
+            self._loop.stop()
 
     def _check_idle(self) -> None:
         if not self._connections and not self._control.listeners:
