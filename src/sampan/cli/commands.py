@@ -83,6 +83,10 @@ COMMANDS: tuple[CommandRow, ...] = (
      "login:login", "flag_table:LOGIN", "Have a registry check name and password, and keep them"),
     ("logout", (), "[REGISTRY]", 0, 1,
      "login:logout", "flag_table:NONE", "Forget name and password for a registry"),
+    ("builder prune", (), "", 0, 0,
+     "prune:builds", "flag_table:PRUNE_ALL", "Forget the steps of builds that are cached"),
+    ("image build", ("build", "builder build"), "PATH|-", 1, 1,
+     "build:build", "flag_table:BUILD", "Build an image of a Dockerfile and a directory"),
     ("image bootstrap", (), "busybox|debian[:SUITE]|hello", 1, 1,
      "images:bootstrap", "flag_table:BOOTSTRAP", "Make a base image from the distribution's packages"),
     ("image load", ("load",), "", 0, 0,
@@ -143,6 +147,7 @@ COMMANDS: tuple[CommandRow, ...] = (
 NOUNS = (
     ("container", "Containers: processes with their own view of the machine"),
     ("image", "Images: root file systems in layers, and how to start them"),
+    ("builder", "Builds, and the cache of their steps"),
     ("volume", "Volumes: directories that outlive containers"),
     ("system", "The daemon and this machine"),
     ("explain", "See what a container is made of"),
@@ -150,7 +155,7 @@ NOUNS = (
 
 # What docker has and this version has not: named, so that nobody looks for a spelling mistake.
 LATER = frozenset(
-    "build buildx builder search network "
+    "buildx search network "
     "compose context manifest plugin swarm node stack service secret config checkpoint trust".split()
 )
 

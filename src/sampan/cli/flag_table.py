@@ -173,6 +173,28 @@ IMAGES = _options(
     _NO_TRUNC,
     _QUIET_IDS,
 )
+BUILD = _options(
+    ("add-host", "", "list", "Name and address for /etc/hosts while RUN runs: NAME:ADDRESS"),
+    ("build-arg", "", "list", "Value of an ARG; a name alone takes it from the environment"),
+    ("cgroup-parent", "", "string", "Cgroup that the steps run below"),
+    ("cpuset-cpus", "", "string", "CPUs for RUN"),
+    ("cpuset-mems", "", "string", "Memory nodes for RUN"),
+    ("explain-cache", "", "bool", "Say for each step that is not cached what is different from last time"),
+    ("file", "f", "string", "The Dockerfile, - for standard input"),
+    ("iidfile", "", "string", "File to write the image's id to"),
+    ("label", "", "list", "Label of the image: NAME=VALUE"),
+    ("memory", "m", "bytes", "Memory limit for RUN"),
+    ("memory-swap", "", "bytes", "Limit of memory and swap for RUN"),
+    ("network", "", "string", "Network for RUN: none, host"),
+    ("no-cache", "", "bool", "Make every step anew"),
+    _PLATFORM,
+    ("progress", "", "string", "How progress is shown: auto, plain, json"),
+    ("pull", "", "bool", "Ask for newer base images"),
+    ("quiet", "q", "bool", "Show only the image's id"),
+    ("shm-size", "", "bytes", "Size of /dev/shm for RUN"),
+    ("tag", "t", "list", "Name of the image: NAME[:TAG]"),
+    ("target", "", "string", "Stage to build"),
+)
 BOOTSTRAP = _options(("quiet", "q", "bool", "Show only the image's name"))
 PULL = _options(
     ("all-tags", "a", "bool", "Fetch every tag of the name"),

@@ -41,6 +41,13 @@ def images(context: Context, flags: Flags, _arguments: list[str]) -> int:
     return _show(context.session(), [(_IMAGES, _image_query(flags))])
 
 
+def builds(context: Context, flags: Flags, _arguments: list[str]) -> int:
+    """Forget the steps of builds, and remove the layers that no image has."""
+    _confirm(flags, "WARNING! This will remove all build cache.")
+    query = _query(flags) + ([("all", "1")] if flags.truth("all") else [])
+    return _show(context.session(), [(_BUILDS, query)])
+
+
 def volumes(context: Context, flags: Flags, _arguments: list[str]) -> int:
     """Remove anonymous volumes, or with --all named ones too, that no container has."""
     every = flags.truth("all")

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from sampan import log
 from sampan.daemon import (
+    routes_build,
     routes_containers,
     routes_events,
     routes_execs,
@@ -152,6 +153,7 @@ def build_router(control: Control) -> Router:
         routes_files,
         routes_images,
         routes_registry,
+        routes_build,
         routes_networks,
         routes_volumes,
     ):

@@ -21,8 +21,6 @@ _SWARM: Final = ("/swarm", "/nodes", "/services", "/tasks", "/secrets", "/config
 _METHODS: Final = ("GET", "POST", "PUT", "DELETE", "HEAD")
 
 _NOT_YET: Final = (
-    ("POST", "/build", "building images"),
-    ("POST", "/build/cancel", "building images"),
     ("POST", "/session", "building images with BuildKit"),
     ("POST", "/grpc", "building images with BuildKit"),
     ("GET", "/images/search", "searching a registry"),
@@ -47,7 +45,6 @@ def add_routes(router: Router) -> None:
     router.add("POST", "/swarm/leave", _not_in_a_swarm)
     router.add("GET", "/plugins", _no_plugins)
     router.add("GET", "/plugins/{name}/json", _no_plugin)
-    router.add("POST", "/build/prune", _nothing_built)
 
 
 def _refuse(what: str) -> Handler:
@@ -71,8 +68,3 @@ async def _no_plugins(call: Call) -> web.StreamResponse:
 
 async def _no_plugin(call: Call) -> web.StreamResponse:
     raise NotFound(f"plugin {call.name!r} not found")
-
-
-async def _nothing_built(call: Call) -> web.StreamResponse:
-    await call.workers.quick(call.engine.system.prune_nothing, "builder", call.filters())
-    return reply({"CachesDeleted": [], "SpaceReclaimed": 0})

@@ -6,6 +6,7 @@ import os
 
 from sampan import log
 from sampan.engine.accounts import UserFinder
+from sampan.engine.builds import Builds
 from sampan.engine.containers import Containers
 from sampan.engine.core import Core
 from sampan.engine.ending import Ender
@@ -71,6 +72,7 @@ class Engine:
         self.volumes = core.volumes
         self.events: Events = core.events
         self.system = System(core, self.images)
+        self.builds = Builds(core)
 
     @classmethod
     def open(cls, settings: EngineSettings) -> Engine:

@@ -30,9 +30,6 @@ from sampan.spec import docker
 
 VERSION: Final = "28.5.0"  # the Engine version that clients compare; ours is in the version's Components
 _OWN_COMMIT: Final = f"sampan-{sampan.__version__}"  # we have no commit at hand, and clients print something
-_BUILD_FILTERS: Final = (
-    "description", "id", "inuse", "parent", "private", "shared", "type", "unused-for",
-)  # fmt: skip
 _ALL_PARTS: Final = ("container", "image", "volume", "build-cache")
 
 
@@ -162,13 +159,13 @@ class System:
         """Sum everything below the data root, and what prunes would free."""
         return full_usage(self._core)
 
-    def prune_nothing(self, kind: Literal["builder", "network"], filters: Filters) -> None:
+    def prune_nothing(self, kind: Literal["network"], filters: Filters) -> None:
         """Check the filters of a prune that can find nothing yet, and tell that it was done.
 
         Raises:
             InvalidArgument: an unknown filter.
         """
-        parse_prune_filter(filters, also=_BUILD_FILTERS if kind == "builder" else ())
+        parse_prune_filter(filters)
         tell_prune(self._core, kind, 0)
 
     def check(self, *, repair: bool = False) -> CheckReport:

@@ -109,9 +109,9 @@ class Catalog:
             self._db.execute("UPDATE images SET tagged_ns = ? WHERE id = ?", (time.time_ns(), image_id))
 
     def needed_blobs(self) -> set[Digest]:
-        """Return the digests of all blobs that some image needs, as they are and as they travel."""
+        """Return the digests of all blobs that images or builds need, as they are and as they travel."""
         rows = self._db.query(
-            "SELECT digest FROM image_blobs UNION "
+            "SELECT digest FROM image_blobs UNION SELECT blob FROM build_layers UNION "
             "SELECT packed FROM packed_blobs WHERE plain IN (SELECT digest FROM image_blobs)"
         )
         return {_digest(row[0]) for row in rows}

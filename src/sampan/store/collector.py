@@ -46,7 +46,7 @@ class Collector:
     def _tops(self) -> Iterable[Digest]:
         rows = self._db.query(
             "SELECT chain_id FROM images UNION SELECT chain_id FROM snapshots "
-            "UNION SELECT chain_id FROM image_mounts"
+            "UNION SELECT chain_id FROM image_mounts UNION SELECT chain_id FROM build_layers"
         )
         recorded = {Digest(str(row[0])) for row in rows if row[0] is not None}
         known = self._layers.known()

@@ -59,4 +59,12 @@ STEPS: Final = (
         size_bytes INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
     """,
+    # Layers that builds made, which stay although no image has them.
+    """
+    CREATE TABLE build_layers (
+        chain_id TEXT PRIMARY KEY,
+        blob TEXT NOT NULL,
+        made_ns INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    """,
 )

@@ -63,8 +63,12 @@ class Snapshots:
             Conflict: the container has a snapshot.
         """
         sources = self._sources.of(image) if image else []
-        with self._layers.ensure(sources), Undo() as undo:
-            top = sources[-1].chain_id if sources else None
+        with self._layers.ensure(sources):
+            return self.prepare_on(container_id, sources[-1].chain_id if sources else None)
+
+    def prepare_on(self, container_id: ContainerId, top: Digest | None) -> Snapshot:
+        """Make them above a chain of layers that the caller holds; see `prepare`."""
+        with Undo() as undo:
             self._insert(container_id, top)
             undo.add(self._delete, container_id)
             snapshot = self._describe(container_id, top)

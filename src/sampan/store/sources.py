@@ -26,6 +26,13 @@ class LayerSources:
         """Return an image's configuration."""
         return self._config(image_id)
 
+    def manifest(self, digest: Digest) -> Manifest:
+        """Return an image's manifest."""
+        manifest = parse_manifest_or_index(self._blobs.read(digest), media_type="")
+        if not isinstance(manifest, Manifest):
+            raise SampanError(f"blob {digest} is no image manifest")
+        return manifest
+
     def of(self, image: Image) -> Sequence[LayerSource]:
         """Return the layers of an image, lowest first."""
         return self._sources(image.id, parse_digest(image.manifest.digest))
@@ -34,10 +41,8 @@ class LayerSources:
         return parse_config(self._blobs.read(image_id))
 
     def _read_sources(self, image_id: Digest, manifest_digest: Digest) -> Sequence[LayerSource]:
-        manifest = parse_manifest_or_index(self._blobs.read(manifest_digest), media_type="")
-        if not isinstance(manifest, Manifest):
-            raise SampanError(f"blob {manifest_digest} is no image manifest")
-        return layer_sources(self.config(image_id), [layer.digest for layer in manifest.layers])
+        layers = self.manifest(manifest_digest).layers
+        return layer_sources(self.config(image_id), [layer.digest for layer in layers])
 
 
 def layer_sources(config: ImageConfig, layer_digests: Sequence[str]) -> tuple[LayerSource, ...]:

@@ -10,6 +10,7 @@ from sampan.lean import Undo
 from sampan.store import schema
 from sampan.store.arrivals import Arrivals
 from sampan.store.blobs import Blobs
+from sampan.store.built import Built
 from sampan.store.catalog import Catalog
 from sampan.store.checking import StoreCheck
 from sampan.store.collector import Collector
@@ -59,6 +60,7 @@ class Store:
             packer = Packer(places, self.db, blobs, pins)
             self.arrivals = Arrivals(places, catalog, blobs, self.layers, pins, intake, packer)
             self.commits = Commits(places, blobs, self.layers, pins, intake)
+            self.built = Built(places, self.db, blobs, self.layers, pins, intake, sources, collector)
             self.snapshots = Snapshots(places, self.db, self.layers, sources, collector)
             self.image_mounts = ImageMounts(places, self.db, self.layers, sources, collector)
             self.volumes = Volumes(places, self.db)

@@ -48,9 +48,9 @@ def test_help_pages(name: str, words: list[str], capfd: pytest.CaptureFixture[st
         ),
         (["xyzzy"], 1, "error: unknown command: sampan xyzzy\nhint: see 'sampan help'\n"),
         (
-            ["build", "x"],
+            ["compose", "x"],
             1,
-            "error: 'build' is not part of this version of sampan\nhint: see 'sampan help' for what is\n",
+            "error: 'compose' is not part of this version of sampan\nhint: see 'sampan help' for what is\n",
         ),
         (
             ["run", "--memroy", "1g", "x"],

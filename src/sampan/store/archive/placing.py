@@ -62,13 +62,13 @@ def place(
         Directories(root_fd, unnamed_limit=limits.unnamed_directories) as directories,
         DirectoryTimes(spool_directory) as times,
     ):
-        _Placer(
-            TarReader(read_chunk, limits=limits), root_fd, directories, times, limits, folder, rules
-        ).run()
+        Placer(TarReader(read_chunk, limits=limits), root_fd, directories, times, limits, folder, rules).run()
         times.apply(root_fd)
 
 
-class _Placer(Unpacker):
+class Placer(Unpacker):
+    """Makes the entries of one archive where others are already; see `place`."""
+
     def __init__(
         self,
         reader: TarReader,

@@ -27,9 +27,15 @@ class TarReader:
         self._chunk = b""
         self._view = memoryview(b"")
         self._position = 0
+        self._before = 0  # bytes of the chunks before this one
         self._data_left = 0
         self._padding = 0
         self._entries = 0
+
+    @property
+    def offset(self) -> int:
+        """Where in the archive the next byte is; behind `next_entry`, where the entry's data begins."""
+        return self._before + self._position
 
     def __iter__(self) -> Iterator[Entry]:
         while (entry := self.next_entry()) is not None:
@@ -142,6 +148,7 @@ class TarReader:
         """Make sure that a byte is there; False at the end of the data."""
         if self._position < len(self._chunk):
             return True
+        self._before += len(self._chunk)
         self._chunk = self._read_chunk()
         self._view = memoryview(self._chunk)
         self._position = 0

@@ -1,0 +1,206 @@
+"""The cache of steps in state.db: key → layer and time. docs/build.md, "Keys" and "On disk".
+
+Layers named here stay on the disk (`store.built`). Nothing to sweep: a row is written with its layer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from sampan.ids import Digest
+from sampan.store.built import Built, BuiltLayer, Stack, top_of
+from sampan.store.database import Database, Row
+
+COMPONENT: Final = "build"
+_STEPS: Final = (
+    """
+    CREATE TABLE build_steps (
+        key TEXT PRIMARY KEY,
+        document TEXT NOT NULL,         -- what the key was made of, JSON
+        line TEXT NOT NULL,             -- the instruction as it was written
+        chain_id TEXT NOT NULL,         -- of the layers with this step's, "" if it made none
+        diff_id TEXT NOT NULL,
+        blob TEXT NOT NULL,
+        blob_bytes INTEGER NOT NULL,
+        created_ns INTEGER NOT NULL,
+        used_ns INTEGER NOT NULL,
+        uses INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX build_steps_by_line ON build_steps (line, created_ns);
+    """,
+)
+_COLUMNS: Final = "chain_id, diff_id, blob, blob_bytes, created_ns"
+
+Document = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a step came to: its layer, None if it changed no file, and when that was."""
+
+    layer: BuiltLayer | None
+    created_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class CacheRecord:
+    """One row, for listings."""
+
+    key: str
+    line: str
+    chain_id: str
+    size_bytes: int
+    created_ns: int
+    used_ns: int
+    uses: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What a prune forgot, and the bytes of the layers that went with it."""
+
+    keys: list[str]
+    freed_bytes: int
+
+
+class StepCache:
+    """Results of steps by key; thread-safe."""
+
+    def __init__(self, db: Database, built: Built) -> None:
+        self._db = db
+        self._built = built
+        self._lock = threading.Lock()
+        self._busy: dict[str, tuple[threading.Lock, int]] = {}
+        db.migrate(COMPONENT, _STEPS)
+
+    def find(self, key: str, below: Stack) -> Done | None:
+        """Return what a step came to, if its layer is still there."""
+        row = self._db.query_one(f"SELECT {_COLUMNS} FROM build_steps WHERE key = ?", (key,))  # noqa: S608
+        if row is None:
+            return None
+        done = _done(row)
+        if done.layer is not None and not self._built.has((*below, done.layer)):
+            return None
+        self._db.execute(
+            "UPDATE build_steps SET used_ns = ?, uses = uses + 1 WHERE key = ?", (time.time_ns(), key)
+        )
+        return done
+
+    def make(self, below: Stack, upper: str, *, document: Document, line: str) -> Done:
+        """Make a layer of an upper directory and remember it under its document's key."""
+        done: list[Done] = []
+
+        def keep(layer: BuiltLayer | None) -> None:
+            done.append(self.record(below, layer, document=document, line=line))
+
+        self._built.add(below, upper, keep=keep)
+        return done[0]
+
+    def record(self, below: Stack, layer: BuiltLayer | None, *, document: Document, line: str) -> Done:
+        """Remember what a step came to."""
+        now = time.time_ns()
+        chain = top_of((*below, layer)) if layer is not None else ""
+        self._db.execute(
+            "INSERT OR REPLACE INTO build_steps VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
+            (
+                key_of(document),
+                json.dumps(document, sort_keys=True),
+                line,
+                chain or "",
+                layer.diff_id if layer else "",
+                layer.blob if layer else "",
+                layer.blob_bytes if layer else 0,
+                now,
+                now,
+            ),
+        )
+        return Done(layer, now)
+
+    @contextmanager
+    def alone(self, key: str) -> Iterator[None]:
+        """Let one build at a time make a step."""
+        with self._lock:
+            lock, users = self._busy.get(key, (threading.Lock(), 0))
+            self._busy[key] = (lock, users + 1)
+        try:
+            with lock:
+                yield
+        finally:
+            with self._lock:
+                users = self._busy[key][1] - 1
+                self._busy[key] = (lock, users)
+                if not users:
+                    del self._busy[key]
+
+    def explain_miss(self, document: Document, line: str) -> str:
+        """Say what is different from the last time that this line was made; see `--explain-cache`."""
+        row = self._db.query_one(
+            "SELECT document FROM build_steps WHERE line = ? ORDER BY created_ns DESC LIMIT 1", (line,)
+        )
+        if row is None:
+            return "never made before"
+        before = json.loads(str(row[0]))
+        now = json.loads(json.dumps(document))
+        changed = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
+        return ", ".join(_difference(name, before.get(name), now.get(name)) for name in changed) or (
+            "its layer was removed"
+        )
+
+    def records(self) -> list[CacheRecord]:
+        """Return every record, the one used last first."""
+        rows = self._db.query(
+            "SELECT key, line, chain_id, blob_bytes, created_ns, used_ns, uses FROM build_steps "
+            "ORDER BY used_ns DESC"
+        )
+        return [
+            CacheRecord(str(row[0]), str(row[1]), str(row[2]), *(int(str(value)) for value in row[3:]))
+            for row in rows
+        ]
+
+    def prune(self, wanted: Callable[[CacheRecord], bool], *, every: bool) -> Pruned:
+        """Forget records, and remove layers that nothing else needs; every: also those that images have."""
+        spared = set() if every else {"", *self._built.in_images()}
+        gone = [record for record in self.records() if record.chain_id not in spared and wanted(record)]
+        with self._db.transaction():
+            for record in gone:
+                self._db.execute("DELETE FROM build_steps WHERE key = ?", (record.key,))
+        kept = {record.chain_id for record in self.records()}
+        chains = {record.chain_id for record in gone if record.chain_id} - kept
+        sizes = {record.chain_id: record.size_bytes for record in gone}
+        removed = self._built.forget([Digest(chain) for chain in sorted(chains)])
+        return Pruned([record.key for record in gone], sum(sizes.get(chain, 0) for chain in removed))
+
+
+def key_of(document: Document) -> str:
+    """Return the key of a document."""
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def _done(row: Row) -> Done:
+    _chain, diff_id, blob, size, created = row
+    layer = BuiltLayer(Digest(str(diff_id)), Digest(str(blob)), int(str(size))) if diff_id else None
+    return Done(layer, int(str(created)))
+
+
+_WORDS: Final = {
+    "below": "the layers below",
+    "content": "the files",
+    "environment": "the environment",
+    "argv": "the command",
+    "accounts": "/etc/passwd or /etc/group of the target",
+}
+
+
+def _difference(name: str, before: object, now: object) -> str:
+    what = _WORDS.get(name, name)
+    if isinstance(before, list) and isinstance(now, list) and name == "environment":
+        changed = sorted({str(one).partition("=")[0] for one in {*before} ^ {*now}})
+        return f"{what} changed ({', '.join(changed)})"
+    return f"{what} changed"

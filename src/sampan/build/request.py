@@ -1,0 +1,51 @@
+"""What a build is asked for, whichever door it came through."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from sampan.build.host import Limits
+from sampan.store.references import Reference
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildRequest:
+    """One build. dockerfile: its path in the context; build_args: None takes one away; network: for RUN.
+
+    ignores: the context is whole, `.dockerignore` was not applied yet.
+    """
+
+    dockerfile: str = "Dockerfile"
+    tags: Sequence[Reference] = ()
+    target: str = ""
+    build_args: Mapping[str, str | None] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    no_cache: bool = False
+    pull: bool = False
+    platform: str = ""
+    network: str = ""
+    extra_hosts: Sequence[str] = ()
+    limits: Limits = field(default_factory=Limits)
+    explain: bool = False
+    ignores: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BuildResult:
+    """The image that a build came to."""
+
+    image_id: str
+
+
+class Output(Protocol):
+    """Where a build tells what it does."""
+
+    def text(self, text: str) -> None:
+        """Take a piece of the classic stream."""
+        ...
+
+    def image(self, image_id: str) -> None:
+        """Take the id of a stage's image."""
+        ...

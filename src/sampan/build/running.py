@@ -1,0 +1,278 @@
+"""RUN: its arguments, environment, mounts, key and execution."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import posixpath
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from sampan.build import instructions as i
+from sampan.build.cachemounts import CacheMounts
+from sampan.build.config import environment_of, join_workdir
+from sampan.build.copying import Wish, copy_selection
+from sampan.build.host import Cancel, Command, Host, StepMount
+from sampan.build.mount_options import parse_mount
+from sampan.build.request import BuildRequest
+from sampan.build.selecting import Selection, select, selection_digest
+from sampan.build.stages import PROXIES
+from sampan.build.state import StageState
+from sampan.build.trees import Tree
+from sampan.build.words import WordError, Words
+from sampan.errors import Forbidden, InvalidArgument, ProcessFailed, Unsupported
+from sampan.store.built import top_of
+from sampan.store.trees import remove_tree
+
+_SHELL = ("/bin/sh", "-c")
+_PIPES = "/dev/pipes"
+
+
+@dataclass(frozen=True, slots=True)
+class BoundFiles:
+    """A bind mount of files: what was selected is copied beside and bound, so writes are discarded."""
+
+    mount: i.Mount
+    selection: Selection
+    name: str  # of the file if it is one, "" for a directory
+
+
+@dataclass(frozen=True, slots=True)
+class RunStep:
+    """A RUN with everything put in."""
+
+    argv: tuple[str, ...]
+    environment: tuple[str, ...]
+    directory: str
+    mounts: tuple[i.Mount, ...]
+    bound: tuple[BoundFiles, ...]
+    scripts: tuple[tuple[str, str], ...]  # name below /dev/pipes, content
+    network: str
+    document: dict[str, object]
+    created_by: str
+
+
+FindTree = Callable[[str], Tree]
+
+
+def plan_run(
+    run: i.Run, state: StageState, request: BuildRequest, words: Words, find_tree: FindTree
+) -> RunStep:
+    """Put variables into a RUN and make its key's document.
+
+    Raises:
+        WordError: a mount is malformed. NotFound: what it binds is not there.
+    """
+    _check_entitlements(run, request)
+    shell = tuple(state.defaults.Shell or _SHELL)
+    argv, scripts = _arguments(run, shell)
+    arguments = state.visible_arguments()
+    proxies = {
+        name: value
+        for name, value in request.build_args.items()
+        if name in PROXIES and value is not None and name not in arguments
+    }
+    own = environment_of(state.defaults)
+    environment = [f"{name}={value}" for name, value in {**arguments, **own}.items()]
+    directory = state.defaults.WorkingDir or "/"
+    mounts = tuple(_mount(text, words, state) for text in run.mounts)
+    bound = tuple(_bind(mount, find_tree) for mount in mounts if mount.kind == "bind")
+    network = {"default": request.network, "none": "none", "host": "host"}[run.network]
+    document: dict[str, object] = {
+        "op": "run",
+        "below": top_of(state.stack) or "scratch",
+        "argv": list(argv),
+        "environment": environment,
+        "directory": directory,
+        "user": state.defaults.User,
+        "network": run.network if run.network != "default" else request.network or "default",
+        "security": run.security,
+        "hosts": sorted(one.partition(":")[0] for one in request.extra_hosts),
+        "platform": str(state.platform),
+        "scripts": [list(script) for script in scripts],
+        "mounts": [_shape(mount) for mount in mounts],
+        "content": [selection_digest(one.selection, owners=True) for one in bound],
+    }
+    prefix = (
+        f"|{len(arguments)} " + " ".join(f"{name}={value}" for name, value in sorted(arguments.items())) + " "
+        if arguments
+        else ""
+    )
+    return RunStep(
+        argv=argv,
+        environment=tuple(environment + [f"{name}={value}" for name, value in proxies.items()]),
+        directory=directory,
+        mounts=mounts,
+        bound=bound,
+        scripts=scripts,
+        network=network,
+        document=document,
+        created_by=prefix + " ".join(argv),
+    )
+
+
+def _check_entitlements(run: i.Run, request: BuildRequest) -> None:
+    """Refuse what a Dockerfile may not take for itself."""
+    wanted = "security.insecure" if run.security == "insecure" else ""
+    if run.network == "host" and request.network != "host":
+        wanted = "network.host"
+    if wanted:
+        raise Forbidden(f"granting entitlement {wanted} is not allowed by build daemon configuration")
+
+
+def _arguments(run: i.Run, shell: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
+    """Return the words to run, and files that are shown below /dev/pipes."""
+    text = run.command.words[0]
+    if not run.command.is_shell:
+        return run.command.words, ()
+    if not run.heredocs:
+        return (*shell, text), ()
+    first = run.heredocs[0]
+    if len(run.heredocs) == 1 and len(text.split()) == 1:
+        if first.content.startswith("#!"):
+            return (f"{_PIPES}/{first.name}",), ((first.name, first.content),)
+        return (*shell, first.content), ()
+    documents = "".join(f"\n{one.content}{one.name}" for one in run.heredocs)
+    return (*shell, text + documents), ()
+
+
+def _mount(text: str, words: Words, state: StageState) -> i.Mount:
+    mount = parse_mount(text, words.expand)
+    if mount.kind in ("secret", "ssh"):
+        if mount.required:
+            raise WordError(f"{mount.kind} {mount.id or 'default'}: not found")
+        return mount
+    if mount.kind == "cache" and (mount.from_ or mount.source):
+        raise Unsupported("not supported yet: from and source of a cache mount")
+    target = posixpath.normpath(join_workdir(state.defaults, mount.target))
+    if target == "/":
+        raise WordError("invalid mount target '/'")
+    return i.Mount(
+        **{
+            name: getattr(mount, name)
+            for name in i.Mount.__dataclass_fields__
+            if name not in ("target", "id")
+        },
+        target=target,
+        id=mount.id or (target if mount.kind == "cache" else ""),
+    )
+
+
+def _shape(mount: i.Mount) -> list[object]:
+    return [mount.kind, mount.target, mount.read_only, mount.id, mount.env, mount.size_bytes]
+
+
+def _bind(mount: i.Mount, find_tree: FindTree) -> BoundFiles:
+    tree = find_tree(mount.from_)
+    source = posixpath.normpath("/" + mount.source).strip("/")
+    selection = select(tree, [source or "."], parents=False, excludes=())
+    name = "" if selection.has_directory else selection.picked[0].name
+    return BoundFiles(mount, selection, name)
+
+
+class Runner:
+    """Runs RUN steps of one build."""
+
+    def __init__(self, host: Host, caches: CacheMounts, request: BuildRequest, cancel: Cancel) -> None:
+        self._host = host
+        self._caches = caches
+        self._request = request
+        self._cancel = cancel
+
+    @contextmanager
+    def run(
+        self, step: RunStep, run: i.Run, state: StageState, *, started: Callable[[str], None],
+        say: Callable[[str], None],
+    ) -> Iterator[str]:  # fmt: skip
+        """Run a step; yields the directory of what it changed.
+
+        Raises:
+            ProcessFailed: its code is not 0. SampanError: it cannot be started.
+        """
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        with ExitStack() as stack:
+            mounts = self._prepare(step, stack)
+            command = Command(
+                argv=step.argv,
+                environment=step.environment,
+                directory=step.directory,
+                user=state.defaults.User,
+                network=step.network,
+                privileged=run.security == "insecure",
+                extra_hosts=tuple(self._request.extra_hosts),
+                limits=self._request.limits,
+                mounts=mounts,
+                started=started,
+                output=lambda data: say(decoder.decode(data)),
+                cancel=self._cancel,
+            )
+            ran = stack.enter_context(self._host.run(state.stack, command))
+            if self._cancel.is_set:
+                raise InvalidArgument("the build was cancelled")
+            if ran.code:
+                shown = " ".join(step.argv)
+                raise ProcessFailed(
+                    f"The command '{shown}' returned a non-zero code: {ran.code}", exit_code=ran.code
+                )
+            _remove_mount_points(ran.upper, self._host, state, [mount.target for mount in mounts])
+            yield ran.upper
+
+    def _prepare(self, step: RunStep, stack: ExitStack) -> tuple[StepMount, ...]:
+        """Make what is mounted, in the order of the instruction."""
+        folder = f"{self._host.temporary}/build-{os.urandom(8).hex()}"
+        os.mkdir(folder, 0o700)
+        stack.callback(remove_tree, folder)
+        made: list[StepMount] = []
+        bound = iter(step.bound)
+        for number, mount in enumerate(step.mounts):
+            if mount.kind == "bind":
+                made.append(self._bind(next(bound), f"{folder}/{number}"))
+            elif mount.kind == "cache":
+                path = stack.enter_context(self._caches.use(mount))
+                made.append(
+                    StepMount(kind="bind", source=path, target=mount.target, read_only=mount.read_only)
+                )
+            elif mount.kind == "tmpfs":
+                made.append(StepMount(kind="tmpfs", target=mount.target, size_bytes=mount.size_bytes))
+        for number, (name, content) in enumerate(step.scripts):
+            path = f"{folder}/script-{number}"
+            with open(path, "x", encoding="utf-8") as file:
+                file.write(content)
+            os.chmod(path, 0o755)  # noqa: S103 -- the user of the step runs it; its folder is 0700
+            made.append(StepMount(kind="bind", source=path, target=f"{_PIPES}/{name}", read_only=True))
+        return tuple(made)
+
+    def _bind(self, bound: BoundFiles, path: str) -> StepMount:
+        os.mkdir(path, 0o755)
+        os.chmod(path, 0o755)  # noqa: S103 -- the user of the step reads it; the folder above is 0700
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            copy_selection(fd, bound.selection, Wish(destination="/"), spool_directory=self._host.temporary)
+        finally:
+            os.close(fd)
+        source = f"{path}/{bound.name}" if bound.name else path
+        return StepMount(
+            kind="bind", source=source, target=bound.mount.target, read_only=bound.mount.read_only
+        )
+
+
+def _remove_mount_points(upper: str, host: Host, state: StageState, targets: Sequence[str]) -> None:
+    """Take away what was made only to be mounted over: empty, and not in the layers below."""
+    lower = host.lower(state.stack)
+    for target in targets:
+        path = target
+        while path not in ("", "/"):
+            if any(os.path.lexists(folder + path) for folder in lower):
+                break
+            try:
+                status = os.lstat(upper + path)
+                if os.path.isdir(upper + path) and not os.path.islink(upper + path):
+                    os.rmdir(upper + path)
+                elif status.st_size == 0 and path == target:
+                    os.unlink(upper + path)
+                else:
+                    break
+            except OSError:
+                break
+            path = posixpath.dirname(path)

@@ -1,0 +1,316 @@
+"""All stages of a build: one thread each, `COPY --from` waits for the stage it names. docs/build.md."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import msgspec
+
+from sampan.build import instructions as i
+from sampan.build.cache import StepCache
+from sampan.build.cachemounts import CacheMounts
+from sampan.build.config import with_path
+from sampan.build.context import Context
+from sampan.build.host import Cancel, Host
+from sampan.build.ordering import InOrder
+from sampan.build.parsing import Dockerfile, parse_dockerfile, parse_trigger
+from sampan.build.request import BuildRequest, BuildResult, Output
+from sampan.build.running import Runner
+from sampan.build.stages import PROXIES, Stage, Stages, plan_stages
+from sampan.build.state import StageState
+from sampan.build.stepping import Stepper
+from sampan.build.syntax import DockerfileError
+from sampan.build.trees import RootTree, Tree
+from sampan.build.words import WordError
+from sampan.errors import InvalidArgument, SampanError, Unsupported
+from sampan.spec.image import ContainerDefaults, Platform
+from sampan.store.built import Built, Stack
+from sampan.store.platforms import host_platform, parse_platform
+
+
+class Builder:
+    """Builds images; thread-safe, one for an engine."""
+
+    def __init__(self, host: Host, cache: StepCache, built: Built) -> None:
+        self._host = host
+        self.cache = cache
+        self._built = built
+        self._mounts = CacheMounts(host)
+
+    def prepare(self, request: BuildRequest, context: Context) -> Plan:
+        """Read the Dockerfile and find what is to be done; nothing is done yet.
+
+        Raises:
+            InvalidArgument, NotFound: it is wrong; the client is told before any output.
+        """
+        name = request.dockerfile
+        raw = context.document(name)
+        if raw is None and name == "Dockerfile":
+            name = "dockerfile"
+            raw = context.document(name)
+        if raw is None:
+            raise InvalidArgument(f"Cannot locate specified Dockerfile: {request.dockerfile}")
+        dockerfile = parse_dockerfile(raw, file=name)
+        context.ignore(name, everything=request.ignores)
+        own = host_platform()
+        platform = parse_platform(request.platform) if request.platform else own
+        stages = plan_stages(
+            dockerfile,
+            build_args=request.build_args,
+            target=request.target,
+            platform=platform,
+            build_platform=own,
+        )
+        return Plan(request, dockerfile, stages, platform)
+
+    def run(self, plan: Plan, context: Context, output: Output, cancel: Cancel) -> BuildResult:
+        """Do a plan, and name the image.
+
+        Raises:
+            SampanError: a step failed, or the build was cancelled.
+        """
+        with ExitStack() as stack:
+            run = _BuildRun(self._host, self.cache, self._built, self._mounts, plan, context, output, cancel)
+            stack.enter_context(run)
+            return run.run()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A build that can begin."""
+
+    request: BuildRequest
+    dockerfile: Dockerfile
+    stages: Stages
+    platform: Platform
+
+
+class _BuildRun:
+    """One build under way; a `stepping.Trees`. Use it in a `with`: it keeps roots of stages open."""
+
+    def __init__(
+        self,
+        host: Host,
+        cache: StepCache,
+        built: Built,
+        mounts: CacheMounts,
+        plan: Plan,
+        context: Context,
+        output: Output,
+        cancel: Cancel,
+    ) -> None:
+        self._host = host
+        self._cache = cache
+        self._built = built
+        self._plan = plan
+        self._context = context
+        self._output = output
+        self._cancel = cancel
+        self._runner = Runner(host, mounts, plan.request, cancel)
+        self._order = InOrder(plan.stages.reached)
+        self._states: dict[int, StageState] = {}
+        self._ended = {index: threading.Event() for index in plan.stages.reached}
+        self._errors: list[BaseException] = []
+        self._used = set(plan.stages.used_build_args)
+        self._opened = ExitStack()
+        self._open_lock = threading.Lock()
+        self._trees: dict[str, RootTree] = {}
+        self._parents: dict[int, str] = {}
+        self._steps = _Steps(plan)
+
+    def __enter__(self) -> _BuildRun:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._opened.close()
+
+    def run(self) -> BuildResult:
+        """Run every stage that is reached, then finish the image."""
+        plan = self._plan
+        for number, argument in enumerate(plan.dockerfile.arguments, 1):
+            self._output.text(f"Step {number}/{self._steps.total} : {argument.node.original}\n")
+        threads = [
+            threading.Thread(
+                target=self._run_stage, args=(plan.stages.all[index],), name=f"build stage {index}"
+            )
+            for index in plan.stages.reached
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if self._errors:
+            raise self._errors[0]
+        return self._finish()
+
+    def _finish(self) -> BuildResult:
+        plan, request = self._plan, self._plan.request
+        state = self._states[plan.stages.target]
+        config = state.config(labels=request.labels)
+        with self._built.held(state.stack):
+            image_id = self._built.make_image(state.stack, config, references=list(request.tags))
+        self._output.image(image_id)
+        unused = sorted(set(request.build_args) - self._used - set(PROXIES))
+        if unused:
+            self._output.text(f"[Warning] One or more build-args [{' '.join(unused)}] were not consumed\n")
+        self._output.text(f"Successfully built {image_id.removeprefix('sha256:')[:12]}\n")
+        for tag in request.tags:
+            self._output.text(f"Successfully tagged {tag.familiar}\n")
+        return BuildResult(image_id)
+
+    def _run_stage(self, stage: Stage) -> None:
+        try:
+            self._do_stage(stage)
+        except BaseException as exc:
+            if not self._cancel.is_set or not self._errors:
+                self._errors.append(exc)
+            self._cancel.set()
+        finally:
+            self._order.end(stage.index)
+            self._ended[stage.index].set()
+
+    def _do_stage(self, stage: Stage) -> None:
+        voice = _Voice(self._order, stage.index, self._output)
+        head = stage.parsed.head
+        state = self._begin(stage)
+        with ExitStack() as held:
+            held.enter_context(self._built.held(state.stack))
+            self._announce(voice, stage, head)
+            own_id = state.short_id() if state.stack else ""
+            voice.say(f" ---> {self._parents.get(stage.index, own_id)}\n")
+            stepper = self._make_stepper(stage, state, voice)
+            triggers = list(state.defaults.OnBuild or ())
+            if triggers:
+                state.defaults = msgspec.structs.replace(state.defaults, OnBuild=None)
+                voice.say(f"# Executing {len(triggers)} build trigger{'s' if len(triggers) > 1 else ''}\n")
+            for text in triggers:
+                one = parse_trigger(text, head.node, escape=self._plan.dockerfile.tree.escape)
+                self._do(stepper, one)
+                held.enter_context(self._built.held(state.stack))
+            for one in stage.parsed.body:
+                self._announce(voice, stage, one)
+                self._do(stepper, one)
+                held.enter_context(self._built.held(state.stack))
+            self._opened_later(state.stack)
+        self._states[stage.index] = state
+
+    def _opened_later(self, stack: Stack) -> None:
+        """Keep a stage's layers for the stages that copy from it, until the build ends."""
+        with self._open_lock:
+            self._opened.enter_context(self._built.held(stack))
+
+    def _do(self, stepper: Stepper, one: i.Instruction) -> None:
+        if self._cancel.is_set:
+            raise InvalidArgument("the build was cancelled")
+        try:
+            stepper.do(one)
+        except WordError as exc:
+            raise DockerfileError(str(exc), one.node.place) from exc
+        except SampanError as exc:
+            exc.hint = exc.hint or one.node.place.excerpt()
+            raise
+
+    def _announce(self, voice: _Voice, stage: Stage, one: i.Instruction) -> None:
+        number = self._steps.number(one)
+        shown = one.node.original
+        voice.say(f"Step {number}/{self._steps.total} : {shown}")
+        voice.say("\n")
+
+    def _begin(self, stage: Stage) -> StageState:
+        """Return the state that a stage begins with: of a stage, an image, or nothing."""
+        if isinstance(stage.base, int):
+            state = self._state_of(stage.base).copy()
+            state.defaults = with_path(state.defaults)
+            return state
+        platform = parse_platform(stage.platform) if stage.platform else self._plan.platform
+        if stage.base == "scratch":
+            defaults = with_path(ContainerDefaults(WorkingDir="/"))
+            return StageState(defaults, (), platform)
+        base = self._host.find_base(
+            stage.base, platform=stage.platform or self._plan.request.platform, pull=self._plan.request.pull
+        )
+        self._parents[stage.index] = base.id.removeprefix("sha256:")[:12]
+        return StageState(
+            with_path(base.config.config),
+            base.stack,
+            base.config.platform,
+            history=list(base.config.history),
+            author=base.config.author,
+            created=base.config.created,
+        )
+
+    def _make_stepper(self, stage: Stage, state: StageState, voice: _Voice) -> Stepper:
+        return Stepper(
+            host=self._host,
+            cache=self._cache,
+            request=self._plan.request,
+            context=self._context,
+            trees=self,
+            runner=self._runner,
+            state=state,
+            stage=stage.index,
+            escape=self._plan.dockerfile.tree.escape,
+            voice=voice,
+            defaults=dict(self._plan.stages.global_arguments),
+            used=self._used,
+        )
+
+    def _state_of(self, index: int) -> StageState:
+        self._ended[index].wait()
+        state = self._states.get(index)
+        if state is None:
+            raise InvalidArgument("the build was cancelled")
+        return state
+
+    def of(self, name: str, stage: int) -> Tree:
+        """Return the files of a stage or image, opened once for the build."""
+        index = self._plan.stages.find(name, before=stage)
+        if index is not None:
+            if index not in self._ended:
+                raise Unsupported(f"not supported yet: stage {name!r} is needed by an ONBUILD trigger only")
+            return self._open(f"stage {index}", self._state_of(index).stack)
+        base = self._host.find_base(name, platform=self._plan.request.platform, pull=self._plan.request.pull)
+        return self._open(f"image {base.id}", base.stack)
+
+    def _open(self, key: str, stack: Stack) -> Tree:
+        with self._open_lock:
+            if key not in self._trees:
+                self._opened.enter_context(self._built.held(stack))
+                self._trees[key] = RootTree(self._opened.enter_context(self._host.open_root(stack)))
+            return self._trees[key]
+
+
+class _Voice:
+    """A stage's own text."""
+
+    def __init__(self, order: InOrder, stage: int, output: Output) -> None:
+        self._order = order
+        self._stage = stage
+        self._output = output
+
+    def say(self, text: str) -> None:
+        """See `stepping.Voice`."""
+        self._order.say(self._stage, _call(self._output.text, text))
+
+
+def _call(function: Callable[[str], None], text: str) -> Callable[[], None]:
+    return lambda: function(text)
+
+
+class _Steps:
+    """Numbers of instructions, as classic Docker counts them: those of the stages that are built."""
+
+    def __init__(self, plan: Plan) -> None:
+        counted: list[i.Instruction] = list(plan.dockerfile.arguments)
+        for index in plan.stages.reached:
+            parsed = plan.stages.all[index].parsed
+            counted += [parsed.head, *parsed.body]
+        self.total = len(counted)
+        self._numbers = {id(one): number for number, one in enumerate(counted, 1)}
+
+    def number(self, one: i.Instruction) -> int:
+        """Return an instruction's number."""
+        return self._numbers[id(one)]

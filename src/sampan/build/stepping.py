@@ -1,0 +1,358 @@
+"""One stage, instruction by instruction: variables in, then what each does to configuration and layers."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import Protocol
+
+import msgspec
+
+from sampan.build import config as c
+from sampan.build import instructions as i
+from sampan.build.cache import Document, Done, StepCache, key_of
+from sampan.build.context import Context, Documents
+from sampan.build.copying import Wish, copy_selection
+from sampan.build.host import Host
+from sampan.build.owners import accounts_file, find_owner, is_octal, needs_accounts, parse_mode
+from sampan.build.request import BuildRequest
+from sampan.build.running import Runner, plan_run
+from sampan.build.selecting import Selection, check_destination, select, selection_digest
+from sampan.build.state import StageState
+from sampan.build.trees import Tree
+from sampan.build.words import Words
+from sampan.errors import InvalidArgument, NotFound, Unsupported
+from sampan.kernel.resolve import mkdir_in_root
+from sampan.store.built import top_of
+
+_NOP = "/bin/sh -c #(nop) "
+_REMOTE = ("http://", "https://", "git://", "git@", "ssh://")
+
+
+class Trees(Protocol):
+    """Finds what `--from` names."""
+
+    def of(self, name: str, stage: int) -> Tree:
+        """Return the files of a stage or an image; they stay open for as long as the build."""
+        ...
+
+
+class Voice(Protocol):
+    """Says what a stage does, in the order of stages."""
+
+    def say(self, text: str) -> None:
+        """Say it."""
+        ...
+
+
+class Stepper:
+    """Does the instructions of one stage."""
+
+    def __init__(
+        self,
+        *,
+        host: Host,
+        cache: StepCache,
+        request: BuildRequest,
+        context: Context,
+        trees: Trees,
+        runner: Runner,
+        state: StageState,
+        stage: int,
+        escape: str,
+        voice: Voice,
+        defaults: dict[str, str],
+        used: set[str],
+    ) -> None:
+        """defaults: ARGs before FROM and those of platforms; used: build-args that were asked for."""
+        self._host = host
+        self._cache = cache
+        self._request = request
+        self._context = context
+        self._trees = trees
+        self._runner = runner
+        self.state = state
+        self._stage = stage
+        self._escape = escape
+        self._voice = voice
+        self._defaults = defaults
+        self._used = used
+
+    def do(self, one: i.Instruction) -> None:
+        """Do one instruction.
+
+        Raises:
+            SampanError: it cannot be done; the message is for the user.
+        """
+        match one:
+            case i.Run():
+                self._run(one)
+            case i.Copy():
+                self._copy(one)
+            case i.Workdir():
+                self._workdir(one)
+            case i.Arg():
+                self._arg(one)
+            case _:
+                text = self._configure(one)
+                self._note(text)
+        self._voice.say(f" ---> {self.state.short_id()}\n")
+
+    def _words(self) -> Words:
+        return Words(self.state.variables(), self._escape)
+
+    def _note(self, text: str) -> None:
+        """Record a step that makes no layer: its time is that of the first build that did it."""
+        state = self.state
+        document = {
+            "op": "config",
+            "below": top_of(state.stack) or "scratch",
+            "config": msgspec.to_builtins(state.defaults),
+            "history": [entry.created_by for entry in state.history] + [text],
+            "author": state.author,
+            "platform": str(state.platform),
+            "before": state.created,
+        }
+        done = None if self._request.no_cache else self._cache.find(key_of(document), state.stack)
+        if done is None:
+            done = self._cache.record(state.stack, None, document=document, line=text)
+        else:
+            self._voice.say(" ---> Using cache\n")
+        state.add_history(text, created_ns=done.created_ns, empty=True)
+
+    def _configure(self, one: i.Instruction) -> str:
+        """Apply an instruction that only changes the configuration; return its line of history."""
+        state, words = self.state, self._words()
+        before = state.defaults
+        match one:
+            case i.Env():
+                pairs = [(words.expand(name), words.expand(value)) for name, value in one.pairs]
+                state.defaults = c.set_environment(before, pairs)
+                return f"{_NOP} ENV " + " ".join(f"{name}={value}" for name, value in pairs)
+            case i.Label():
+                pairs = [(words.expand(name), words.expand(value)) for name, value in one.pairs]
+                state.defaults = c.add_labels(before, pairs)
+                return f"{_NOP} LABEL " + " ".join(f"{name}={value}" for name, value in pairs)
+            case i.Expose():
+                ports = [port for text in one.ports for port in words.split(text)]
+                state.defaults = c.expose(before, ports)
+                return f"{_NOP} EXPOSE " + " ".join(ports)
+            case i.Volume():
+                paths = [words.expand(path) for path in one.paths]
+                state.defaults = c.add_volumes(before, paths)
+                return f"{_NOP} VOLUME [{' '.join(paths)}]"
+            case i.User():
+                user = words.expand(one.user)
+                state.defaults = msgspec.structs.replace(before, User=user)
+                return f"{_NOP} USER {user}"
+            case i.Stopsignal():
+                signal = c.check_signal(words.expand(one.signal))
+                state.defaults = msgspec.structs.replace(before, StopSignal=signal)
+                return f"{_NOP} STOPSIGNAL {signal}"
+            case _:
+                return self._configure_more(one)
+
+    def _configure_more(self, one: i.Instruction) -> str:
+        state = self.state
+        before = state.defaults
+        match one:
+            case i.Cmd():
+                words = self._command(one.command)
+                state.defaults = msgspec.structs.replace(before, Cmd=words or None)
+                state.has_cmd = True
+                return f"{_NOP} CMD {json.dumps(words)}"
+            case i.Entrypoint():
+                words = self._command(one.command)
+                command = before.Cmd if state.has_cmd else None
+                state.defaults = msgspec.structs.replace(before, Entrypoint=words or None, Cmd=command)
+                return f"{_NOP} ENTRYPOINT {json.dumps(words)}"
+            case i.Onbuild():
+                text = one.expression
+                state.defaults = msgspec.structs.replace(before, OnBuild=[*(before.OnBuild or ()), text])
+                return f"{_NOP} ONBUILD {text}"
+            case i.Shell():
+                state.defaults = msgspec.structs.replace(before, Shell=list(one.words))
+                return f"{_NOP} SHELL [{' '.join(one.words)}]"
+            case i.Healthcheck():
+                state.defaults = msgspec.structs.replace(before, Healthcheck=c.health_of(one))
+                return f"{_NOP} HEALTHCHECK {json.dumps(list(one.test))}"
+            case i.Maintainer():
+                state.author = one.author
+                return f"{_NOP} MAINTAINER {one.author}"
+        raise Unsupported(f"not supported yet: {one.node.keyword} here")
+
+    def _command(self, command: i.Command) -> list[str]:
+        if not command.is_shell:
+            return list(command.words)
+        text = command.words[0]
+        return [*(self.state.defaults.Shell or ("/bin/sh", "-c")), text] if text else []
+
+    def _arg(self, one: i.Arg) -> None:
+        words = self._words()
+        texts = []
+        for raw_name, raw_default in one.pairs:
+            name = words.expand(raw_name)
+            default = words.expand(raw_default) if raw_default is not None else None
+            value = self._defaults.get(name) if default is None else default
+            if name in self._request.build_args:
+                self._used.add(name)
+                value = self._request.build_args[name]
+            self.state.arguments[name] = value
+            texts.append(name if default is None else f"{name}={default}")
+        self._note(f"{_NOP} ARG {' '.join(texts)}")
+
+    def _step(self, document: Document, line: str, make: Callable[[], Done], *, created_by: str) -> None:
+        """Take a step from the cache, or make it; equal ones are made once."""
+        key = key_of(document)
+        state = self.state
+        with nullcontext() if self._request.no_cache else self._cache.alone(key):
+            done = None if self._request.no_cache else self._cache.find(key, state.stack)
+            if done is not None:
+                self._voice.say(" ---> Using cache\n")
+            else:
+                if self._request.explain:
+                    self._voice.say(f" ---> Not cached: {self._cache.explain_miss(document, line)}\n")
+                done = make()
+        if done.layer is not None:
+            state.stack = (*state.stack, done.layer)
+        state.add_history(created_by, created_ns=done.created_ns, empty=done.layer is None)
+
+    def _run(self, one: i.Run) -> None:
+        line = one.node.original
+        step = plan_run(one, self.state, self._request, self._words(), self._tree)
+
+        def make() -> Done:
+            ids: list[str] = []
+
+            def started(container_id: str) -> None:
+                ids.append(container_id[:12])
+                self._voice.say(f" ---> Running in {container_id[:12]}\n")
+
+            with self._runner.run(step, one, self.state, started=started, say=self._voice.say) as upper:
+                done = self._cache.make(self.state.stack, upper, document=step.document, line=line)
+            self._voice.say(f" ---> Removed intermediate container {ids[0]}\n")
+            return done
+
+        self._step(step.document, line, make, created_by=step.created_by)
+
+    def _tree(self, name: str) -> Tree:
+        return self._trees.of(name, self._stage) if name else self._context
+
+    def _workdir(self, one: i.Workdir) -> None:
+        state = self.state
+        path = c.join_workdir(state.defaults, self._words().expand(one.path))
+        created_by = f"{_NOP}WORKDIR {path}"
+        state.defaults = msgspec.structs.replace(state.defaults, WorkingDir=path)
+        if path == "/":
+            self._note(created_by)
+            return
+        document = {"op": "mkdir", "below": top_of(state.stack) or "scratch", "path": path}
+
+        def make() -> Done:
+            with self._host.change(state.stack) as change:
+                os.close(mkdir_in_root(change.root_fd, path, 0o755))
+                return self._cache.make(state.stack, change.upper, document=document, line=one.node.original)
+
+        self._step(document, one.node.original, make, created_by=created_by)
+
+    def _copy(self, one: i.Copy) -> None:
+        state, words = self.state, self._words()
+        keyword = one.node.keyword
+        destination = self._destination(words.expand(one.destination))
+        sources = [words.expand(source) for source in one.sources]
+        for source in sources:
+            if one.add and (source.startswith(_REMOTE) or source.partition("#")[0].endswith(".git")):
+                raise Unsupported(f"not supported yet: ADD of a remote source: {source}")
+        if one.checksum:
+            raise InvalidArgument("checksum can't be specified for non-HTTP(S) sources")
+        chown, chmod = words.expand(one.chown), words.expand(one.chmod)
+        mode = parse_mode(chmod) if chmod else None
+        selections = [
+            selection
+            for selection in (
+                self._select(one, sources, keyword),
+                self._heredocs(one, words),
+            )
+            if selection is not None
+        ]
+        together = _joined(selections)
+        check_destination(together, destination, keyword=keyword)
+        content = selection_digest(together, owners=not chown)
+        kept = bool(one.from_)
+        document: dict[str, object] = {
+            "op": "copy",
+            "below": top_of(state.stack) or "scratch",
+            "destination": destination,
+            "content": content,
+            "chown": chown,
+            "chmod": chmod,
+            "keeps_owners": kept,
+            "unpack": one.add if one.unpack is None else one.unpack,
+        }
+        if needs_accounts(chown):
+            with self._host.open_root(state.stack) as root_fd:
+                document["accounts"] = [
+                    accounts_file(root_fd, file) for file in ("/etc/passwd", "/etc/group")
+                ]
+
+        def make() -> Done:
+            with self._host.change(state.stack) as change:
+                owner = find_owner(chown, change.root_fd) if chown else None if kept else (0, 0)
+                wish = Wish(
+                    destination=destination,
+                    owner=owner,
+                    mode=mode,
+                    parent_mode=int(chmod, 8) if is_octal(chmod) else None,
+                    unpack=bool(document["unpack"]),
+                    archive_owner=owner if chown else None,
+                )
+                copy_selection(change.root_fd, together, wish, spool_directory=self._host.temporary)
+                return self._cache.make(state.stack, change.upper, document=document, line=one.node.original)
+
+        shown = f"{_NOP}{keyword} {_kind(together)}:{content} in {destination} "
+        self._step(document, one.node.original, make, created_by=shown)
+
+    def _select(self, one: i.Copy, sources: Sequence[str], keyword: str) -> Selection | None:
+        if not sources:
+            return None
+        try:
+            selection = select(self._tree(one.from_), sources, parents=one.parents, excludes=one.excludes)
+        except NotFound as exc:
+            where = f"stage or image {one.from_}" if one.from_ else "build context"
+            hint = "" if one.from_ else " or excluded by .dockerignore"
+            raise NotFound(
+                f"{keyword} failed: file not found in {where}{hint}: {str(exc).partition(':')[0]}: not found"
+            ) from exc
+        return selection
+
+    def _heredocs(self, one: i.Copy, words: Words) -> Selection | None:
+        if not one.heredocs:
+            return None
+        contents = {
+            document.name: (
+                words.expand_document(document.content) if document.expand else document.content
+            ).encode()
+            for document in one.heredocs
+        }
+        return select(Documents(contents), list(contents), parents=False, excludes=())
+
+    def _destination(self, text: str) -> str:
+        path = c.join_workdir(self.state.defaults, text)
+        is_directory = text.endswith(("/", "/.")) or text in ("", ".")
+        return path + "/" if is_directory and path != "/" else path
+
+
+def _joined(selections: Sequence[Selection]) -> Selection:
+    return Selection(
+        tuple(one for selection in selections for one in selection.picked),
+        sum(selection.matches for selection in selections),
+        any(selection.has_directory for selection in selections),
+    )
+
+
+def _kind(selection: Selection) -> str:
+    if selection.matches > 1:
+        return "multi"
+    return "dir" if selection.has_directory else "file"

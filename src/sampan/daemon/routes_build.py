@@ -1,0 +1,129 @@
+"""Builds: POST /build in classic Docker's words, cancel, prune. docs/build.md; API 1.51, `/build`."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+
+from sampan.daemon.build_parameters import read_request
+from sampan.daemon.call import Call, encode_line, reply
+from sampan.daemon.failures import hint_of, message_of, status_of
+from sampan.daemon.landing import Mailbox
+from sampan.daemon.routing import Router
+from sampan.daemon.streaming import end_stream, open_stream
+from sampan.daemon.upload import Upload
+from sampan.errors import InvalidArgument, ProcessFailed
+
+if TYPE_CHECKING:
+    from sampan.build.host import Cancel
+
+_BUFFER: Final = 1024 * 1024
+_BEGUN: Final[dict[str, object]] = {}  # the first message: the Dockerfile is right
+
+
+def add_routes(router: Router) -> None:
+    """Add this module's routes."""
+    router.add("POST", "/build", build)
+    router.add("POST", "/build/cancel", cancel)
+    router.add("POST", "/build/prune", prune)
+
+
+class _Stream:
+    """A build's output as the objects of the stream; a `build.request.Output`."""
+
+    def __init__(self, mailbox: Mailbox[dict[str, object]], *, quiet: bool) -> None:
+        self._mailbox = mailbox
+        self._quiet = quiet
+
+    def text(self, text: str) -> None:
+        """See `Output`."""
+        if not self._quiet:
+            self._mailbox.put({"stream": text})
+
+    def image(self, image_id: str) -> None:
+        """See `Output`."""
+        if self._quiet:
+            self._mailbox.put({"stream": f"{image_id}\n"})
+        else:
+            self._mailbox.put({"aux": {"ID": image_id}})
+
+
+async def build(call: Call) -> web.StreamResponse:
+    """POST /build: 400 or 404 for a wrong Dockerfile; what fails later is the stream's last object."""
+    from sampan.build.host import Cancel
+
+    request = read_request(call)
+    mailbox: Mailbox[dict[str, object]] = Mailbox(call.post)
+    output = _Stream(mailbox, quiet=call.flag("q"))
+    stop = Cancel()
+    upload = Upload()
+    feeder = asyncio.create_task(upload.feed(call.request), name="upload of a context")
+
+    def work() -> None:
+        with io.BufferedReader(upload, _BUFFER) as body:
+            call.engine.builds.build(
+                request, body, output=output, cancel=stop, begin=lambda: mailbox.put(_BEGUN)
+            )
+
+    async def run() -> None:
+        try:
+            await call.workers.slow(work)
+        finally:
+            mailbox.close()
+
+    task = asyncio.create_task(run(), name="build")
+    try:
+        return await _answer(call, mailbox, task)
+    finally:
+        stop.set()
+        upload.abort()
+        feeder.cancel()
+        await asyncio.gather(feeder, return_exceptions=True)
+        task.add_done_callback(lambda _: _close(stop, task))
+
+
+def _close(stop: Cancel, task: asyncio.Task[None]) -> None:
+    stop.close()
+    if not task.cancelled():
+        task.exception()  # told already, or nobody is left to be told
+
+
+async def _answer(
+    call: Call, mailbox: Mailbox[dict[str, object]], task: asyncio.Task[None]
+) -> web.StreamResponse:
+    if await mailbox.get() is None:
+        await task  # raises what is wrong
+    response = await open_stream(call)
+    while (line := await mailbox.get()) is not None:
+        await response.write(encode_line(line))
+    await asyncio.wait((task,))
+    error = task.exception()
+    if error is not None:
+        await response.write(encode_line(_failure(error)))
+    return await end_stream(response)
+
+
+def _failure(error: BaseException) -> dict[str, object]:
+    """Return the last object of a build that failed; a command's code is the client's own exit code."""
+    hint = hint_of(error)
+    if isinstance(error, ProcessFailed):
+        code, message = error.exit_code, message_of(error)
+    else:
+        code, message = status_of(error), message_of(error) + (f"\n{hint}" if hint else "")
+    return {"errorDetail": {"code": code, "message": message}, "error": message}
+
+
+async def cancel(call: Call) -> web.StreamResponse:
+    """POST /build/cancel: there is no BuildKit build of such an id."""
+    if not call.text("id"):
+        raise InvalidArgument("build ID not provided")
+    return web.Response(status=200)
+
+
+async def prune(call: Call) -> web.StreamResponse:
+    """POST /build/prune."""
+    pruned = await call.workers.slow(call.engine.builds.prune, call.filters(), every=call.flag("all"))
+    return reply({"CachesDeleted": pruned.keys, "SpaceReclaimed": pruned.freed_bytes})

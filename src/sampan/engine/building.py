@@ -1,0 +1,285 @@
+"""Builds over this engine: `build.host.Host` by launcher and store. docs/build.md.
+
+A step that runs has `<data-root>/containers/<id>` and `<run-root>/containers/<id>` like a container, but no
+row: sampand killed in the middle, the next start finds both unknown and sweeps them (`recovery`).
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Final
+
+import msgspec
+
+from sampan import log
+from sampan.build.host import Base, Cancel, Change, Command, Ran, StepMount
+from sampan.engine.bundle.config import cgroup_path
+from sampan.engine.bundle.mount_wishes import UserMount, bind_options
+from sampan.engine.bundle.plan import Joins
+from sampan.engine.core import Core
+from sampan.engine.hello_image import resolve_image
+from sampan.engine.launching import write_host_files
+from sampan.engine.planning import plan_bundle
+from sampan.engine.records import Record
+from sampan.engine.requests import check_platform, check_request
+from sampan.errors import Conflict, NotFound, SampanError
+from sampan.ids import ContainerId, new_container_id
+from sampan.kernel.files import write_atomic
+from sampan.runtime.launcher.client import AttachRequest, ShimHandle, ShimRequest, ViewRequest
+from sampan.runtime.launcher.messages import Exited, LogSettings, Lost
+from sampan.runtime.lifecycle import RootMount
+from sampan.spec import docker
+from sampan.store.built import Stack, top_of
+from sampan.store.snapshots import OVERLAY_OPTIONS, Snapshot
+
+_FRAME: Final = struct.Struct(">BxxxL")
+_PIECE: Final = 64 * 1024
+_HOSTNAME: Final = "buildkitsandbox"  # as BuildKit's, so that its key and what RUN sees do not change
+_DEATH_S: Final = 10.0
+
+
+class BuildHost:
+    """See `build.host.Host`."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    @property
+    def temporary(self) -> str:
+        """See `build.host.Host`."""
+        return self._core.paths.temporary
+
+    def find_base(self, name: str, *, platform: str, pull: bool) -> Base:
+        """See `build.host.Host`. A local image is never asked for elsewhere, unless pull is set."""
+        try:
+            image = resolve_image(self._core, name)
+        except NotFound as exc:
+            raise NotFound(
+                f"pull access denied for {name}, repository does not exist or may require 'docker login'",
+                hint=f"there is no image {name} here; load it, or make one with `sampan image bootstrap`",
+            ) from exc
+        check_platform(platform, image.config, arch=self._core.machine.arch, image_name=name)
+        return Base(str(image.id), image.config, self._core.store.built.stack_of(image))
+
+    def lower(self, stack: Stack) -> list[str]:
+        """See `build.host.Host`."""
+        return self._core.store.built.lower(stack)
+
+    def cache_folder(self, name: str) -> str:
+        """See `build.host.Host`."""
+        return f"{self._core.paths.data}/build-cache/{name}"
+
+    @contextmanager
+    def open_root(self, stack: Stack) -> Iterator[int]:
+        """See `build.host.Host`."""
+        with self._view(stack, writable=False) as change:
+            yield change.root_fd
+
+    @contextmanager
+    def change(self, stack: Stack) -> Iterator[Change]:
+        """See `build.host.Host`."""
+        with self._view(stack, writable=True) as change:
+            yield change
+
+    @contextmanager
+    def _view(self, stack: Stack, *, writable: bool) -> Iterator[Change]:
+        container_id = ContainerId(str(new_container_id()))
+        with self._snapshot(container_id, stack) as snapshot:
+            # Without the init layer: what lies under its mount points is part of the image.
+            lower = tuple(snapshot.lower[:-1]) or (snapshot.root,)
+            root = RootMount(lower=lower, upper=snapshot.upper, work=snapshot.work, options=OVERLAY_OPTIONS)
+            fds = self._core.launchers.open_view(ViewRequest(root_mount=root, read_only=not writable))
+            try:
+                yield Change(fds[0], snapshot.upper)
+            finally:
+                for fd in fds:
+                    os.close(fd)
+
+    @contextmanager
+    def _snapshot(self, container_id: ContainerId, stack: Stack) -> Iterator[Snapshot]:
+        snapshots = self._core.store.snapshots
+        snapshot = snapshots.prepare_on(container_id, top_of(stack))
+        try:
+            yield snapshot
+        finally:
+            self._core.removals.submit(lambda: _remove(self._core, container_id))
+
+    @contextmanager
+    def run(self, stack: Stack, command: Command) -> Iterator[Ran]:
+        """See `build.host.Host`."""
+        record = self._make_record(stack, command)
+        with self._snapshot(ContainerId(record.id), stack) as snapshot:
+            command.started(record.id)
+            yield Ran(self._run(record, snapshot, command), snapshot.upper)
+
+    def _make_record(self, stack: Stack, command: Command) -> Record:
+        core = self._core
+        container_id = str(new_container_id())
+        config = docker.Config(
+            Hostname=_HOSTNAME if command.network != "host" else os.uname().nodename,
+            User=command.user,
+            Env=list(command.environment),
+            Cmd=list(command.argv),
+            WorkingDir=command.directory,
+        )
+        host = _host_config(command)
+        check_request(docker.ContainerCreate(Env=config.Env, HostConfig=host, WorkingDir=config.WorkingDir))
+        return Record(
+            id=container_id,
+            name=f"build-{container_id[:12]}",
+            created_ns=time.time_ns(),
+            image_id=str(top_of(stack) or "scratch"),  # whose accounts are looked up, and remembered by it
+            image="",
+            config=config,
+            host=host,
+            runtime=core.runtimes.choose(""),
+            cgroup=cgroup_path(container_id, host.CgroupParent or core.settings.cgroup_parent),
+            mounts=(),
+        )
+
+    def _run(self, record: Record, snapshot: Snapshot, command: Command) -> int:
+        ours, theirs = socket.socketpair()
+        with ours:
+            with theirs:
+                handle = self._start(record, snapshot, command, theirs.fileno())
+            try:
+                return _follow(handle, ours, command, command.cancel)
+            finally:
+                self._core.releases.submit(lambda: _release(handle))
+
+    def _start(self, record: Record, snapshot: Snapshot, command: Command, fd: int) -> ShimHandle:
+        core = self._core
+        write_host_files(core, record)
+        user = core.users.find(record, snapshot)
+        mounts = tuple(_mount(mount) for mount in command.mounts)
+        bundle = plan_bundle(core, record, user=user, joins=Joins(), mounts=mounts)
+        folder = core.paths.bundle(record.id)
+        write_atomic(f"{folder}/config.json", msgspec.json.encode(bundle.document))
+        request = ShimRequest(
+            id=record.id,
+            run_dir=core.paths.run_dir(record.id),
+            bundle=folder,
+            log=LogSettings(path="", enabled=False),
+            root_mount=RootMount(
+                lower=snapshot.lower, upper=snapshot.upper, work=snapshot.work, options=snapshot.options
+            ),
+            runtime=core.runtimes.command(record.runtime),
+            seccomp_cache=core.paths.seccomp_cache,
+        )
+        attach = AttachRequest(fd=fd, attach_id="build", framed=True)
+        return core.launchers.start(request, [attach])
+
+
+def _host_config(command: Command) -> docker.HostConfig:
+    limits = command.limits
+    return docker.HostConfig(
+        NetworkMode=command.network,
+        Privileged=command.privileged,
+        ExtraHosts=list(command.extra_hosts),
+        LogConfig=docker.LogConfig(Type="none"),
+        Memory=limits.memory,
+        MemorySwap=limits.memory_swap,
+        CpuShares=limits.cpu_shares,
+        CpuPeriod=limits.cpu_period,
+        CpuQuota=limits.cpu_quota,
+        CpusetCpus=limits.cpuset_cpus,
+        CpusetMems=limits.cpuset_mems,
+        ShmSize=limits.shm_size,
+        CgroupParent=limits.cgroup_parent,
+        Ulimits=[docker.Ulimit(Name=name, Soft=soft, Hard=hard) for name, soft, hard in limits.ulimits],
+    )
+
+
+def _mount(mount: StepMount) -> UserMount:
+    if mount.kind == "tmpfs":
+        size = (f"size={mount.size_bytes}",) if mount.size_bytes else ()
+        return UserMount(kind="tmpfs", target=mount.target, options=("nosuid", "nodev", *size))
+    options = bind_options("", "ro" if mount.read_only else "")
+    return UserMount(
+        kind="bind", source=mount.source, target=mount.target, options=options, read_only=mount.read_only
+    )
+
+
+def _follow(handle: ShimHandle, stream: socket.socket, command: Command, cancel: Cancel) -> int:
+    """Pass a step's output on until it has ended; return its code. A cancelled one is killed."""
+    poll = select.poll()
+    for fd in (handle.fd, stream.fileno(), cancel.fd):
+        poll.register(fd, select.POLLIN)
+    frames = _Frames(command)
+    code: int | None = None
+    is_open = True
+    while code is None or is_open:
+        ready = {fd for fd, _ in poll.poll()}
+        if cancel.fd in ready:
+            poll.unregister(cancel.fd)
+            handle.kill_all()
+        if stream.fileno() in ready and not frames.feed(stream.recv(_PIECE)):
+            is_open = False
+            poll.unregister(stream.fileno())
+        if handle.fd in ready:
+            for event in handle.read_events():
+                if isinstance(event, Exited):
+                    code = event.code
+                elif isinstance(event, Lost):
+                    raise SampanError("the step's supervisor was killed")
+            if code is not None:
+                poll.unregister(handle.fd)
+    return code
+
+
+class _Frames:
+    """Takes Docker's frames apart, wherever they are cut."""
+
+    def __init__(self, command: Command) -> None:
+        self._command = command
+        self._left = 0
+        self._head = b""
+
+    def feed(self, data: bytes) -> bool:
+        """Take a piece; False at the end."""
+        rest = data
+        while rest:
+            if self._left:
+                piece, rest = rest[: self._left], rest[self._left :]
+                self._left -= len(piece)
+                self._command.output(piece)
+                continue
+            missing = _FRAME.size - len(self._head)
+            self._head, rest = self._head + rest[:missing], rest[missing:]
+            if len(self._head) == _FRAME.size:
+                self._left = _FRAME.unpack(self._head)[1]
+                self._head = b""
+        return bool(data)
+
+
+def _release(handle: ShimHandle) -> None:
+    deadline = time.monotonic() + _DEATH_S
+    with ExitStack() as stack:
+        stack.callback(handle.close)
+        while True:
+            try:
+                handle.release()
+                return
+            except Conflict:  # it was given up before it ended
+                if time.monotonic() > deadline:
+                    raise
+                handle.kill_all()
+                select.select([handle.fd], [], [], 0.05)
+                handle.read_events()
+
+
+def _remove(core: Core, container_id: ContainerId) -> None:
+    """Remove what a step leaves; its shim was released before, by another worker."""
+    core.releases.drain(_DEATH_S)
+    try:
+        core.store.snapshots.remove(container_id)
+    except (Conflict, OSError) as exc:
+        log.warning("a build's step cannot be removed yet", container=container_id, reason=exc)
+    shutil.rmtree(core.paths.bundle(container_id), ignore_errors=True)

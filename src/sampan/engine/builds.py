@@ -1,0 +1,95 @@
+"""The noun `build`: one build from a context, and the cache of steps."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from sampan.engine.core import Core
+from sampan.engine.events import make_event
+from sampan.engine.pruning import Filters, parse_prune_filter, tell_prune
+from sampan.errors import Unsupported
+from sampan.store.archive.readable import Readable
+
+if TYPE_CHECKING:
+    from sampan.build.cache import CacheRecord, Pruned
+    from sampan.build.host import Cancel
+    from sampan.build.request import BuildRequest, Output
+    from sampan.build.solver import Builder
+
+
+_BUILD_FILTERS: Final = (
+    "description", "id", "inuse", "parent", "private", "shared", "type", "unused-for",
+)  # fmt: skip
+
+
+class Builds:
+    """Builds images. What it needs is loaded with the first build: the start of sampand is not for it."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._lock = threading.Lock()
+        self._builder: Builder | None = None
+
+    def build(
+        self,
+        request: BuildRequest,
+        stream: Readable,
+        *,
+        output: Output,
+        cancel: Cancel,
+        begin: Callable[[], None],
+    ) -> str:
+        """Build an image of a context, a tar stream, and return its id.
+
+        begin: called once the Dockerfile is known to be right, before any output.
+
+        Raises:
+            SampanError: the Dockerfile is wrong, or a step failed; steps that were done are in the cache.
+        """
+        from sampan.build.context import Context
+
+        builder = self._get()
+        path = f"{self._core.paths.temporary}/context-{os.urandom(8).hex()}"
+        with Context.read(stream, path) as context:
+            plan = builder.prepare(request, context)
+            begin()
+            result = builder.run(plan, context, output, cancel)
+        for tag in request.tags:
+            event = make_event("image", "tag", result.image_id, {"name": tag.familiar})
+            self._core.events.emit(event)
+        return result.image_id
+
+    def records(self) -> list[CacheRecord]:
+        """Return the cache of steps, the one used last first."""
+        return self._get().cache.records()
+
+    def prune(self, filters: Filters, *, every: bool) -> Pruned:
+        """Forget steps, and remove what only they need; every: also the steps of images that are here.
+
+        Raises:
+            InvalidArgument: an unknown filter. Unsupported: one that only BuildKit's records can answer.
+        """
+        wanted = parse_prune_filter(filters, also=_BUILD_FILTERS)
+        for name in filters:
+            if name in _BUILD_FILTERS:
+                raise Unsupported(f"not supported yet: filter {name!r} of a build cache")
+        pruned = self._get().cache.prune(
+            lambda record: wanted.passes({}, created_ns=record.used_ns), every=every
+        )
+        tell_prune(self._core, "builder", pruned.freed_bytes)
+        return pruned
+
+    def _get(self) -> Builder:
+        from sampan.build.cache import StepCache
+        from sampan.build.solver import Builder
+        from sampan.engine.building import BuildHost
+
+        with self._lock:
+            if self._builder is None:
+                store = self._core.store
+                cache = StepCache(store.db, store.built)
+                self._builder = Builder(BuildHost(self._core), cache, store.built)
+            return self._builder

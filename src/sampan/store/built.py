@@ -1,0 +1,253 @@
+"""Layers that builds make: an upper directory is renamed to be the layer, its tar written beside it once.
+
+```
+ upper ──▶ Packer ──▶ tmp/….tar, sha256         (for save and push)
+   └────── rename ──▶ layers/<chain id>/diff    (what is mounted)
+```
+
+A layer of a build stays for as long as `build_layers` names it, whether an image has it or not. Killed at any
+point, what is not recorded lies in `tmp/` or has no record; the next start sweeps both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from sampan.ids import Digest
+from sampan.kernel.files import write_all
+from sampan.spec.image import (
+    OCI_CONFIG,
+    OCI_LAYER,
+    OCI_MANIFEST,
+    Descriptor,
+    ImageConfig,
+    Manifest,
+    encode,
+)
+from sampan.store.archive.packing import Packer
+from sampan.store.archive.unpack import Unpacked
+from sampan.store.archive.writer import TarWriter
+from sampan.store.blobs import Blobs, StagedBlob
+from sampan.store.collector import Collector
+from sampan.store.database import Database
+from sampan.store.digests import chain_ids
+from sampan.store.intake import Intake, StagedImage
+from sampan.store.layers import Layers, LayerSource
+from sampan.store.model import Image
+from sampan.store.pins import Pins
+from sampan.store.places import Places
+from sampan.store.references import Reference
+from sampan.store.sources import LayerSources
+from sampan.store.staging import Staging
+from sampan.store.trees import tree_size
+
+_PIECE = 1 << 20
+Keep = Callable[["BuiltLayer | None"], None]
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltLayer:
+    """One layer: the digest of its tar, the blob it is kept as, and the blob's form."""
+
+    diff_id: Digest
+    blob: Digest
+    blob_bytes: int
+    media_type: str = OCI_LAYER
+
+
+Stack = tuple[BuiltLayer, ...]  # lowest first
+
+
+def top_of(stack: Stack) -> Digest | None:
+    """Return the chain id of the highest layer, None for no layers."""
+    return chain_ids([layer.diff_id for layer in stack])[-1] if stack else None
+
+
+class Built:
+    """The door for builders; thread-safe."""
+
+    def __init__(
+        self,
+        places: Places,
+        db: Database,
+        blobs: Blobs,
+        layers: Layers,
+        pins: Pins,
+        intake: Intake,
+        sources: LayerSources,
+        collector: Collector,
+    ) -> None:
+        self._places = places
+        self._db = db
+        self._blobs = blobs
+        self._layers = layers
+        self._pins = pins
+        self._intake = intake
+        self._sources = sources
+        self._collector = collector
+
+    def stack_of(self, image: Image) -> Stack:
+        """Return the layers of an image, unpacked."""
+        sources = self._sources.of(image)
+        manifest = self._sources.manifest(Digest(image.manifest.digest))
+        self._layers.ensure(sources).release()  # the image has them
+        return tuple(
+            BuiltLayer(source.diff_id, source.blob, layer.size, layer.mediaType)
+            for source, layer in zip(sources, manifest.layers, strict=True)
+        )
+
+    def held(self, stack: Stack) -> AbstractContextManager[None]:
+        """Keep a stack's layers and blobs on the disk for a block, whatever is removed meanwhile."""
+        chain = chain_ids([layer.diff_id for layer in stack])
+        return self._pins.held([*chain, *(layer.blob for layer in stack)])
+
+    def add(self, below: Stack, upper: str, *, keep: Keep) -> BuiltLayer | None:
+        """Make a layer of an upper directory, which is gone then; None if nothing lies in it.
+
+        The caller holds below. keep(layer) records it in one transaction with the store's own record.
+
+        Raises:
+            OSError: the disk is full; nothing is left behind but upper.
+        """
+        with Staging(self._places) as staging:
+            folder = staging.new_path()
+            os.mkdir(folder, 0o700)
+            blob, entries = pack_layer(upper, f"{folder}.tar")
+            if not entries:
+                keep(None)
+                return None
+            layer = BuiltLayer(blob.digest, blob.digest, blob.size_bytes)
+            size = tree_size(upper)
+            os.rename(upper, f"{folder}/diff")
+            self._take(below, layer, blob, folder, size, keep)
+            return layer
+
+    def _take(
+        self, below: Stack, layer: BuiltLayer, blob: StagedBlob, folder: str, size: int, keep: Keep
+    ) -> None:
+        chain = chain_ids([one.diff_id for one in (*below, layer)])
+        source = LayerSource(chain[-1], layer.diff_id, chain[-2] if below else None, layer.blob)
+        with self._pins.held([chain[-1], layer.blob]):
+            self._blobs.keep(blob)
+            self._layers.adopt(source, folder, Unpacked(size, frozenset(), hides_below=False))
+            with self._db.transaction():
+                self._db.execute(
+                    "INSERT OR REPLACE INTO build_layers VALUES (?, ?, ?)",
+                    (chain[-1], layer.blob, time.time_ns()),
+                )
+                keep(layer)
+
+    def has(self, stack: Stack) -> bool:
+        """Tell whether the highest layer of a stack is there."""
+        top = top_of(stack)
+        return top is None or (top in self._layers.known() and self._blobs.exists(stack[-1].blob))
+
+    def lower(self, stack: Stack) -> list[str]:
+        """Return the directories of a stack, lowest first."""
+        return self._layers.lower(top_of(stack))
+
+    def make_image(
+        self,
+        stack: Stack,
+        config: ImageConfig,
+        *,
+        references: Sequence[Reference] = (),
+        parent: Digest | None = None,
+    ) -> Digest:
+        """Record an image of layers that are here, give it its names, and return its id."""
+        document = encode(config)
+        with Staging(self._places) as staging:
+            staged = staging.add([document])
+            manifest = Manifest(
+                schemaVersion=2,
+                mediaType=OCI_MANIFEST,
+                config=Descriptor(mediaType=OCI_CONFIG, digest=staged.digest, size=len(document)),
+                layers=[
+                    Descriptor(mediaType=layer.media_type, digest=layer.blob, size=layer.blob_bytes)
+                    for layer in stack
+                ],
+            )
+            image = StagedImage(
+                config=staged,
+                config_document=document,
+                manifest=staging.add([encode(manifest)]),
+                manifest_type=OCI_MANIFEST,
+                layers=tuple(
+                    StagedBlob(self._places.blob(layer.blob), layer.blob, layer.blob_bytes) for layer in stack
+                ),
+                references=tuple(references),
+                parent=parent,
+            )
+            self._intake.take([image])
+            return staged.digest
+
+    def forget(self, chain_ids_: Sequence[Digest]) -> list[Digest]:
+        """Let layers of builds go; return the chain ids of those that were removed from the disk."""
+        with self._db.transaction(durable=True):
+            for chain_id in chain_ids_:
+                self._db.execute("DELETE FROM build_layers WHERE chain_id = ?", (chain_id,))
+        return self._collector.collect()
+
+    def in_images(self) -> set[Digest]:
+        """Return the chain ids of all layers that images have."""
+        rows = self._db.query("SELECT DISTINCT chain_id FROM images WHERE chain_id IS NOT NULL")
+        return {chain_id for row in rows for chain_id in self._layers.chain(Digest(str(row[0])))}
+
+    def size(self, stack: Stack) -> int:
+        """Return the bytes of a stack's highest layer."""
+        top = top_of(stack)
+        return 0 if top is None else self._layers.size(top)
+
+
+def pack_layer(upper: str, path: str) -> tuple[StagedBlob, int]:
+    """Pack an upper directory to a file; return it, and how many entries it has."""
+    fd = os.open(upper, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with _HashedFile(path) as sink:
+            writer = TarWriter(sink)
+            packer = Packer(writer, layer=True)
+            packer.add(fd, shown=b"")
+            writer.finish()
+            return StagedBlob(path, sink.digest, sink.size_bytes), packer.entries
+    finally:
+        os.close(fd)
+
+
+class _HashedFile:
+    """A sink that writes and hashes; use it in a `with`."""
+
+    def __init__(self, path: str) -> None:
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self._hash = hashlib.sha256()
+        self.size_bytes = 0
+
+    def __enter__(self) -> _HashedFile:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        os.close(self._fd)
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of what was written so far."""
+        return Digest(f"sha256:{self._hash.hexdigest()}")
+
+    def write(self, data: bytes | bytearray | memoryview, /) -> None:
+        """Take a piece."""
+        self._hash.update(data)
+        write_all(self._fd, bytes(data))
+        self.size_bytes += len(data)
+
+    def copy(self, fd: int, size: int, /) -> None:
+        """Take size bytes of a file."""
+        offset = 0
+        while offset < size:
+            piece = os.pread(fd, min(_PIECE, size - offset), offset)
+            piece = piece or bytes(min(_PIECE, size - offset))  # it has shrunk
+            self.write(piece)
+            offset += len(piece)
