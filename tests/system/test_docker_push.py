@@ -77,17 +77,20 @@ def test_a_pulled_image_goes_out_as_it_came(sampand: Sampand, registry: Registry
     assert not any(line.startswith("PATCH") for line in asked)
 
 
-def test_a_large_layer_in_a_chunk(sampand: Sampand, registry: Registry) -> None:
+def test_a_large_layer_in_a_chunk(sampand: Sampand, registry: Registry, tmp_path: Path) -> None:
     blob = bytes(range(256)) * 4096 * 20
     image = make_image([tar((entry("large"), blob))], compress=lambda data: data, layer_type=OCI_TAR)
     registry.put("source", "1", image)
-    name = f"{registry.domain}/large:1"
-    sampand.docker("pull", f"{registry.domain}/source:1")
-    sampand.docker("tag", f"{registry.domain}/source:1", name)
-    assert sampand.docker("push", name).code == 0
-    sampand.docker("rmi", "-f", name, f"{registry.domain}/source:1")
-    assert sampand.docker("pull", name).code == 0
-    assert json.loads(sampand.docker("inspect", name).out)[0]["Id"] == image.config
+    source = f"{registry.domain}/source:1"
+    assert sampand.docker("pull", source).code == 0
+    with serve_registry(tmp_path / "second") as second:
+        name = f"{second.domain}/large:1"
+        sampand.docker("tag", source, name)
+        assert image.digest in sampand.docker("push", name).text
+        assert sum(line.startswith("PATCH") for line in second.requests()) == 1
+        sampand.docker("rmi", "-f", name, source)
+        assert sampand.docker("pull", name).code == 0
+        assert json.loads(sampand.docker("inspect", name).out)[0]["Id"] == image.config
 
 
 OCI_TAR = "application/vnd.oci.image.layer.v1.tar"

@@ -74,11 +74,13 @@ class Pusher:
     def _push_layers(
         self, uploads: Uploads, reference: Reference, image: Image, layers: Sequence[Digest]
     ) -> list[Packed]:
+        # A manifest that a registry has under its digest goes out with that digest, plain layers and all.
+        as_it_is = any(name.digest == image.manifest.digest for name in image.digests)
         for diff_id in image.layers:
             self._say(diff_id, "Preparing")
         with ThreadPoolExecutor(self._session.options.uploads, thread_name_prefix="upload") as pool:
             work = [
-                pool.submit(self._push_layer, uploads, reference, layer, diff_id)
+                pool.submit(self._push_layer, uploads, reference, layer, diff_id, as_it_is=as_it_is)
                 for layer, diff_id in zip(layers, image.layers, strict=True)
             ]
             try:
@@ -87,8 +89,10 @@ class Pusher:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
 
-    def _push_layer(self, uploads: Uploads, reference: Reference, layer: Digest, diff_id: Digest) -> Packed:
-        packed = self._arrivals.pack(layer)
+    def _push_layer(
+        self, uploads: Uploads, reference: Reference, layer: Digest, diff_id: Digest, *, as_it_is: bool
+    ) -> Packed:
+        packed = self._arrivals.pack(layer, as_it_is=as_it_is)
         said = 0.0
 
         def sent(count: int) -> None:

@@ -82,8 +82,10 @@ class Arrivals:
         """Return the file of a blob that is here."""
         return self._places.blob(digest)
 
-    def pack(self, layer: Digest) -> Packed:
-        """Return the compressed form of a layer's blob, made once (`store.packing`)."""
+    def pack(self, layer: Digest, *, as_it_is: bool) -> Packed:
+        """Return the form of a layer's blob that travels: compressed once (`store.packing`), or itself."""
+        if as_it_is:
+            return Packed(layer, self._blobs.size(layer), is_new_form=False)
         return self._packer.pack(layer)
 
     def repositories_with(self, digest: Digest, domain: str) -> set[str]:
