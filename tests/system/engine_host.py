@@ -13,7 +13,9 @@ from sampan.spec import docker
 
 def main() -> None:
     data, run, cgroup = sys.argv[1:]
-    engine = Engine.open(EngineSettings(roots=Roots(data=data, run=run), cgroup_parent=cgroup))
+    engine = Engine.open(
+        EngineSettings(roots=Roots(data=data, run=run), cgroup_parent=cgroup, default_network="none")
+    )
     for line in sys.stdin:
         verb, *args = json.loads(line)
         if verb == "churn":

@@ -82,7 +82,9 @@ class Box:
         self.folder = folder
         self.cgroup = f"/sampan-test-{uuid.uuid4().hex[:12]}"
         self.settings = EngineSettings(
-            roots=Roots(data=f"{folder}/data", run=f"{folder}/run"), cgroup_parent=self.cgroup, **settings
+            roots=Roots(data=f"{folder}/data", run=f"{folder}/run"),
+            cgroup_parent=self.cgroup,
+            **{"default_network": "none", **settings},
         )
         self.engine = Engine.open(self.settings)
 

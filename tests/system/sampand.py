@@ -120,12 +120,14 @@ class Sampand:
         with open(self.log, "ab") as log, open(reader, "rb") as ready:
             self.process = subprocess.Popen(
                 [
+                    *self.command(),
                     str(SAMPAND),
                     f"--data-root={self.data}",
                     f"--run-root={self.run}",
                     f"--ready-fd={writer}",
                     f"--cgroup-parent={self.cgroup_parent}",
                     "--log-level=debug",
+                    "--default-network=none",
                     *options,
                 ],
                 stdin=subprocess.DEVNULL,
@@ -136,6 +138,10 @@ class Sampand:
             os.close(writer)
             line = ready.readline()
         assert line == b"ready\n", f"{line!r}: {self.log.read_text()}"
+
+    def command(self) -> list[str]:
+        """Return what the program is started by, for one in other namespaces."""
+        return []
 
     def stop(self) -> int:
         """End the program as systemd would, and return its exit code."""

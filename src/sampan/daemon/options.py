@@ -79,7 +79,11 @@ def parse_options(arguments: list[str]) -> DaemonOptions:
         dns_search=tuple(given.dns_search),
         dns_options=tuple(given.dns_option),
         labels=tuple(given.label),
+<<<<<<< HEAD
         registry=RegistryOptions(insecure=tuple(given.insecure_registry)),
+=======
+        default_network=given.default_network,
+>>>>>>> 0c1664f (network: bridges, addresses, published ports, docker network; bridge is the default network)
         plugins=Discovery(sockets=given.plugin_sockets, specs=given.plugin_specs or SPECS),
     )
     return DaemonOptions(
@@ -165,6 +169,12 @@ def _parser() -> argparse.ArgumentParser:
         help="a registry without TLS, or with a certificate nobody vouches for; may repeat",
     )
     new = parser.add_argument_group("containers")
+    new.add_argument(
+        "--default-network",
+        default=usual.default_network,
+        choices=("bridge", "none"),
+        help="what a container gets that names no network",
+    )
     new.add_argument("--default-runtime", default=usual.default_runtime, metavar="NAME")
     new.add_argument(
         "--add-runtime",

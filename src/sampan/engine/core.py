@@ -14,6 +14,7 @@ from sampan.engine.index import ContainerIndex
 from sampan.engine.journal import Journal
 from sampan.engine.launchers import LauncherKeeper
 from sampan.engine.machine import Machine
+from sampan.engine.networking import Networking
 from sampan.engine.options import EngineSettings
 from sampan.engine.paths import Paths
 from sampan.engine.pool import Pool
@@ -51,6 +52,7 @@ class Core:
     users: UserFinder
     supervisor: Supervisor
     volumes: Volumes
+    networking: Networking
     releases: Worker = field(default_factory=lambda: Worker("release"))
     removals: Worker = field(default_factory=lambda: Worker("removal"))
     acknowledgements: Worker = field(default_factory=lambda: Worker("ack"))

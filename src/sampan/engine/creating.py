@@ -9,7 +9,7 @@ import msgspec
 
 from sampan.engine import names
 from sampan.engine.bundle.config import cgroup_path
-from sampan.engine.bundle.namespaces import parse_network_mode
+from sampan.engine.bundle.namespaces import is_network_name, parse_network_mode
 from sampan.engine.bundle.plan import Joins
 from sampan.engine.container import Container
 from sampan.engine.core import Core
@@ -62,8 +62,10 @@ class Creator:
         host = request.HostConfig
         config = merge_image(request.config(), image.config.config, warnings.append)
         mounts = gather_mounts(core, config, host, image_volumes=image.config.config.Volumes or {})
-        if host.NetworkMode in ("", "default") and not config.NetworkDisabled:
-            warnings.append("networks are not supported yet: the container has a loopback interface only")
+        host, networking = with_default_network(host, request.NetworkingConfig, core.settings.default_network)
+        if (host.PortBindings or host.PublishAllPorts) and not is_network_name(host.NetworkMode):
+            mode = host.NetworkMode or "default"
+            warnings.append(f"Published ports are discarded when using {mode} network mode")
         defaults = core.settings.log
         host = msgspec.structs.replace(host, LogConfig=merge_log_config(host.LogConfig, defaults))
         return Record(
@@ -74,7 +76,7 @@ class Creator:
             image=request.Image,
             config=msgspec.structs.replace(config, Hostname=self._hostname(config, host, container_id)),
             host=host,
-            network=request.NetworkingConfig,
+            network=networking,
             runtime=core.runtimes.choose(host.Runtime),
             cgroup=cgroup_path(container_id, host.CgroupParent or core.settings.cgroup_parent),
             log_max_size=defaults.max_size_bytes,
@@ -123,3 +125,19 @@ class Creator:
         core.index.add(container)
         core.events.publish(created)
         return container.record
+
+
+def with_default_network(
+    host: docker.HostConfig, networking: docker.NetworkingConfig, default: str
+) -> tuple[docker.HostConfig, docker.NetworkingConfig]:
+    """Return the request with the network that `default` means; none is left as it was written."""
+    if host.NetworkMode not in ("", "default") or default != "bridge":
+        return host, networking
+    endpoints = {
+        default if name == "default" else name: endpoint
+        for name, endpoint in networking.EndpointsConfig.items()
+    }
+    return (
+        msgspec.structs.replace(host, NetworkMode=default),
+        docker.NetworkingConfig(EndpointsConfig=endpoints),
+    )

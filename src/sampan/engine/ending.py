@@ -113,6 +113,7 @@ class Ender:
             container.ended_shim, container.shim = container.shim, None
             self._prober.end(container)
             events = [container_event(container, "oom")] if oom_killed else []
+            events += self._core.networking.detach(container.id)
             events += unmount_events(record)
             events.append(_die_event(container, record))
             saved = self._core.save_state(record, *events)

@@ -19,6 +19,8 @@ from sampan.engine.journal import Journal
 from sampan.engine.launchers import LauncherKeeper
 from sampan.engine.launching import Starter
 from sampan.engine.machine import read_machine
+from sampan.engine.network_nouns import NetworkNouns
+from sampan.engine.networking import Networking
 from sampan.engine.options import EngineSettings
 from sampan.engine.paths import Paths
 from sampan.engine.probing import Prober
@@ -38,6 +40,8 @@ from sampan.engine.volume_mounting import VolumeMounting
 from sampan.engine.volumes import Volumes
 from sampan.kernel import cgroups
 from sampan.lean import Undo
+from sampan.network.links import Names
+from sampan.network.networks import Networks
 from sampan.plugins.calling import Plugins
 from sampan.store.archive.readable import Readable
 from sampan.store.store import Store
@@ -48,7 +52,7 @@ _DRAIN_S = 10.0
 class Engine:
     """The use cases over one data root and one run root. Every method may be called from any thread.
 
-    containers, execs, images, volumes, events, system: the nouns, each with its own verbs.
+    containers, execs, images, volumes, networks, events, system: the nouns, each with its own verbs.
     """
 
     def __init__(self, core: Core) -> None:
@@ -70,6 +74,7 @@ class Engine:
         self.images = Images(core)
         self.remote = RemoteImages(core)
         self.volumes = core.volumes
+        self.networks = NetworkNouns(core)
         self.events: Events = core.events
         self.system = System(core, self.images)
         self.builds = Builds(core)
@@ -93,6 +98,7 @@ class Engine:
             undo.add(launchers.close)
             journal = Journal(store.db)
             events = Events(journal)
+            networking = Networking(Networks(store.db, Names(settings.roots.run)), launchers, events)
             mounting = VolumeMounting(store.volumes, Plugins(settings.plugins))
             core = Core(
                 settings=settings,
@@ -109,9 +115,11 @@ class Engine:
                 users=UserFinder(store.snapshots),
                 supervisor=Supervisor(),
                 volumes=Volumes(store.volumes, mounting, events),
+                networking=networking,
             )
             engine = cls(core)
             Recovery(core, engine._ender).run()
+            networking.networks.recover({one.id for one in core.index.all() if one.running})
             core.health.sweep({container.id for container in core.index.all()})
             launchers.watch(core.supervisor)
             core.supervisor.start()
@@ -142,6 +150,7 @@ class Engine:
         self._prober.close()
         for worker in (core.releases, core.removals, core.acknowledgements):
             worker.close(_DRAIN_S)
+        core.networking.close(_DRAIN_S)
         core.volumes.mounting.close(_DRAIN_S)
         core.launchers.close()
         self.remote.close()
@@ -158,4 +167,5 @@ class Engine:
         """Wait until releases and removals that were begun are done; return whether that was in time."""
         core = self._core
         core.volumes.mounting.settle()
+        core.networking.settle(timeout_s)
         return core.releases.drain(timeout_s) and core.removals.drain(timeout_s)

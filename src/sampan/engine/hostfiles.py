@@ -19,12 +19,15 @@ ff02::2\tip6-allrouters
 _WORD: Final = re.compile(r"[^\s\x00]+")
 
 
-def make_hosts(extra_hosts: Sequence[str], *, base: str = _HOSTS) -> str:
-    """Return /etc/hosts: base (the host's own file on the host network) and the `--add-host` lines."""
+def make_hosts(extra_hosts: Sequence[str], *, base: str = _HOSTS, own: Sequence[tuple[str, str]] = ()) -> str:
+    """Return /etc/hosts: base (the host's own file on the host network), the `--add-host` lines, and own:
+    the container's addresses and names.
+    """
     lines = [parse_extra_host(entry) for entry in extra_hosts]
     if base and not base.endswith("\n"):
         base += "\n"
-    return base + "".join(f"{address}\t{name}\n" for name, address in lines)
+    added = [(address, name) for name, address in lines]
+    return base + "".join(f"{address}\t{name}\n" for address, name in (*added, *own))
 
 
 def parse_extra_host(text: str) -> tuple[str, str]:

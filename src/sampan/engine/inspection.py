@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 from msgspec import UNSET
 
@@ -24,6 +26,7 @@ def inspect_container(core: Core, container: Container, *, size: bool) -> docker
     record = container.record
     command = command_of(record.config)
     files = core.paths.host_files(_network_owner_id(core, record))
+    shown = core.networking.shown(record)
     rw, root = sizes(core, record) if size else (UNSET, UNSET)
     return docker.ContainerInspect(
         Id=record.id,
@@ -46,8 +49,10 @@ def inspect_container(core: Core, container: Container, *, size: bool) -> docker
         Mounts=shown_mounts(record),
         Config=msgspec.structs.replace(record.config, Image=record.image, Hostname=record.config.Hostname),
         NetworkSettings=docker.NetworkSettings(
-            Ports=dict.fromkeys(record.config.ExposedPorts) if container.running else {},
-            Networks=networks(record),
+            SandboxKey=f"/proc/{record.state.pid}/ns/net" if container.running else "",
+            Ports=core.networking.ports(record) if container.running else {},
+            Networks=shown,
+            **_default_addresses(shown.get("bridge")),
         ),
     )
 
@@ -131,10 +136,12 @@ def _graph_driver(core: Core, record: Record) -> docker.GraphDriver:
     )
 
 
-def networks(record: Record) -> dict[str, docker.EndpointSettings]:
-    """Return the networks a container is in: `none` and `host` are all there are yet."""
-    mode = record.host.NetworkMode
-    return {mode: docker.EndpointSettings()} if mode in ("none", "host") else {}
+def _default_addresses(endpoint: docker.EndpointSettings | None) -> dict[str, Any]:
+    """Return what NetworkSettings repeats of the default network, for old clients."""
+    if endpoint is None:
+        return {}
+    names = ("EndpointID", "Gateway", "IPAddress", "IPPrefixLen", "MacAddress")
+    return {name: getattr(endpoint, name) for name in names}
 
 
 def sizes(core: Core, record: Record) -> tuple[int, int]:

@@ -51,6 +51,20 @@ class LauncherKeeper:
                 raise
             return self._alive().open_view(request, namespace_fd)
 
+    def make_netspaces(self, count: int) -> list[int]:
+        """Make network namespaces; see `Launcher.make_netspaces`. A launcher that dies is replaced once."""
+        launcher = self._alive()
+        try:
+            return launcher.make_netspaces(count)
+        except Unavailable:
+            if launcher.alive():
+                raise
+            return self._alive().make_netspaces(count)
+
+    def enter_netspace(self, fd: int) -> list[int]:
+        """Return a socket in a container's network namespace; see `Launcher.enter_netspace`."""
+        return self._alive().enter_netspace(fd)
+
     def watch(self, supervisor: Supervisor) -> None:
         """Replace the launcher as soon as it dies, so that the next start need not wait for another."""
         launcher = self._launcher

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 
 import msgspec
 
@@ -25,6 +27,7 @@ from sampan.ids import ContainerId
 from sampan.kernel.files import write_all
 from sampan.runtime.launcher.client import ShimHandle, ShimRequest
 from sampan.runtime.lifecycle import RootMount
+from sampan.spec import docker
 
 EXPLAIN = "org.sampan.explain"  # annotation: have the runtime note its steps
 _COPY_S = 30.0  # one root file system must not be mounted twice for writing
@@ -80,10 +83,12 @@ class Starter:
 
     def _launch(self, container: Container) -> ShimHandle:
         record = container.record
-        write_host_files(self._core, record)
-        with OpenJoins(self._core.index, record) as joins:
-            request = self._write_bundle(record, joins.paths)
-            return self._core.launchers.start(request, container.pending)
+        core = self._core
+        with OpenJoins(core.index, record) as joins, core.networking.attach(record) as network:
+            write_host_files(core, record, addresses=[one.address for one in network.endpoints])
+            paths = joins.paths if network.path is None else replace(joins.paths, network=network.path)
+            request = self._write_bundle(record, paths)
+            return core.launchers.start(request, container.pending)
 
     def _write_bundle(self, record: Record, joins: Joins) -> ShimRequest:
         core = self._core
@@ -126,7 +131,11 @@ class Starter:
             restart_count=restart_count,
             manually_stopped=False,
         )
-        events = [*mount_events(record), container_event(container, "start")]
+        events = [
+            *core.networking.started(record),
+            *mount_events(record),
+            container_event(container, "start"),
+        ]
         core.save_state(record, *events)
         container.record = record
         container.shim = handle
@@ -161,15 +170,19 @@ def _console_size(record: Record) -> tuple[int, int] | None:
     return (height, width) if record.config.Tty and height and width else None
 
 
-def write_host_files(core: Core, record: Record) -> None:
-    """Write hosts, resolv.conf and hostname anew, as Docker does at each start."""
+def write_host_files(core: Core, record: Record, *, addresses: Sequence[str] = ()) -> None:
+    """Write hosts, resolv.conf and hostname anew, as Docker does at each start.
+
+    addresses: the container's own.
+    """
     host = record.host
     files = core.paths.host_files(record.id)
     shares_host = parse_network_mode(host.NetworkMode).share == "host"
     settings = core.settings
     base = {"base": _read_text("/etc/hosts")} if shares_host else {}
     _write(files.hostname, f"{record.config.Hostname}\n".encode())
-    _write(files.hosts, make_hosts(host.ExtraHosts, **base).encode())
+    own = [(address, own_names(record.config)) for address in addresses]
+    _write(files.hosts, make_hosts(host.ExtraHosts, own=own, **base).encode())
     resolv_conf = make_resolv_conf(
         _host_resolv_conf(shares_host=shares_host),
         dns=host.Dns or settings.dns,
@@ -178,6 +191,12 @@ def write_host_files(core: Core, record: Record) -> None:
         shares_host_network=shares_host,
     )
     _write(files.resolv_conf, resolv_conf.encode(errors="surrogateescape"))
+
+
+def own_names(config: docker.Config) -> str:
+    """Return what a container calls itself in its hosts file: full name first."""
+    full = f"{config.Hostname}.{config.Domainname} " if config.Domainname else ""
+    return f"{full}{config.Hostname}"
 
 
 def _host_resolv_conf(*, shares_host: bool) -> str:

@@ -13,7 +13,7 @@ from sampan.engine.bundle.process import command_of
 from sampan.engine.container import Container
 from sampan.engine.core import Core
 from sampan.engine.health import Health, HealthStatus
-from sampan.engine.inspection import networks, sizes
+from sampan.engine.inspection import sizes
 from sampan.engine.mount_points import shown_mounts, user_mounts
 from sampan.engine.patterns import compile_filter
 from sampan.engine.records import Record, Status
@@ -197,7 +197,7 @@ def summary(
         ImageID=record.image_id,
         Command=" ".join([*command[:1], *(f"'{word}'" if " " in word else word for word in command[1:])]),
         Created=record.created_ns // 10**9,
-        Ports=_ports(record),
+        Ports=_ports(core, container),
         SizeRw=rw,
         SizeRootFs=root,
         Labels=record.config.Labels,
@@ -207,7 +207,7 @@ def summary(
             NetworkMode=record.host.NetworkMode or "default",
             Annotations=record.host.Annotations or UNSET,
         ),
-        NetworkSettings=docker.SummaryNetworkSettings(Networks=networks(record)),
+        NetworkSettings=docker.SummaryNetworkSettings(Networks=core.networking.shown(record)),
         Mounts=shown_mounts(record),
         Zombies=count_unreaped(record.state.pid) if zombies else UNSET,
     )
@@ -224,12 +224,22 @@ def _image_shown(record: Record, images: Mapping[str, set[str]]) -> str:
     return record.image if wanted_familiar in names else record.image_id
 
 
-def _ports(record: Record) -> list[docker.Port]:
+def _ports(core: Core, container: Container) -> list[docker.Port]:
+    record = container.record
+    live = core.networking.ports(record) if container.running else dict.fromkeys(record.config.ExposedPorts)
     ports = []
-    for text in sorted(record.config.ExposedPorts):
+    for text in sorted(live):
         number, _, protocol = text.partition("/")
         if number.isdigit():
-            ports.append(docker.Port(PrivatePort=int(number), Type=protocol or "tcp"))
+            ports += [
+                docker.Port(
+                    IP=binding.HostIp,
+                    PrivatePort=int(number),
+                    PublicPort=int(binding.HostPort),
+                    Type=protocol or "tcp",
+                )
+                for binding in live[text] or ()
+            ] or [docker.Port(PrivatePort=int(number), Type=protocol or "tcp")]
     return ports
 
 

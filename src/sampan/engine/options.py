@@ -47,5 +47,6 @@ class EngineSettings:
     dns_search: tuple[str, ...] = ()
     dns_options: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    default_network: str = "bridge"  # what a container gets that names none: bridge or none
     plugins: Discovery = field(default_factory=Discovery)
     registry: RegistryOptions = field(default_factory=RegistryOptions)

@@ -12,11 +12,13 @@ from typing import Final
 
 import msgspec
 
+from sampan.engine.bundle.namespaces import is_network_name
 from sampan.engine.bundle.plan import Warn
 from sampan.engine.bundle.process import check_environment, check_workdir, merge_environment
 from sampan.engine.health import check_health, merge_health
 from sampan.engine.hostfiles import check_nameserver, check_resolver_word, parse_extra_host
 from sampan.engine.machine import GO_ARCH
+from sampan.engine.network_wishes import check_endpoint, check_ports
 from sampan.engine.restart_policy import check_policy
 from sampan.engine.signals import parse_signal
 from sampan.errors import InvalidArgument, NotFound, Unsupported
@@ -106,10 +108,7 @@ def _check_host(host: docker.HostConfig) -> None:
 
 def _refuse_not_yet(host: docker.HostConfig) -> None:
     """Refuse fields whose time has not come, unless they hold what every client sends."""
-    if host.PortBindings:
-        raise _not_yet(
-            "PortBindings", next(iter(host.PortBindings)), hint="use --network host until ports come"
-        )
+    check_ports(host)
     if host.DeviceRequests:
         request = host.DeviceRequests[0]
         wanted = "[" + " ".join(f"[{' '.join(names)}]" for names in request.Capabilities) + "]"
@@ -118,7 +117,6 @@ def _refuse_not_yet(host: docker.HostConfig) -> None:
         )
     for field, neutral in (
         ("Links", ([],)),
-        ("PublishAllPorts", (False,)),
         ("StorageOpt", ({},)),
         ("UsernsMode", ("", "host")),
         ("Cgroup", ("",)),
@@ -152,11 +150,16 @@ def _check_joined_network(config: docker.Config, host: docker.HostConfig) -> Non
 
 
 def _check_networking(networking: docker.NetworkingConfig, mode: str) -> None:
-    """Accept the endpoint that the docker CLI always sends for the network of NetworkMode, empty."""
+    """Accept what bridge networks can do; elsewhere only the empty endpoint that the docker CLI sends."""
+    with_networks = is_network_name(mode) or mode in ("", "default")
     for name, endpoint in networking.EndpointsConfig.items():
-        if name not in (mode or "default", "default"):
-            raise _not_yet("NetworkingConfig of network", name)
-        if not _is_neutral(endpoint):
+        if with_networks:
+            check_endpoint(name, endpoint)
+        elif name not in (mode, "default"):
+            raise InvalidArgument(
+                f"conflicting options: cannot attach a container of network mode {mode} to network {name}"
+            )
+        elif not _is_neutral(endpoint):
             raise _not_yet("NetworkingConfig of network", name)
 
 

@@ -64,7 +64,7 @@ class System:
             DockerRootDir=core.paths.data,
             LoggingDriver=core.settings.log.driver,
             Plugins=docker.PluginsInfo(
-                Volume=core.volumes.drivers(), Network=["host", "null"], Log=list(DRIVERS)
+                Volume=core.volumes.drivers(), Network=["bridge", "host", "null"], Log=list(DRIVERS)
             ),
             MemoryLimit="memory" in controllers,
             SwapLimit=machine.swap_limit,

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 from sampan.daemon.door import Door
 from sampan.daemon.scopes import PLAIN_TCP
 from sampan.engine.types import AttachTarget, LoadedImage, LogEntry, LogRequest, WaitResult
-from sampan.errors import CommandNotFound, Conflict, NotFound
+from sampan.errors import CommandNotFound, Conflict, Forbidden, NotFound
 from sampan.settings import Roots
 from sampan.spec import docker
 
@@ -292,6 +292,16 @@ class FakeEvents:
         return self.subscribers.add(callback)
 
 
+class FakeNetworks:
+    """No networks."""
+
+    def inspect(self, ref: str) -> None:
+        raise NotFound(f"network {ref} not found")
+
+    def remove(self, ref: str) -> None:
+        raise Forbidden(f"{ref} is a pre-defined network and cannot be removed")
+
+
 class FakeEngine:
     """Only what the tests call; each part notes what it was asked."""
 
@@ -300,6 +310,7 @@ class FakeEngine:
         self.execs = FakeExecs()
         self.images = FakeImages()
         self.events = FakeEvents()
+        self.networks = FakeNetworks()
 
 
 @dataclass

@@ -230,17 +230,6 @@ def test_slow_calls_do_not_hold_up_quick_ones(door: Served) -> None:
         sock.close()
 
 
-def test_predefined_networks(door: Served) -> None:
-    with door.connect() as sock:
-        networks = json.loads(exchange(sock, GET.format("/networks"))[2])
-        one = json.loads(exchange(sock, GET.format(f"/networks/{networks[0]['Id'][:12]}"))[2])
-    assert [(network["Name"], network["Driver"]) for network in networks] == [
-        ("host", "host"),
-        ("none", "null"),
-    ]
-    assert one["Name"] == "host"
-
-
 def test_stop_of_the_program(door: Served) -> None:
     with door.connect() as sock:
         status = json.loads(exchange(sock, GET.format("/sampan/v1/system/status"))[2])

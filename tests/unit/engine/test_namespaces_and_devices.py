@@ -18,7 +18,7 @@ from sampan.engine.bundle.namespaces import (
 from sampan.engine.bundle.plan import DeviceNode, Joins
 from sampan.engine.bundle.process import command_of, make_environment, merge_environment
 from sampan.engine.bundle.sysctls import choose_sysctls
-from sampan.errors import InvalidArgument, SampanError, Unsupported
+from sampan.errors import InvalidArgument, SampanError
 from sampan.spec import docker
 
 
@@ -28,6 +28,7 @@ from sampan.spec import docker
         ("", Sharing(share="own")),
         ("default", Sharing(share="own")),
         ("none", Sharing(share="own")),
+        ("mine", Sharing(share="own")),
         ("host", Sharing(share="host")),
         ("container:x", Sharing(share="container", container="x")),
     ],
@@ -37,8 +38,8 @@ def test_network_mode(mode: str, want: Sharing) -> None:
 
 
 def test_wrong_modes() -> None:
-    with pytest.raises(Unsupported, match="not supported yet: NetworkMode 'bridge'"):
-        parse_network_mode("bridge")
+    with pytest.raises(InvalidArgument, match="invalid NetworkMode 'a:b'"):
+        parse_network_mode("a:b")
     with pytest.raises(InvalidArgument, match="write container:NAME"):
         parse_network_mode("container:")
     with pytest.raises(InvalidArgument, match="invalid PID mode: x"):

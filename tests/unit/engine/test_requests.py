@@ -40,9 +40,7 @@ def host(**fields: object) -> docker.ContainerCreate:
 
 
 NOT_YET = {
-    "PortBindings": {"80/tcp": [docker.PortBinding(HostPort="80")]},
     "Links": ["db:db"],
-    "PublishAllPorts": True,
     "StorageOpt": {"size": "1g"},
     "UsernsMode": "private",
     "Cgroup": "container:x",
@@ -96,19 +94,36 @@ def test_not_supported_yet(field: str) -> None:
         ),
         (
             docker.ContainerCreate(
-                NetworkingConfig=docker.NetworkingConfig(EndpointsConfig={"mine": docker.EndpointSettings()})
+                HostConfig=docker.HostConfig(NetworkMode="none"),
+                NetworkingConfig=docker.NetworkingConfig(EndpointsConfig={"mine": docker.EndpointSettings()}),
             ),
-            Unsupported,
-            "NetworkingConfig of network 'mine'",
+            InvalidArgument,
+            "cannot attach a container of network mode none to network mine",
         ),
         (
             docker.ContainerCreate(
                 NetworkingConfig=docker.NetworkingConfig(
-                    EndpointsConfig={"default": docker.EndpointSettings(Aliases=["web"])}
+                    EndpointsConfig={"default": docker.EndpointSettings(MacAddress="02:00:00:00:00:01")}
                 )
             ),
             Unsupported,
-            "NetworkingConfig",
+            "MacAddress",
+        ),
+        (host(PortBindings={"80/icmp": []}), InvalidArgument, "invalid port specification: '80/icmp'"),
+        (
+            host(PortBindings={"80/tcp": [docker.PortBinding(HostPort="9-8")]}),
+            InvalidArgument,
+            'invalid port specification: "9-8"',
+        ),
+        (
+            host(PortBindings={"80/tcp": [docker.PortBinding(HostIp="nonsense")]}),
+            InvalidArgument,
+            "invalid IPv4 address: nonsense",
+        ),
+        (
+            host(PortBindings={"80/tcp": [docker.PortBinding(HostIp="::1")]}),
+            Unsupported,
+            "publishing at IPv6 address ::1",
         ),
     ],
 )

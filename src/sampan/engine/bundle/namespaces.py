@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from sampan.engine.bundle.plan import BundlePlan, Document
-from sampan.errors import InvalidArgument, Unsupported
+from sampan.errors import InvalidArgument
 from sampan.spec import docker
 
 Share = Literal["own", "host", "container"]
+_NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")  # of networks, as Docker has it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,10 +23,10 @@ class Sharing:
 
 
 def parse_network_mode(mode: str) -> Sharing:
-    """Read HostConfig.NetworkMode: "", default, none, host, container:NAME.
+    """Read HostConfig.NetworkMode: "", default, none, host, container:NAME, a network.
 
     Raises:
-        Unsupported: any other network.
+        InvalidArgument: it can be none of them.
     """
     if mode in ("", "default", "none", "private"):
         return Sharing(share="own")
@@ -32,10 +34,14 @@ def parse_network_mode(mode: str) -> Sharing:
         return Sharing(share="host")
     if mode.startswith("container:"):
         return _parse_container(mode, field="NetworkMode")
-    raise Unsupported(
-        f"not supported yet: NetworkMode {mode!r}",
-        hint="use none, host or container:NAME until networks come",
-    )
+    if not is_network_name(mode):
+        raise InvalidArgument(f"invalid NetworkMode {mode!r}: write none, host, container:NAME or a network")
+    return Sharing(share="own")
+
+
+def is_network_name(mode: str) -> bool:
+    """Tell whether a NetworkMode means a network by its name or id."""
+    return mode not in ("", "default", "none", "private", "host") and _NAME.fullmatch(mode) is not None
 
 
 def parse_pid_mode(mode: str) -> Sharing:

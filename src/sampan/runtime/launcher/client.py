@@ -15,6 +15,7 @@ from sampan.kernel.files import read_file
 from sampan.kernel.sockets import close_all, connect_at, seqpacket_pair
 from sampan.runtime.launcher.exit_record import read_exit_record
 from sampan.runtime.launcher.messages import (
+    NETSPACE,
     ROOT,
     AttachRequest,
     Detached,
@@ -173,11 +174,26 @@ class Launcher:
             SampanError: the root cannot be put together.
             Unavailable: the launcher is gone, or gave no answer within timeout_s.
         """
+        fds = [namespace_fd] if namespace_fd >= 0 else []
+        return self._ask({"op": ROOT, "view": pack(request)}, fds, timeout_s=timeout_s)
+
+    def make_netspaces(self, count: int, *, timeout_s: float = _ANSWER_S) -> list[int]:
+        """Return descriptors of new network namespaces: of each it, and of a netlink socket in it.
+
+        Raises:
+            OSError, SampanError: they cannot be made. Unavailable: as for `open_view`.
+        """
+        return self._ask({"op": NETSPACE, "count": count}, [], timeout_s=timeout_s)
+
+    def enter_netspace(self, fd: int, *, timeout_s: float = _ANSWER_S) -> list[int]:
+        """Return a duplicate of a network namespace's descriptor, and a netlink socket in it."""
+        return self._ask({"op": NETSPACE, "count": 0}, [fd], timeout_s=timeout_s)
+
+    def _ask(self, document: Document, fds: Sequence[int], *, timeout_s: float) -> list[int]:
         mine, yours = seqpacket_pair()
-        fds = [yours.fileno(), *([namespace_fd] if namespace_fd >= 0 else ())]
         try:
             try:
-                send(self._sock, {"op": ROOT, "view": pack(request)}, fds)
+                send(self._sock, document, [yours.fileno(), *fds])
             except OSError as exc:
                 raise Unavailable(f"the launcher is gone ({exc.strerror})") from exc
             finally:

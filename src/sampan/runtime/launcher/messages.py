@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Document = dict[str, JsonValue]
     _R = TypeVar("_R")
 
+NETSPACE = "netspace"  # op of a packet that asks for network namespaces (docs/networks.md)
 ROOT = "root"  # op of a packet that asks for a view of a container's root (docs/files.md)
 DEFAULT_LOG_SIZE = 20 * 1024 * 1024
 DEFAULT_LOG_FILES = 5

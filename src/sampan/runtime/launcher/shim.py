@@ -14,7 +14,7 @@ from sampan.runtime.launcher.control import open_listener
 from sampan.runtime.launcher.creating import payload_of, tell_creator
 from sampan.runtime.launcher.log_writer import open_log
 from sampan.runtime.launcher.loop import READABLE, Loop
-from sampan.runtime.launcher.messages import ROOT, error_document, unpack_attach, unpack_request
+from sampan.runtime.launcher.messages import NETSPACE, ROOT, error_document, unpack_attach, unpack_request
 from sampan.runtime.launcher.stdio import open_nothing, open_pipes, terminal_ends
 from sampan.runtime.launcher.supervisor import Init, Supervisor
 from sampan.runtime.launcher.title import set_title
@@ -44,7 +44,8 @@ def become_shim() -> None:
 def run_shim(body: bytes, fds: list[int], *, creator: Worker, title_area: tuple[int, int]) -> None:
     """Start the container of a packet and look after it; return when the shim may end.
 
-    A packet may ask for a view of a root instead (`root_view`): then this fork does that and ends.
+    A packet may ask for a view of a root (`root_view`) or for network namespaces (`netspaces`) instead: then
+    this fork does that and ends.
 
     fds: the connection to sampand, then one for each attached client. creator: of `fork_creator`. On an
     error sampand is told, and nothing is left behind.
@@ -56,6 +57,11 @@ def run_shim(body: bytes, fds: list[int], *, creator: Worker, title_area: tuple[
             from sampan.runtime.launcher.root_view import open_view  # no shim needs it
 
             open_view(connection, document, fds[1:])
+            return
+        if document.get("op") == NETSPACE:
+            from sampan.runtime.launcher.netspaces import make_netspaces  # no shim needs it
+
+            make_netspaces(connection, document, fds[1:])
             return
         request, attaches = open_request(document, fds)
         set_title(title_area, "sampan-shim", request.id[:12])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec import UNSET, Struct, UnsetType, field
 
 from sampan.spec.docker.common import ZERO_TIME, StrList, StrMap
+from sampan.spec.docker.containers import EndpointSettings
 
 
 class IPAMPool(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -59,6 +60,46 @@ class Network(Struct, frozen=True, kw_only=True):
     Containers: dict[str, NetworkContainer] = field(default_factory=dict)
     Options: StrMap = field(default_factory=dict)
     Labels: StrMap = field(default_factory=dict)
+
+
+class NetworkCreate(Struct, frozen=True, kw_only=True):
+    """Body of POST /networks/create."""
+
+    Name: str = ""
+    CheckDuplicate: bool = False  # obsolete: a name is always the only one
+    Driver: str = ""
+    Scope: str = ""
+    Internal: bool = False
+    Attachable: bool = False
+    Ingress: bool = False
+    ConfigOnly: bool = False
+    ConfigFrom: ConfigReference | None = None
+    EnableIPv4: bool | None = None
+    EnableIPv6: bool | None = None
+    IPAM: IPAM | None = None
+    Options: StrMap = field(default_factory=dict)
+    Labels: StrMap = field(default_factory=dict)
+
+
+class NetworkCreated(Struct, frozen=True, kw_only=True):
+    """Answer to POST /networks/create."""
+
+    Id: str
+    Warning: str = ""
+
+
+class NetworkConnect(Struct, frozen=True, kw_only=True):
+    """Body of POST /networks/{id}/connect."""
+
+    Container: str = ""
+    EndpointConfig: EndpointSettings | None = None
+
+
+class NetworkDisconnect(Struct, frozen=True, kw_only=True):
+    """Body of POST /networks/{id}/disconnect."""
+
+    Container: str = ""
+    Force: bool = False
 
 
 class VolumeUsage(Struct, frozen=True, kw_only=True):

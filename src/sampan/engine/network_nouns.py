@@ -1,0 +1,271 @@
+"""Networks for clients: create, list, inspect, remove, prune, connect, disconnect."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from sampan.engine.bundle.namespaces import is_network_name
+from sampan.engine.container import Container
+from sampan.engine.core import Core
+from sampan.engine.network_requests import RESERVED, make_network
+from sampan.engine.network_wishes import check_endpoint
+from sampan.engine.networking import network_event
+from sampan.engine.pruning import parse_prune_filter, tell_prune
+from sampan.engine.times import format_time
+from sampan.errors import Forbidden, InvalidArgument
+from sampan.network.model import NetworkRecord
+from sampan.spec import docker
+
+Filters = Mapping[str, Sequence[str]]
+Names = list[str]
+_FILTERS = frozenset(("dangling", "driver", "id", "label", "name", "scope", "type"))
+_FIXED = {"host": "host", "none": "null"}
+
+
+class NetworkNouns:
+    """Every method may be called from any thread."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._networks = core.networking.networks
+
+    def create(self, request: docker.NetworkCreate) -> docker.NetworkCreated:
+        """Make a network.
+
+        Raises:
+            SampanError: a wrong value, a name or subnet in use.
+        """
+        record = make_network(request, choose_pool=self._networks.choose_pool)
+        self._networks.create(record)
+        self._core.events.emit(network_event(record, "create"))
+        return docker.NetworkCreated(Id=record.id)
+
+    def list(self, filters: Filters) -> list[docker.Network]:
+        """Return all networks that pass the filters; without their containers.
+
+        Raises:
+            InvalidArgument: an unknown filter.
+        """
+        for key in filters:
+            if key not in _FILTERS:
+                raise InvalidArgument(f"invalid filter '{key}'")
+        shown = [(self._show(one), one) for one in self._networks.all()]
+        found = [show for show, one in shown if self._passes(show, filters, in_use=self._in_use(one.id))]
+        return found + [one for one in _fixed_networks() if self._passes(one, filters, in_use=True)]
+
+    def _in_use(self, network_id: str) -> bool:
+        return bool(self._networks.endpoints(network_id))
+
+    @staticmethod
+    def _passes(network: docker.Network, filters: Filters, *, in_use: bool) -> bool:
+        custom = network.Name not in RESERVED
+        for value in filters.get("type", ()):
+            if value not in ("custom", "builtin"):
+                raise InvalidArgument(f"invalid filter: 'type'='{value}'")
+            if (value == "custom") != custom:
+                return False
+        for value in filters.get("dangling", ()):
+            if (value in ("true", "1")) != (custom and not in_use):
+                return False
+        fields = {"name": network.Name, "id": network.Id, "driver": network.Driver, "scope": network.Scope}
+        return all(
+            any(value in field for value in filters[key]) for key, field in fields.items() if filters.get(key)
+        ) and all(_has_label(network.Labels, wanted) for wanted in filters.get("label", ()))
+
+    def inspect(self, ref: str) -> docker.Network:
+        """Return a network with its containers.
+
+        Raises:
+            NotFound: there is none.
+        """
+        fixed = _find_fixed(ref)
+        if fixed is not None:
+            return fixed
+        record = self._networks.get(ref)
+        shown = self._show(record)
+        prefix = record.pool.network.prefixlen
+        return msgspec.structs.replace(
+            shown,
+            Containers={
+                one.container: docker.NetworkContainer(
+                    Name=one.name,
+                    EndpointID=one.id,
+                    MacAddress=one.mac,
+                    IPv4Address=f"{one.address}/{prefix}",
+                )
+                for one in self._networks.endpoints(record.id)
+            },
+        )
+
+    @staticmethod
+    def _show(record: NetworkRecord) -> docker.Network:
+        pool = record.pool
+        return docker.Network(
+            Name=record.name,
+            Id=record.id,
+            Created=format_time(record.created_ns),
+            Driver="bridge",
+            IPAM=docker.IPAM(
+                Options=record.ipam_options,
+                Config=[
+                    docker.IPAMPool(
+                        Subnet=pool.subnet,
+                        IPRange=pool.ip_range,
+                        Gateway=pool.gateway,
+                        AuxiliaryAddresses=pool.aux,
+                    )
+                ],
+            ),
+            Internal=record.internal,
+            Attachable=record.attachable,
+            Options=_default_options(record) if record.predefined else record.options,
+            Labels=record.labels,
+        )
+
+    def remove(self, ref: str) -> None:
+        """Remove a network.
+
+        Raises:
+            NotFound: there is none. Forbidden: it is predefined or in use.
+        """
+        fixed = _find_fixed(ref)
+        if fixed is not None:
+            raise Forbidden(f"{fixed.Name} is a pre-defined network and cannot be removed")
+        record = self._networks.get(ref)
+        if record.predefined:
+            raise Forbidden(f"{record.name} is a pre-defined network and cannot be removed")
+        self._networks.remove(record.id)
+        self._core.events.emit(network_event(record, "destroy"))
+
+    def prune(self, filters: Filters) -> Names:
+        """Remove the networks that no container is in, running or not; return their names.
+
+        Raises:
+            InvalidArgument: an unknown filter.
+        """
+        wanted = parse_prune_filter(filters)
+        used = self._wished()
+        removed = []
+        for record in self._networks.all():
+            if record.predefined or record.name in used or record.id in used:
+                continue
+            if wanted.passes(record.labels, created_ns=record.created_ns):
+                try:
+                    self.remove(record.id)
+                except Forbidden:
+                    continue  # a container has just come
+                removed.append(record.name)
+        tell_prune(self._core, "network", 0)
+        return removed
+
+    def _wished(self) -> set[str]:
+        names: set[str] = set()
+        for container in self._core.index.all():
+            names |= {container.record.host.NetworkMode, *container.record.network.EndpointsConfig}
+        return names
+
+    def connect(self, ref: str, request: docker.NetworkConnect) -> None:
+        """Put a container in a network, now if it runs, and at each start.
+
+        Raises:
+            SampanError: it cannot be.
+        """
+        network, container = self._find(ref, request.Container)
+        endpoint = request.EndpointConfig or docker.EndpointSettings()
+        check_endpoint(network.name, endpoint)
+        with container.lock:
+            record = container.record
+            if not is_network_name(record.host.NetworkMode):
+                raise Forbidden(
+                    "container cannot be connected to multiple networks with one of the networks in "
+                    f"{record.host.NetworkMode or 'none'} mode"
+                )
+            if self._key(container, network) is not None:
+                raise Forbidden(f"endpoint with name {record.name} already exists in network {network.name}")
+            if container.running:
+                self._core.networking.connect(container, network, endpoint)
+            mode = record.host.NetworkMode
+            endpoints = {mode: docker.EndpointSettings()} | record.network.EndpointsConfig
+            self._save(container, endpoints | {network.name: endpoint})
+
+    def disconnect(self, ref: str, request: docker.NetworkDisconnect) -> None:
+        """Take a container out of a network.
+
+        Raises:
+            SampanError: it is not in it.
+        """
+        network, container = self._find(ref, request.Container)
+        with container.lock:
+            record = container.record
+            key = self._key(container, network)
+            if key is None:
+                raise Forbidden(f"container {record.id} is not connected to network {network.name}")
+            if container.running:
+                self._core.networking.disconnect(container, network)
+            left = {name: one for name, one in record.network.EndpointsConfig.items() if name != key}
+            mode = record.host.NetworkMode
+            self._save(container, left, mode=next(iter(left), "none") if mode == key else mode)
+
+    def _key(self, container: Container, network: NetworkRecord) -> str | None:
+        """Return under which name a container's record has a network."""
+        record = container.record
+        for name in (record.host.NetworkMode, *record.network.EndpointsConfig):
+            if is_network_name(name):
+                found = self._networks.find(name)
+                if found is not None and found.id == network.id:
+                    return name
+        return None
+
+    def _find(self, ref: str, container_ref: str) -> tuple[NetworkRecord, Container]:
+        fixed = _find_fixed(ref)
+        if fixed is not None:
+            raise Forbidden(f"container cannot be connected to or disconnected from {fixed.Name} network")
+        return self._networks.get(ref), self._core.index.get(container_ref)
+
+    def _save(
+        self, container: Container, endpoints: dict[str, docker.EndpointSettings], *, mode: str = ""
+    ) -> None:
+        record = container.record
+        record = msgspec.structs.replace(
+            record,
+            network=docker.NetworkingConfig(EndpointsConfig=endpoints),
+            host=msgspec.structs.replace(record.host, NetworkMode=mode or record.host.NetworkMode),
+        )
+        self._core.journal.save_request(record)
+        container.record = record
+
+
+def _has_label(labels: Mapping[str, str], wanted: str) -> bool:
+    key, equals, value = wanted.partition("=")
+    return key in labels and (not equals or labels[key] == value)
+
+
+def _default_options(record: NetworkRecord) -> dict[str, str]:
+    return {
+        "com.docker.network.bridge.default_bridge": "true",
+        "com.docker.network.bridge.enable_icc": "true",
+        "com.docker.network.bridge.enable_ip_masquerade": "true",
+        "com.docker.network.bridge.host_binding_ipv4": record.bind_address,
+        "com.docker.network.bridge.name": record.bridge,
+        "com.docker.network.driver.mtu": str(record.mtu),
+    }
+
+
+def _fixed_networks() -> list[docker.Network]:
+    """Return the networks that are no bridges; their ids follow from their names."""
+    return [
+        docker.Network(
+            Name=name, Id=hashlib.sha256(f"sampan network {name}".encode()).hexdigest(), Driver=driver
+        )
+        for name, driver in _FIXED.items()
+    ]
+
+
+def _find_fixed(ref: str) -> docker.Network | None:
+    for network in _fixed_networks():
+        if ref == network.Name or (ref and network.Id.startswith(ref)):
+            return network
+    return None

@@ -1,0 +1,243 @@
+"""Containers and their networks: what a start makes, what an end takes away, what inspect shows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from types import TracebackType
+
+import msgspec
+
+from sampan import log
+from sampan.engine.bundle.namespaces import is_network_name
+from sampan.engine.container import Container
+from sampan.engine.events import Events, make_event
+from sampan.engine.launchers import LauncherKeeper
+from sampan.engine.netspaces import Netspace, Netspaces
+from sampan.engine.network_wishes import make_wish, port_wishes
+from sampan.engine.records import Record
+from sampan.engine.workers import Worker
+from sampan.errors import Conflict
+from sampan.kernel.process import start_ticks
+from sampan.network.model import Endpoint, NetworkRecord
+from sampan.network.networks import Networks
+from sampan.spec import docker
+
+_EMPTY = docker.EndpointSettings()
+
+
+class Attachment:
+    """A container's network namespace, ready before its start; use it in a `with` around that.
+
+    path: for the runtime, None for a container without a network of ours. What was made goes when the block
+    ends by an error.
+    """
+
+    def __init__(self, networking: Networking, record: Record) -> None:
+        self._networking = networking
+        self._record = record
+        self._netspace: Netspace | None = None
+        self.path: str | None = None
+        self.endpoints: Sequence[Endpoint] = ()
+
+    def __enter__(self) -> Attachment:
+        wanted = self._networking.wanted(self._record)
+        if wanted:
+            try:
+                self._make(wanted)
+            except BaseException:
+                self._undo()
+                raise
+        return self
+
+    def _make(self, wanted: list[tuple[NetworkRecord, docker.EndpointSettings]]) -> None:
+        networking = self._networking
+        networking.detach(self._record.id)  # of an earlier start whose end was never seen
+        wishes = [make_wish(self._record, network, endpoint) for network, endpoint in wanted]
+        outward = next((place for place, (network, _) in enumerate(wanted) if not network.internal), -1)
+        if outward >= 0:
+            ports = port_wishes(self._record, wanted[outward][0])
+            wishes[outward] = replace(wishes[outward], ports=ports)
+        self.endpoints = networking.networks.reserve(wishes)
+        self._netspace = networking.netspaces.take()
+        self.path = self._netspace.path
+        networking.networks.connect(self.endpoints, namespace=self._netspace.fd, inside=self._netspace.socket)
+
+    def _undo(self) -> None:
+        self._networking.detach(self._record.id)
+        self._close()
+
+    def _close(self) -> None:
+        if self._netspace is not None:
+            self._netspace.close()
+            self._netspace = None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None and self.endpoints:
+            self._undo()
+        self._close()
+
+
+class Networking:
+    """The engine's side of networks."""
+
+    def __init__(self, networks: Networks, launchers: LauncherKeeper, events: Events) -> None:
+        self.networks = networks
+        self.netspaces = Netspaces(launchers)
+        self._events = events
+        self._links = Worker("links")
+
+    def wanted(self, record: Record) -> list[tuple[NetworkRecord, docker.EndpointSettings]]:
+        """Return the networks that a container is to be in, the one of NetworkMode first.
+
+        Raises:
+            NotFound: there is no such network.
+        """
+        if record.config.NetworkDisabled or not is_network_name(record.host.NetworkMode):
+            return []
+        mode = record.host.NetworkMode
+        endpoints = {**record.network.EndpointsConfig}
+        names = [mode, *(name for name in endpoints if name != mode)]
+        found = {}
+        for name in names:
+            network = self.networks.get(name)
+            found[network.id] = (network, endpoints.get(name, _EMPTY))
+        return list(found.values())
+
+    def attach(self, record: Record) -> Attachment:
+        """Prepare a container's network for its start."""
+        return Attachment(self, record)
+
+    def started(self, record: Record) -> list[docker.Event]:
+        """Return the events of a container's networks at its start."""
+        return [network_event(network, "connect", record.id) for network, _ in self.networks.of(record.id)]
+
+    def detach(self, container_id: str) -> list[docker.Event]:
+        """Take a container out of its networks; return the events. What fails is found by the next start."""
+        found = self.networks.of(container_id)
+        if not found:
+            return []
+        try:
+            endpoints = self.networks.release(container_id)
+        except OSError as exc:
+            log.error("network is not taken away yet", container=container_id, reason=exc)
+            return []
+        self._links.submit(lambda: self.networks.remove_links(endpoints))
+        return [network_event(network, "disconnect", container_id) for network, _ in found]
+
+    def connect(
+        self, container: Container, network: NetworkRecord, endpoint: docker.EndpointSettings
+    ) -> None:
+        """Put a running container in one more network."""
+        record = container.record
+        endpoints = self.networks.reserve([make_wish(record, network, endpoint)])
+        try:
+            netspace = self._enter(container)
+            try:
+                self.networks.connect(endpoints, namespace=netspace.fd, inside=netspace.socket)
+            finally:
+                netspace.close()
+        except BaseException:
+            self._release_one(record.id, network)
+            raise
+        self._events.emit(network_event(network, "connect", record.id))
+
+    def disconnect(self, container: Container, network: NetworkRecord) -> None:
+        """Take a running container out of a network."""
+        self._release_one(container.id, network)
+        self._events.emit(network_event(network, "disconnect", container.id))
+        left = self.networks.of(container.id)
+        if left:
+            netspace = self._enter(container)
+            try:
+                self.networks.route_outward(container.id, inside=netspace.socket)
+            finally:
+                netspace.close()
+
+    def _release_one(self, container_id: str, network: NetworkRecord) -> None:
+        self.networks.remove_links(self.networks.release(container_id, only=network.id))
+
+    def _enter(self, container: Container) -> Netspace:
+        state = container.state
+        try:
+            fd = os.open(f"/proc/{state.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        except (FileNotFoundError, ProcessLookupError) as exc:
+            raise Conflict(f"Container {container.id} is not running") from exc
+        try:
+            if start_ticks(state.pid) != state.start_ticks:
+                raise Conflict(f"Container {container.id} is not running")
+            return self.netspaces.enter(fd)
+        finally:
+            os.close(fd)
+
+    def settle(self, timeout_s: float) -> bool:
+        """Wait until interfaces that are being removed are gone."""
+        return self._links.drain(timeout_s)
+
+    def close(self, timeout_s: float) -> None:
+        """Let go; containers keep their network."""
+        self._links.close(timeout_s)
+        self.netspaces.close()
+        self.networks.close()
+
+    # ---- what is shown
+
+    def shown(self, record: Record) -> dict[str, docker.EndpointSettings]:
+        """Return a container's networks as inspect and list have them, by name."""
+        mode = record.host.NetworkMode
+        if mode in ("none", "host"):
+            return {mode: _EMPTY}
+        live = {network.id: (network, endpoint) for network, endpoint in self.networks.of(record.id)}
+        wished = {} if not is_network_name(mode) else {mode: _EMPTY, **record.network.EndpointsConfig}
+        if record.config.NetworkDisabled:
+            return {}
+        result = {}
+        for name, wish in wished.items():
+            network = self.networks.find(name)
+            if network is None:
+                result[name] = wish
+            elif network.id in live:
+                result[network.name] = show_endpoint(*live[network.id], wish)
+            else:
+                result[network.name] = msgspec.structs.replace(wish, NetworkID=network.id)
+        return result
+
+    def ports(self, record: Record) -> dict[str, list[docker.PortBinding] | None]:
+        """Return a running container's exposed and published ports."""
+        ports: dict[str, list[docker.PortBinding] | None] = {}
+        for text in record.config.ExposedPorts:
+            ports[text if "/" in text else f"{text}/tcp"] = None
+        for _, endpoint in self.networks.of(record.id):
+            for one in endpoint.published:
+                key = f"{one.port}/{one.protocol}"
+                bindings = ports.get(key) or []
+                bindings.append(docker.PortBinding(HostIp=one.host_address, HostPort=str(one.host_port)))
+                ports[key] = bindings
+        return ports
+
+
+def show_endpoint(
+    network: NetworkRecord, endpoint: Endpoint, wish: docker.EndpointSettings
+) -> docker.EndpointSettings:
+    """Return a live endpoint in Docker's shape."""
+    return msgspec.structs.replace(
+        wish,
+        MacAddress=endpoint.mac,
+        NetworkID=network.id,
+        EndpointID=endpoint.id,
+        Gateway="" if network.internal else network.pool.gateway,
+        IPAddress=endpoint.address,
+        IPPrefixLen=network.pool.network.prefixlen,
+        DNSNames=None if network.predefined else list(endpoint.names),
+    )
+
+
+def network_event(network: NetworkRecord, action: str, container_id: str = "") -> docker.Event:
+    """Return an event of a network."""
+    attributes = {"name": network.name, "type": "bridge"}
+    if container_id:
+        attributes["container"] = container_id
+    return make_event("network", action, network.id, attributes)

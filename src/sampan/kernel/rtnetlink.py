@@ -1,0 +1,187 @@
+"""Links, addresses and routes as requests for `netsocket.run`. Lean.
+
+Source: rtnetlink(7), include/uapi/linux/{rtnetlink,if_link,if_addr,veth}.h.
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+from _socket import AF_INET, AF_INET6
+
+from sampan.kernel import netsocket
+from sampan.kernel.netlink import (
+    IFF_UP,
+    LOOPBACK_INDEX,
+    RTM_NEWLINK,
+    pack_attribute,
+    pack_link,
+    pack_nested,
+    unpack_attributes,
+)
+from sampan.kernel.netsocket import Request
+from sampan.kernel.syscall import fail
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+
+_RTM_DELLINK, _RTM_GETLINK = 17, 18
+_RTM_NEWADDR = 20
+_RTM_NEWROUTE, _RTM_GETROUTE = 24, 26
+_CREATE, _EXCL, _REPLACE = 0x400, 0x200, 0x100
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO = 1, 3, 4, 10, 18
+_IFLA_AF_SPEC, _IFLA_NET_NS_FD = 26, 28
+_INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA = 1, 2, 4, 5
+_VETH_PEER = 1
+_BRPORT_MODE, _BRPORT_ISOLATED = 4, 33
+_INET6_ADDR_GEN_MODE, _GEN_NONE = 8, b"\1"
+_BR_FORWARD_DELAY = 1
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
+_IFA_F_NODAD, _IFA_F_NOPREFIXROUTE = 0x02, 0x200
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC = 1, 4, 5, 7
+_TABLE_MAIN, _PROTO_BOOT, _SCOPE_UNIVERSE, _SCOPE_LINK, _UNICAST = 254, 3, 0, 253, 1
+_U32 = struct.Struct("=I")
+_IFADDRMSG = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, index
+_RTMSG = struct.Struct(
+    "=BBBBBBBBI"
+)  # family, dst length, src length, tos, table, protocol, scope, type, flags
+
+
+def name_bytes(name: str) -> bytes:
+    """Return an interface's name for the kernel.
+
+    Raises:
+        OSError: EINVAL, it is longer than 15 bytes.
+    """
+    raw = name.encode()
+    if not 0 < len(raw) < 16:
+        raise fail(errno.EINVAL, f"interface name {name!r}")
+    return raw + b"\0"
+
+
+def new_bridge(name: str, *, mac: bytes, mtu: int) -> Request:
+    """Make a bridge, down (`set_up`); one of that name is left as it is."""
+    body = [
+        pack_link(0),
+        pack_attribute(_IFLA_IFNAME, name_bytes(name)),
+        pack_attribute(_IFLA_ADDRESS, mac),
+        pack_attribute(_IFLA_MTU, _U32.pack(mtu)),
+        pack_nested(
+            _IFLA_LINKINFO,
+            pack_attribute(_INFO_KIND, b"bridge"),
+            pack_nested(_INFO_DATA, pack_attribute(_BR_FORWARD_DELAY, _U32.pack(0))),
+        ),
+    ]
+    return Request(
+        RTM_NEWLINK, b"".join(body), flags=_CREATE | _EXCL, what=f"make bridge {name}", ignore=(errno.EEXIST,)
+    )
+
+
+def _without_link_local() -> bytes:
+    return pack_nested(_IFLA_AF_SPEC, pack_nested(AF_INET6, pack_attribute(_INET6_ADDR_GEN_MODE, _GEN_NONE)))
+
+
+def new_veth(name: str, *, bridge: int, mtu: int, peer: str, peer_mac: bytes, peer_namespace: int) -> Request:
+    """Make a pair, both down: name here, on the bridge of that index; its peer in another namespace."""
+    peer_body = [
+        pack_link(0),
+        pack_attribute(_IFLA_IFNAME, name_bytes(peer)),
+        pack_attribute(_IFLA_ADDRESS, peer_mac),
+        pack_attribute(_IFLA_MTU, _U32.pack(mtu)),
+        pack_attribute(_IFLA_NET_NS_FD, _U32.pack(peer_namespace)),
+    ]
+    body = [
+        pack_link(0),
+        pack_attribute(_IFLA_IFNAME, name_bytes(name)),
+        pack_attribute(_IFLA_MTU, _U32.pack(mtu)),
+        pack_attribute(_IFLA_MASTER, _U32.pack(bridge)),
+        pack_nested(
+            _IFLA_LINKINFO,
+            pack_attribute(_INFO_KIND, b"veth"),
+            pack_nested(_INFO_DATA, pack_attribute(_VETH_PEER, b"".join(peer_body))),
+        ),
+    ]
+    return Request(RTM_NEWLINK, b"".join(body), flags=_CREATE | _EXCL, what=f"make veth {name}")
+
+
+def set_port(name: str, *, hairpin: int, isolated: int) -> Request:
+    """Bring a bridge's port up. hairpin: packets may go back out of it; isolated: no other such port is met.
+
+    It gets no IPv6 link-local address: those of a bridge's ports are of no use to anybody.
+    """
+    data = pack_nested(
+        _INFO_SLAVE_DATA,
+        pack_attribute(_BRPORT_MODE, bytes([hairpin])),
+        pack_attribute(_BRPORT_ISOLATED, bytes([isolated])),
+    )
+    info = pack_nested(_IFLA_LINKINFO, pack_attribute(_INFO_SLAVE_KIND, b"bridge"), data)
+    body = pack_link(0, flags=IFF_UP, change=IFF_UP) + pack_attribute(_IFLA_IFNAME, name_bytes(name))
+    return Request(RTM_NEWLINK, body + info + _without_link_local(), what=f"set bridge port {name}")
+
+
+def set_up(index: int) -> Request:
+    """Bring a link up."""
+    body = pack_link(index, flags=IFF_UP, change=IFF_UP)
+    return Request(RTM_NEWLINK, body, what=f"bring up link {index}")
+
+
+def set_loopback_up() -> Request:
+    """Bring `lo` up."""
+    return set_up(LOOPBACK_INDEX)
+
+
+def delete_link(name: str) -> Request:
+    """Remove a link; that it is gone already is no error."""
+    body = pack_link(0) + pack_attribute(_IFLA_IFNAME, name_bytes(name))
+    return Request(_RTM_DELLINK, body, what=f"remove link {name}", ignore=(errno.ENODEV,))
+
+
+def new_address(index: int, address: bytes, prefix: int, *, prefix_route: int = 1) -> Request:
+    """Give a link an address (4 or 16 bytes). prefix_route: 0, no route for its subnet comes with it."""
+    flags = (0 if prefix_route else _IFA_F_NOPREFIXROUTE) | (_IFA_F_NODAD if len(address) == 16 else 0)
+    body = _IFADDRMSG.pack(_family(address), prefix, 0, 0, index)
+    body += pack_attribute(_IFA_LOCAL, address) + pack_attribute(_IFA_ADDRESS, address)
+    body += pack_attribute(_IFA_FLAGS, _U32.pack(flags))
+    what = f"add an address to link {index}"
+    return Request(_RTM_NEWADDR, body, flags=_CREATE | _REPLACE, what=what, ignore=(errno.EEXIST,))
+
+
+def new_route(
+    index: int, destination: bytes, prefix: int, *, gateway: bytes = b"", source: bytes = b""
+) -> Request:
+    """Add a route by a link: straight, or by a gateway; source: the address its packets begin with."""
+    scope = _SCOPE_UNIVERSE if gateway or len(destination) == 16 else _SCOPE_LINK
+    body = _RTMSG.pack(_family(destination), prefix, 0, 0, _TABLE_MAIN, _PROTO_BOOT, scope, _UNICAST, 0)
+    body += pack_attribute(_RTA_DST, destination) if prefix else b""
+    body += pack_attribute(_RTA_OIF, _U32.pack(index))
+    body += pack_attribute(_RTA_GATEWAY, gateway) if gateway else b""
+    body += pack_attribute(_RTA_PREFSRC, source) if source else b""
+    return Request(_RTM_NEWROUTE, body, flags=_CREATE | _REPLACE, what=f"add a route to link {index}")
+
+
+def _family(address: bytes) -> int:
+    return AF_INET if len(address) == 4 else AF_INET6
+
+
+def links(sock: socket) -> dict[str, int]:
+    """Return the index of every link by its name."""
+    found = {}
+    for _kind, body in netsocket.dump(sock, _RTM_GETLINK, pack_link(0), what="list links"):
+        index = struct.unpack_from("=i", body, 4)[0]
+        for kind, value in unpack_attributes(body[16:]):
+            if kind == _IFLA_IFNAME:
+                found[value.rstrip(b"\0").decode(errors="replace")] = index
+    return found
+
+
+def routes(sock: socket) -> list[tuple[bytes, int, int]]:
+    """Return (destination, prefix length, index of the link) of every IPv4 route but the default."""
+    found = []
+    body = _RTMSG.pack(AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)
+    for _kind, answer in netsocket.dump(sock, _RTM_GETROUTE, body, what="list routes"):
+        prefix = answer[1]
+        values = dict(unpack_attributes(answer[_RTMSG.size :]))
+        if prefix and answer[4] == _TABLE_MAIN and _RTA_DST in values and _RTA_OIF in values:
+            found.append((values[_RTA_DST], prefix, int(_U32.unpack(values[_RTA_OIF])[0])))
+    return found

@@ -1,0 +1,96 @@
+"""A sampand in a network namespace of its own, with a neighbour on its outside: nothing touches the machine.
+
+`host` is the namespace that sampand takes for the host's (192.0.2.1), `lan` a peer beyond a wire (192.0.2.9).
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.system.sampand import Result, Sampand
+
+HOST = "192.0.2.1"
+LAN = "192.0.2.9"
+_FETCH = """
+import sys, urllib.request
+try:
+    print(urllib.request.urlopen("http://%s:%s/" % tuple(sys.argv[1:]), timeout=2).read().decode())
+except OSError:
+    pass
+"""
+
+
+class NetworkHost(Sampand):
+    """A daemon whose `host` is a namespace. `on_host` and `on_lan` run commands in the two."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.spaces = [f"sampan-{kind}-{os.getpid()}-{id(self):x}"[:40] for kind in ("host", "lan")]
+        host, lan = self.spaces
+        for line in (
+            f"netns add {host}",
+            f"netns add {lan}",
+            f"-n {host} link add out type veth peer name in netns {lan}",
+            f"-n {host} addr add {HOST}/24 dev out",
+            f"-n {lan} addr add {LAN}/24 dev in",
+            f"-n {host} link set out up",
+            f"-n {lan} link set in up",
+            f"-n {host} link set lo up",
+            f"-n {lan} link set lo up",
+        ):
+            subprocess.run(["ip", *line.split()], check=True)
+
+    def start(self, *options: str) -> None:
+        super().start("--default-network=bridge", *options)
+
+    def command(self) -> list[str]:
+        return ["nsenter", f"--net=/run/netns/{self.spaces[0]}", "--"]
+
+    def on_host(self, *command: str) -> Result:
+        return self._in(self.spaces[0], command)
+
+    def on_lan(self, *command: str) -> Result:
+        return self._in(self.spaces[1], command)
+
+    def _in(self, space: str, command: tuple[str, ...]) -> Result:
+        done = subprocess.run(
+            ["nsenter", f"--net=/run/netns/{space}", "--", *command],
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        return Result(done.returncode, done.stdout, done.stderr.decode(errors="replace"))
+
+    def fetch(self, address: str, port: int, *, lan: str = "") -> str:
+        """Return what an HTTP server answers the host, or the neighbour; "" when nothing comes."""
+        run = self.on_lan if lan else self.on_host
+        return run(sys.executable, "-c", _FETCH, address, str(port)).text
+
+    def fetch_from(self, container: str, address: str, port: int) -> str:
+        """Return what an HTTP server answers a container."""
+        script = f"printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 2 {address} {port} | tail -n 1"
+        return self.docker("exec", container, "sh", "-c", script).text
+
+    def close(self) -> None:
+        try:
+            super().close()
+        finally:
+            for space in self.spaces:
+                subprocess.run(["ip", "netns", "delete", space], check=False)
+
+
+@contextmanager
+def network_host(folder: Path) -> Iterator[NetworkHost]:
+    """Run a daemon that has the image busybox; everything is gone afterwards."""
+    daemon = NetworkHost(folder)
+    daemon.start()
+    try:
+        daemon.load_busybox()
+        yield daemon
+    finally:
+        daemon.close()

@@ -1,0 +1,249 @@
+"""Bridge networks, driven by the docker CLI, in a namespace that stands for the host."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from tests.system.network_host import HOST, LAN, NetworkHost, network_host
+from tests.system.sampand import needs_busybox, needs_root, wait_for
+
+pytestmark = [needs_root, needs_busybox]
+_READ = """
+import socket, sys
+with socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=2) as sock:
+    print(sock.makefile().read())
+"""
+SERVER = "echo hi >/tmp/index.html; exec httpd -f -h /tmp -p 80"
+
+
+@pytest.fixture(scope="module")
+def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NetworkHost]:
+    with network_host(tmp_path_factory.mktemp("network")) as daemon:
+        yield daemon
+
+
+@pytest.fixture(autouse=True)
+def _clean(net: NetworkHost) -> Iterator[None]:
+    yield
+    net.remove_containers()
+    net.call("POST", "/networks/prune")
+
+
+def serve(net: NetworkHost, name: str, *flags: str) -> None:
+    """Run a server that answers `hi` at port 80."""
+    done = net.docker("run", "-d", "--name", name, *flags, "busybox", "sh", "-c", SERVER)
+    assert done.code == 0, done.err
+    wait_for(lambda: net.docker("exec", name, "nc", "-w", "1", "127.0.0.1", "80").code == 0, "it listens")
+
+
+def idle(net: NetworkHost, name: str, *flags: str) -> None:
+    done = net.docker("run", "-d", "--name", name, *flags, "busybox", "sleep", "1000")
+    assert done.code == 0, done.err
+
+
+def settings(net: NetworkHost, name: str) -> Any:
+    return json.loads(net.docker("inspect", "-f", "{{json .NetworkSettings}}", name).text)
+
+
+def test_reaches(net: NetworkHost) -> None:
+    """Every cell: published everywhere, published at loopback, not published."""
+    serve(net, "web", "-p", "8080:80", "-p", "127.0.0.1:8081:80", "-p", f"{HOST}:8082:80")
+    idle(net, "same")
+    assert net.docker("network", "create", "mine").code == 0
+    idle(net, "other", "--network", "mine")
+    address = settings(net, "web")["IPAddress"]
+    gateway = settings(net, "web")["Gateway"]
+    reached = {
+        ("host", "8080"): net.fetch(HOST, 8080),
+        ("host", "8080 at loopback"): net.fetch("127.0.0.1", 8080),
+        ("host", "8081 at loopback"): net.fetch("127.0.0.1", 8081),
+        ("host", "8082"): net.fetch(HOST, 8082),
+        ("host", "directly"): net.fetch(address, 80),
+        ("lan", "8080"): net.fetch(HOST, 8080, lan="lan"),
+        ("lan", "8082"): net.fetch(HOST, 8082, lan="lan"),
+        ("same", "directly"): net.fetch_from("same", address, 80),
+        ("same", "8080"): net.fetch_from("same", HOST, 8080),
+        ("itself", "8080"): net.fetch_from("web", HOST, 8080),
+        ("other", "8080"): net.fetch_from("other", HOST, 8080),
+        ("other", "8080 by gateway"): net.fetch_from("other", gateway, 8080),
+    }
+    assert reached == dict.fromkeys(reached, "hi")
+    refused = {
+        ("host", "8081 elsewhere"): net.fetch(HOST, 8081),
+        ("host", "8082 at loopback"): net.fetch("127.0.0.1", 8082),
+        ("lan", "8081"): net.fetch(HOST, 8081, lan="lan"),
+        ("other", "directly"): net.fetch_from("other", address, 80),
+        ("same", "8081"): net.fetch_from("same", gateway, 8081),
+    }
+    assert refused == dict.fromkeys(refused, "")
+
+
+def test_no_direct_route_from_outside(net: NetworkHost) -> None:
+    """A neighbour that sends to a container's address, or to 127.0.0.1, by way of the host gets nothing."""
+    serve(net, "web", "-p", "127.0.0.1:8081:80", "-p", "8080:80")
+    address = settings(net, "web")["IPAddress"]
+    net.on_lan("ip", "route", "add", f"{address}/32", "via", HOST)
+    net.on_lan("ip", "addr", "del", "127.0.0.1/8", "dev", "lo")
+    net.on_lan("ip", "route", "add", "127.0.0.1/32", "via", HOST, "dev", "in")
+    net.on_lan("sysctl", "-w", "net.ipv4.conf.all.route_localnet=1")
+    assert net.fetch(HOST, 8080, lan="lan") == "hi"
+    assert net.fetch(address, 80, lan="lan") == ""
+    assert net.fetch("127.0.0.1", 8081, lan="lan") == ""
+    net.on_lan("ip", "addr", "add", "127.0.0.1/8", "dev", "lo")
+
+
+def test_source_address_is_kept(net: NetworkHost) -> None:
+    script = "nc -ll -p 80 -e netstat -tn"
+    done = net.docker("run", "-d", "--name", "web", "-p", "8080:80", "busybox", "sh", "-c", script)
+    assert done.code == 0, done.err
+    answer = wait_for(lambda: net.on_lan(sys.executable, "-c", _READ, HOST, "8080").text, "an answer")
+    assert LAN in answer
+
+
+def test_outside_is_reached(net: NetworkHost) -> None:
+    done = net.docker("run", "--rm", "busybox", "ping", "-c", "1", "-W", "2", "192.0.2.9")
+    assert done.code == 0, done.err
+    net.docker("network", "create", "--internal", "inner")
+    inner = net.docker(
+        "run", "--rm", "--network", "inner", "busybox", "ping", "-c", "1", "-W", "1", "192.0.2.9"
+    )
+    assert inner.code != 0
+
+
+def test_inside(net: NetworkHost) -> None:
+    done = net.docker(
+        "run", "--rm", "-h", "web", "busybox", "sh", "-c", "ip -4 a show eth0; ip r; cat /etc/hosts"
+    )
+    assert "inet 172.17.0.2/32 scope global eth0" in done.text
+    assert "default via 172.17.0.1 dev eth0" in done.text
+    assert "172.17.0.2\tweb" in done.text
+
+
+def test_port_forms(net: NetworkHost) -> None:
+    idle(net, "web", "-p", "9000-9001:80-81", "-p", "53/udp", "-p", "9100-9110:82", "--expose", "99")
+    ports = settings(net, "web")["Ports"]
+    assert ports["80/tcp"] == [{"HostIp": "0.0.0.0", "HostPort": "9000"}]
+    assert ports["81/tcp"] == [{"HostIp": "0.0.0.0", "HostPort": "9001"}]
+    assert ports["82/tcp"] == [{"HostIp": "0.0.0.0", "HostPort": "9100"}]
+    assert int(ports["53/udp"][0]["HostPort"]) > 1023
+    assert ports["99/tcp"] is None
+    idle(net, "all", "-P", "--expose", "99", "-p", "9100-9110:82")
+    ports = settings(net, "all")["Ports"]
+    assert ports["82/tcp"][0]["HostPort"] == "9101"
+    assert int(ports["99/tcp"][0]["HostPort"]) > 1023
+    assert "0.0.0.0:9000->80/tcp" in net.docker("ps", "--filter", "name=web").text
+
+
+def test_port_taken(net: NetworkHost) -> None:
+    idle(net, "web", "-p", "9000:80")
+    done = net.docker("run", "--name", "second", "-p", "9000:80", "busybox", "true")
+    assert (done.code, "Bind for 0.0.0.0:9000 failed: port is already allocated" in done.err) == (125, True)
+    assert net.docker("inspect", "-f", "{{.State.Status}}", "second").text == "created"
+    net.docker("rm", "-f", "web")
+    assert net.docker("start", "second").code == 0
+
+
+def test_addresses(net: NetworkHost) -> None:
+    made = net.docker("network", "create", "--subnet", "10.9.0.0/24", "--gateway", "10.9.0.9", "mine")
+    assert made.code == 0, made.err
+    idle(net, "web", "--network", "mine", "--ip", "10.9.0.77", "--network-alias", "www")
+    found = settings(net, "web")["Networks"]["mine"]
+    assert (found["IPAddress"], found["IPPrefixLen"], found["Gateway"]) == ("10.9.0.77", 24, "10.9.0.9")
+    assert (found["Aliases"], found["DNSNames"][:2]) == (["www"], ["web", "www"])
+    taken = net.docker("run", "--network", "mine", "--ip", "10.9.0.77", "busybox", "true")
+    assert "Address already in use" in taken.err
+    outside = net.docker("run", "--network", "mine", "--ip", "10.8.0.1", "busybox", "true")
+    assert "no configured subnet" in outside.err
+    default = net.docker("run", "--ip", "172.17.0.9", "busybox", "true")
+    assert "supported on user defined networks only" in default.err
+    unknown = net.docker("run", "--network", "nowhere", "busybox", "true")
+    assert "network nowhere not found" in unknown.err
+
+
+def test_network_commands(net: NetworkHost) -> None:
+    assert (
+        net.docker(
+            "network", "create", "--label", "a=b", "-o", "com.docker.network.driver.mtu=1400", "mine"
+        ).code
+        == 0
+    )
+    assert "already exists" in net.docker("network", "create", "mine").err
+    assert net.docker("network", "ls", "-q", "--filter", "label=a=b").text
+    assert net.docker("network", "ls", "--format", "{{.Name}}", "--filter", "type=builtin").text.split() == [
+        "bridge",
+        "host",
+        "none",
+    ]
+    idle(net, "web", "--network", "mine")
+    assert "1400" in net.docker("exec", "web", "cat", "/sys/class/net/eth0/mtu").text
+    [shown] = json.loads(net.docker("network", "inspect", "mine").text)
+    assert [one["Name"] for one in shown["Containers"].values()] == ["web"]
+    assert "has active endpoints" in net.docker("network", "rm", "mine").err
+    assert "pre-defined network" in net.docker("network", "rm", "bridge").err
+    net.docker("rm", "-f", "web")
+    assert net.docker("network", "prune", "-f").text.split()[-1] == "mine"
+
+
+def test_connect_and_disconnect(net: NetworkHost) -> None:
+    net.docker("network", "create", "mine")
+    serve(net, "web", "--network", "mine")
+    idle(net, "client")
+    address = settings(net, "web")["Networks"]["mine"]["IPAddress"]
+    assert net.fetch_from("client", address, 80) == ""
+    assert net.docker("network", "connect", "mine", "client").code == 0
+    assert net.fetch_from("client", address, 80) == "hi"
+    assert "already exists in network mine" in net.docker("network", "connect", "mine", "client").err
+    assert sorted(settings(net, "client")["Networks"]) == ["bridge", "mine"]
+    net.docker("restart", "-t", "0", "client")
+    assert net.fetch_from("client", address, 80) == "hi"
+    assert net.docker("network", "disconnect", "bridge", "client").code == 0
+    assert "default via 172.18.0.1" in net.docker("exec", "client", "ip", "route").text
+    assert net.docker("network", "disconnect", "mine", "client").code == 0
+    assert "eth" not in net.docker("exec", "client", "ip", "link").text
+
+
+def test_sampand_is_killed_and_comes_back(net: NetworkHost) -> None:
+    serve(net, "web", "-p", "8080:80")
+    idle(net, "gone", "-p", "8090:80")
+    veths = _interfaces(net)
+    assert len(veths) == 2
+    pid = int(net.docker("inspect", "-f", "{{.State.Pid}}", "gone").text)
+    net.kill()
+    assert net.fetch(HOST, 8080, lan="lan") == "hi"
+    os.kill(pid, signal.SIGKILL)
+    net.on_host("ip", "link", "add", f"{veths[0][:6]}00000000", "type", "dummy")
+    net.start()
+    assert net.fetch(HOST, 8080, lan="lan") == "hi"
+    assert len(wait_for(lambda: len(_interfaces(net)) == 1 and _interfaces(net), "swept")) == 1
+    idle(net, "next", "-p", "8090:80")
+    assert settings(net, "next")["IPAddress"] == "172.17.0.3"
+    taken = net.docker("run", "--rm", "-p", "8080:80", "busybox", "true")
+    assert "port is already allocated" in taken.err
+
+
+def _interfaces(net: NetworkHost) -> list[str]:
+    names = net.on_host("ls", "/proc/sys/net/ipv4/conf").text.split()
+    return [name for name in names if name.startswith("sv")]
+
+
+def test_bridge_removed_by_hand(net: NetworkHost) -> None:
+    idle(net, "before")
+    bridge = json.loads(net.docker("network", "inspect", "bridge").text)[0]["Options"][
+        "com.docker.network.bridge.name"
+    ]
+    net.docker("rm", "-f", "before")
+    net.on_host("ip", "link", "delete", bridge)
+    done = net.docker("run", "--rm", "busybox", "ping", "-c", "1", "-W", "2", "192.0.2.9")
+    assert done.code == 0, done.err
+
+
+def test_nothing_is_left(net: NetworkHost) -> None:
+    for _ in range(5):
+        net.docker("run", "--rm", "-p", "8080:80", "busybox", "true")
+    wait_for(lambda: _interfaces(net) == [], "pairs are removed")

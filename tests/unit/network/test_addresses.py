@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from ipaddress import IPv4Network
+
+import pytest
+
+from sampan.errors import Forbidden, InvalidArgument, SampanError, Unavailable
+from sampan.network.addresses import Allocator, choose_subnet, make_pool
+from sampan.network.model import Endpoint
+
+
+def allocator(subnet: str, **fields: object) -> Allocator:
+    return Allocator(make_pool(subnet=subnet, **fields), name="mine")  # type: ignore[arg-type]  # tables below
+
+
+def test_lowest_free_first() -> None:
+    one = allocator("10.0.0.0/24")
+    assert [one.take() for _ in range(3)] == ["10.0.0.2", "10.0.0.3", "10.0.0.4"]
+    one.give_back("10.0.0.3")
+    assert [one.take(), one.take()] == ["10.0.0.3", "10.0.0.5"]
+
+
+def test_exhausted_and_refilled() -> None:
+    one = allocator("10.0.0.0/29")
+    taken = [one.take() for _ in range(5)]
+    assert taken[-1] == "10.0.0.6"
+    with pytest.raises(Unavailable, match="no available IPv4 addresses on"):
+        one.take()
+    one.give_back(taken[2])
+    assert one.take() == taken[2]
+
+
+def test_range_and_aux() -> None:
+    one = allocator("10.0.0.0/24", ip_range="10.0.0.128/30", aux={"router": "10.0.0.129"}, gateway="10.0.0.1")
+    assert [one.take(), one.take(), one.take()] == ["10.0.0.128", "10.0.0.130", "10.0.0.131"]
+    assert one.take_this("10.0.0.77") == "10.0.0.77"
+    one.give_back("10.0.0.77")
+    with pytest.raises(Unavailable):
+        one.take()
+
+
+def test_asked_for() -> None:
+    one = allocator("10.0.0.0/24")
+    one.take_this("10.0.0.3")
+    assert [one.take(), one.take()] == ["10.0.0.2", "10.0.0.4"]
+    for text in ("10.0.0.3", "10.0.0.1", "10.0.0.0", "10.0.0.255"):
+        with pytest.raises(Forbidden, match="Address already in use"):
+            one.take_this(text)
+    with pytest.raises(InvalidArgument, match="no configured subnet contains IP address"):
+        one.take_this("10.0.1.3")
+
+
+@pytest.mark.parametrize(
+    ("fields", "match"),
+    [
+        ({"subnet": "nonsense"}, "invalid subnet"),
+        ({"subnet": "10.0.0.0/24", "ip_range": "10.0.1.0/25"}, "not inside subnet"),
+        ({"subnet": "10.0.0.0/24", "gateway": "10.0.1.1"}, "not inside subnet"),
+        ({"subnet": "10.0.0.0/24", "gateway": "x"}, "invalid IPv4 address: x"),
+        (
+            {"subnet": "10.0.0.0/24", "gateway": "10.0.0.5", "aux": {"a": "10.0.0.5"}},
+            "auxiliary address, too",
+        ),
+    ],
+)
+def test_wrong_pools(fields: dict[str, object], match: str) -> None:
+    with pytest.raises(SampanError, match=match):
+        make_pool(**fields)  # type: ignore[arg-type]  # the table
+
+
+def test_default_pools_avoid_what_is_in_use() -> None:
+    assert str(choose_subnet([])) == "172.17.0.0/16"
+    assert str(choose_subnet([IPv4Network("172.17.5.0/24"), IPv4Network("172.18.0.0/15")])) == "172.20.0.0/16"
+    assert str(choose_subnet([IPv4Network("172.16.0.0/12")])) == "192.168.0.0/20"
+    with pytest.raises(Unavailable, match="non-overlapping IPv4 address pool"):
+        choose_subnet([IPv4Network("0.0.0.0/0")])
+
+
+def test_mac_follows_from_the_address() -> None:
+    one = Endpoint(
+        id="e", network="n", container="c", name="c", address="172.17.0.2", veth="v", interface="eth0"
+    )
+    assert one.mac == "02:42:ac:11:00:02"
