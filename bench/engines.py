@@ -113,7 +113,17 @@ def sampan(root: Path) -> Iterator[Engine]:
     run.mkdir(parents=True)
     with (root / "sampand.log").open("wb") as log:
         daemon = subprocess.Popen(
-            [VENV / "sampand", "--data-root", data, "--run-root", run, "-H", address], stderr=log
+            [
+                VENV / "sampand",
+                "--data-root",
+                data,
+                "--run-root",
+                run,
+                "-H",
+                address,
+                "--default-network=none",
+            ],
+            stderr=log,
         )
     client = (str(VENV / "sampan"), "-H", address)
     try:

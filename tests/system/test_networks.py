@@ -190,6 +190,19 @@ def test_network_commands(net: NetworkHost) -> None:
     assert net.docker("network", "prune", "-f").text.split()[-1] == "mine"
 
 
+def test_own_command_line(net: NetworkHost) -> None:
+    made = net.sampan("network", "create", "--subnet", "10.9.0.0/24", "--label", "a=b", "mine")
+    assert made.code == 0, made.err
+    assert "mine" in net.sampan("network", "ls", "--filter", "label=a=b").text
+    done = net.sampan("run", "-d", "--name", "web", "-p", "8080:80", "busybox", "sleep", "1000")
+    assert done.code == 0, done.err
+    assert net.sampan("network", "connect", "--ip", "10.9.0.7", "mine", "web").code == 0
+    assert "10.9.0.7/24" in net.sampan("network", "inspect", "mine").text
+    assert net.sampan("network", "disconnect", "mine", "web").code == 0
+    assert net.sampan("network", "rm", "mine").text == "mine"
+    assert "0.0.0.0:8080" in net.sampan("port", "web").text
+
+
 def test_connect_and_disconnect(net: NetworkHost) -> None:
     net.docker("network", "create", "mine")
     serve(net, "web", "--network", "mine")

@@ -105,6 +105,20 @@ COMMANDS: tuple[CommandRow, ...] = (
      "images:history", "flag_table:HISTORY", "Show how an image was made, layer by layer"),
     ("image inspect", (), "IMAGE [IMAGE...]", 1, -1,
      "inspect:inspect_images", "flag_table:INSPECT_IMAGE", "Show everything known about images"),
+    ("network create", (), "NETWORK", 1, 1,
+     "networks:create", "flag_table:NETWORK_CREATE", "Make a network: containers in it reach each other"),
+    ("network ls", ("network list",), "", 0, 0,
+     "networks:ls", "flag_table:NETWORK_LS", "List networks"),
+    ("network inspect", (), "NETWORK [NETWORK...]", 1, -1,
+     "inspect:inspect_networks", "flag_table:INSPECT_VOLUME", "Show everything known about networks"),
+    ("network rm", ("network remove",), "NETWORK [NETWORK...]", 1, -1,
+     "networks:remove", "flag_table:NONE", "Remove networks that no container is in"),
+    ("network prune", (), "", 0, 0,
+     "prune:networks", "flag_table:NETWORK_PRUNE", "Remove networks that no container has"),
+    ("network connect", (), "NETWORK CONTAINER", 2, 2,
+     "networks:connect", "flag_table:NETWORK_CONNECT", "Put a container in one more network"),
+    ("network disconnect", (), "NETWORK CONTAINER", 2, 2,
+     "networks:disconnect", "flag_table:NETWORK_DISCONNECT", "Take a container out of a network"),
     ("volume create", (), "[VOLUME]", 0, 1,
      "volumes:create", "flag_table:VOLUME_CREATE", "Make a volume: a directory that outlives containers"),
     ("volume ls", ("volume list",), "", 0, 0,
@@ -148,6 +162,7 @@ NOUNS = (
     ("container", "Containers: processes with their own view of the machine"),
     ("image", "Images: root file systems in layers, and how to start them"),
     ("builder", "Builds, and the cache of their steps"),
+    ("network", "Networks: who reaches whom"),
     ("volume", "Volumes: directories that outlive containers"),
     ("system", "The daemon and this machine"),
     ("explain", "See what a container is made of"),
@@ -155,7 +170,7 @@ NOUNS = (
 
 # What docker has and this version has not: named, so that nobody looks for a spelling mistake.
 LATER = frozenset(
-    "buildx search network "
+    "buildx search "
     "compose context manifest plugin swarm node stack service secret config checkpoint trust".split()
 )
 

@@ -149,6 +149,25 @@ INSPECT_CONTAINER = _options(
     ("anatomy", "", "bool", "Show what a running container is made of, as the kernel sees it"),
 )
 INSPECT_VOLUME = _options(_FORMAT_F)
+NETWORK_CREATE = _options(
+    ("driver", "d", "string", 'Driver: "bridge"'),
+    ("subnet", "", "list", "Subnet: address/prefix"),
+    ("ip-range", "", "list", "Part of the subnet that addresses are given from"),
+    ("gateway", "", "list", "The host's address in it"),
+    ("aux-address", "", "map", "Address that no container gets: name=address"),
+    ("internal", "", "bool", "No way to the outside"),
+    ("attachable", "", "bool", "Shown again; every network is"),
+    ("ipv6", "", "bool", "IPv6 addresses as well"),
+    ("label", "", "list", "Label: key=value"),
+    ("opt", "o", "map", "Option of the driver, by Docker's name: com.docker.network.driver.mtu=1400"),
+)
+NETWORK_LS = _options(_FILTER, _FORMAT, _NO_TRUNC, ("quiet", "q", "bool", "Show only ids"))
+NETWORK_PRUNE = _options(("filter", "", "filter", "Remove only what matches: label, label!, until"), _FORCE)
+NETWORK_CONNECT = _options(
+    ("ip", "", "string", "IPv4 address in that network"),
+    ("alias", "", "list", "Further name in that network"),
+)
+NETWORK_DISCONNECT = _options(("force", "f", "bool", "Also from a container that does not answer"))
 VOLUME_CREATE = _options(
     ("driver", "d", "string", 'Driver: "local" or a plugin'),
     ("label", "", "list", "Label: key=value"),

@@ -52,6 +52,11 @@ def inspect_volumes(context: Context, flags: Flags, names: list[str]) -> int:
     return _inspect(context, flags, names, ["volume"])
 
 
+def inspect_networks(context: Context, flags: Flags, names: list[str]) -> int:
+    """Show networks."""
+    return _inspect(context, flags, names, ["network"])
+
+
 def _inspect(context: Context, flags: Flags, names: list[str], kinds: Sequence[str]) -> int:
     if flags.truth("anatomy"):
         from sampan.cli.explain import show

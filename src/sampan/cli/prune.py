@@ -56,6 +56,12 @@ def volumes(context: Context, flags: Flags, _arguments: list[str]) -> int:
     return _show(context.session(), [(_VOLUMES, _query(flags, *(["all=true"] if every else [])))])
 
 
+def networks(context: Context, flags: Flags, _arguments: list[str]) -> int:
+    """Remove networks that no container has."""
+    _confirm(flags, "WARNING! This will remove all custom networks not used by at least one container.")
+    return _show(context.session(), [(_NETWORKS, _query(flags))])
+
+
 def system(context: Context, flags: Flags, _arguments: list[str]) -> int:
     """Remove everything that is not in use."""
     with_volumes, filters = flags.truth("volumes"), flags.items("filter")

@@ -79,11 +79,8 @@ def parse_options(arguments: list[str]) -> DaemonOptions:
         dns_search=tuple(given.dns_search),
         dns_options=tuple(given.dns_option),
         labels=tuple(given.label),
-<<<<<<< HEAD
         registry=RegistryOptions(insecure=tuple(given.insecure_registry)),
-=======
         default_network=given.default_network,
->>>>>>> 0c1664f (network: bridges, addresses, published ports, docker network; bridge is the default network)
         plugins=Discovery(sockets=given.plugin_sockets, specs=given.plugin_specs or SPECS),
     )
     return DaemonOptions(

@@ -26,14 +26,6 @@ _NOT_YET: Final = (
     ("GET", "/images/search", "searching a registry"),
     ("GET", "/images/{name}/get", "saving images"),
     ("GET", "/images/get", "saving images"),
-<<<<<<< HEAD
-    ("POST", "/networks/create", "making networks"),
-    ("POST", "/networks/{id}/connect", "connecting networks"),
-    ("POST", "/networks/{id}/disconnect", "connecting networks"),
-=======
-    ("GET", "/distribution/{name}/json", "asking a registry"),
-    ("POST", "/auth", "logging in to a registry"),
->>>>>>> 0c1664f (network: bridges, addresses, published ports, docker network; bridge is the default network)
     ("POST", "/plugins/pull", "managed plugins"),
     ("GET", "/plugins/privileges", "managed plugins"),
 )
