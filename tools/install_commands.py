@@ -25,6 +25,7 @@ from sampan.bundle import write_bundle  # noqa: E402 -- this checkout's, whereve
 COMMANDS = {
     "sampan": "sampan.cli.__main__",
     "sampand": "sampan.daemon.__main__",
+    "sampan-registry": "sampan.registry.server.__main__",
     "sampan-runtime": "sampan.runtime.__main__",
 }
 
@@ -78,7 +79,7 @@ def main() -> None:
     target = Path(sysconfig.get_path("scripts"))
     compileall.compile_dir(str(SOURCE), quiet=2, workers=1)
     for name, module in COMMANDS.items():
-        if name == "sampand":
+        if name in ("sampand", "sampan-registry"):
             write_script(target / name, fill(SCRIPT, module=module))
     folder = target.parent / "lib/sampan"
     folder.mkdir(parents=True, exist_ok=True)

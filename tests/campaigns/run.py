@@ -16,6 +16,7 @@ from statistics import median
 from tests.campaigns import census
 from tests.campaigns.fuzz import fuzz
 from tests.campaigns.outputs import outputs
+from tests.campaigns.registry import registry
 from tests.campaigns.restarts import restarts
 from tests.campaigns.volumes import volumes
 from tests.system.sampand import Sampand, serve, wait_for
@@ -127,6 +128,7 @@ CAMPAIGNS: dict[str, Callable[[Sampand, int, int], list[str]]] = {
     "kills": kills,
     "fuzz": fuzz,
     "outputs": outputs,
+    "registry": registry,
     "restarts": restarts,
     "volumes": volumes,
 }

@@ -9,7 +9,6 @@ _LISTS = "an empty list or object instead of null; clients take both"
 _NULLS = "null for what nobody asked for, as newer engines"
 _EARLIER = "found when the container is created, not when it starts; the words say which field"
 _REGISTRY = "no registry client yet: 501"
-_SAVE = "saving images: not there yet: 501"
 _OLD_FIELDS = "fields that newer engines (28) do not have any more"
 _WRONG_BETTER = "what was sent is wrong: 400, as newer engines; dockerd 20.10 says 500"
 _EXEC_CODE = "dockerd 20.10 gives 126 for whatever fails; sampan, as newer engines, 127 for a program that is not there"
@@ -29,10 +28,6 @@ CLI: dict[str, str] = {
     "container: update --restart nonsense better": _NEWER,
     "container: rm better": _NEWER,
     "files: cp files:/d/new -": "the mode field of the tar entry holds the permission bits only, as tar(5) says; Go's adds the type",
-    "image: save -o {archive} busybox": _SAVE,
-    "image: save nosuch": _SAVE,
-    "image: load -i {archive}": _SAVE,
-    "image: load -q -i {archive}": _SAVE,
     "image: load": "says what is wrong with the archive, and what to do",
     "image: import --change NONSENSE {rootfs} imported:3": "told in the stream that the import answers with; the exit code is the same",
     "volume: volume inspect -f '{{.Name}} {{.Driver}} {{json .Labels}} {{json .Options}} {{.Scope}}' vol labelled small": _NULLS,
@@ -80,10 +75,5 @@ DOCKER_PY: dict[str, str] = {
     "high_image_push": _REGISTRY,
     "high_image_registry": _REGISTRY,
     "high_login": _REGISTRY,
-    "image_get": _SAVE,
-    "image_get_nosuch": _SAVE,
-    "image_load": _SAVE,
-    "high_image_save": _SAVE,
-    "high_image_load": _SAVE,
     "image_load_wrong": "says what is wrong with the archive, and what to do",
 }

@@ -133,6 +133,8 @@ COMMANDS: tuple[CommandRow, ...] = (
      "volumes:export", "flag_table:VOLUME_EXPORT", "Write a volume's content to an archive"),
     ("volume import", (), "VOLUME [FILE|-]", 1, 2,
      "volumes:import_", "flag_table:NONE", "Unpack an archive over a volume's content"),
+    ("registry serve", (), "[HOST:PORT]", 0, 1,
+     "registry_serve:serve", "flag_table:REGISTRY_SERVE", "Serve images to docker, podman and skopeo"),
     ("system start", (), "", 0, 0,
      "system:start", "flag_table:SYSTEM_START", "Start sampand, unless it runs"),
     ("system stop", (), "", 0, 0,
@@ -164,6 +166,7 @@ NOUNS = (
     ("builder", "Builds, and the cache of their steps"),
     ("network", "Networks: who reaches whom"),
     ("volume", "Volumes: directories that outlive containers"),
+    ("registry", "A registry of one's own"),
     ("system", "The daemon and this machine"),
     ("explain", "See what a container is made of"),
 )

@@ -274,6 +274,20 @@ INFO = _options(_FORMAT_F)
 EVENTS = _options(
     _FILTER, ("format", "", "string", 'Form of each event: "json", or a Go template'), *_SINCE_UNTIL
 )
+REGISTRY_SERVE = _options(
+    ("data-root", "", "string", "Where repositories are kept (default /var/lib/sampan-registry)"),
+    ("host-images", "", "bool", "Serve the images of this host's sampand, read-only"),
+    ("htpasswd", "", "string", "Users and bcrypt hashes; without it nobody logs in"),
+    ("tokens", "", "bool", "Let clients log in by the token flow"),
+    ("anonymous-pull", "", "bool", "Let anybody pull; pushing needs a login"),
+    ("open", "", "bool", "Let anybody who reaches the address push and delete"),
+    ("read-only", "", "bool", "Refuse whatever changes something"),
+    ("tls-cert", "", "string", "Certificate to show, PEM"),
+    ("tls-key", "", "string", "Its key, PEM"),
+    ("stale-after", "", "string", "Seconds after which half uploads are swept (default: a day)"),
+    ("log-level", "", "string", "debug, info, warning or error"),
+    ("log-format", "", "string", "text or json"),
+)
 SYSTEM_START = _options(
     ("data-root", "", "string", "Directory for images and containers"),
     ("run-root", "", "string", "Directory for sockets and the state of running containers"),

@@ -1,4 +1,4 @@
-"""Images: list, inspect, load, import, tag, remove."""
+"""Images: list, inspect, load, save, import, tag, remove."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ from typing import BinaryIO
 from aiohttp import web
 
 from sampan.daemon.call import Call, reply
+from sampan.daemon.outflow import send_archive
 from sampan.daemon.routes_registry import pull
 from sampan.daemon.routes_system import for_version
 from sampan.daemon.routing import Router
 from sampan.daemon.streaming import stream_progress
 from sampan.daemon.upload import Upload
+from sampan.daemon.workers import take
 from sampan.errors import InvalidArgument, Unsupported
+from sampan.spec import gojson
+from sampan.spec.image import Platform
 
 Report = Callable[[dict[str, object]], None]
 
@@ -28,6 +32,8 @@ def add_routes(router: Router) -> None:
     router.add("POST", "/images/load", load)
     router.add("POST", "/images/create", pull_or_import)
     router.add("POST", "/images/prune", prune)
+    router.add("GET", "/images/get", save)
+    router.add("GET", "/images/{name}/get", save)
     router.add("GET", "/images/{name}/json", inspect)
     router.add("GET", "/images/{name}/history", history)
     router.add("POST", "/images/{name}/tag", tag)
@@ -75,16 +81,42 @@ async def prune(call: Call) -> web.StreamResponse:
     return reply(await call.workers.slow(call.engine.images.prune, call.filters()))
 
 
+async def save(call: Call) -> web.StreamResponse:
+    """GET /images/get?names=… and /images/{name}/get: an archive."""
+    names = call.request.query.getall("names", []) or ([call.name] if call.name else [])
+    if not names:
+        raise InvalidArgument("names is missing: which images are to be saved?")
+    archive = await take(
+        call.workers.slow(call.engine.images.open_save, names, platform=_platform(call)),
+        release=lambda opened: opened.close(),
+    )
+    with archive:
+        return await send_archive(call, "Content-Type: application/x-tar\r\n", archive.write)
+
+
+def _platform(call: Call) -> str:
+    """Return the parameter `platform`: `os/arch`, or (API 1.48) the JSON of one.
+
+    Raises:
+        InvalidArgument: it is neither, or there are several.
+    """
+    given = call.request.query.getall("platform", [])
+    if len(given) > 1:
+        raise InvalidArgument("not supported yet: more than one platform of an image")
+    text = given[0] if given else ""
+    return str(gojson.decode(text.encode(), Platform)) if text.startswith("{") else text
+
+
 async def load(call: Call) -> web.StreamResponse:
     """POST /images/load: `{"stream":"Loaded image: …"}` for each; errors always in-band."""
-    quiet = call.flag("quiet", default=True)
+    quiet, platform = call.flag("quiet", default=True), _platform(call)
 
     def work(body: BinaryIO, report: Report) -> None:
         def progress(line: str) -> None:
             if not quiet:
                 report({"stream": f"{line}\n"})
 
-        for image in call.engine.images.load(body, progress=progress):
+        for image in call.engine.images.load(body, platform=platform, progress=progress):
             named = f"image: {image.reference}" if image.reference else f"image ID: {image.image_id}"
             report({"stream": f"Loaded {named}\n"})
 

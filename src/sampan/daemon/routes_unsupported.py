@@ -24,8 +24,6 @@ _NOT_YET: Final = (
     ("POST", "/session", "building images with BuildKit"),
     ("POST", "/grpc", "building images with BuildKit"),
     ("GET", "/images/search", "searching a registry"),
-    ("GET", "/images/{name}/get", "saving images"),
-    ("GET", "/images/get", "saving images"),
     ("POST", "/plugins/pull", "managed plugins"),
     ("GET", "/plugins/privileges", "managed plugins"),
 )

@@ -16,6 +16,7 @@ from sampan.engine.hello_image import make_hello, resolve_image
 from sampan.engine.patterns import compile_filter
 from sampan.engine.pruning import parse_prune_filter, parse_truth, tell_prune
 from sampan.engine.records import Record
+from sampan.engine.saving import open_save
 from sampan.engine.times import format_time, parse_until_ns
 from sampan.engine.types import LoadedImage
 from sampan.engine.usage import layer_bytes
@@ -26,6 +27,7 @@ from sampan.store import bootstrap
 from sampan.store.model import Image, ImageUser, Progress
 from sampan.store.platforms import parse_platform
 from sampan.store.references import Reference, make_tagged
+from sampan.store.saving import OpenSave
 
 Summaries = list[docker.ImageSummary]
 Filters = Mapping[str, Sequence[str]]
@@ -107,19 +109,31 @@ class Images:
             self._emit("delete", image.id, image.id, labels={})
         return answer
 
-    def load(self, stream: BinaryIO, *, progress: Callable[[str], None] | None = None) -> list[LoadedImage]:
+    def load(
+        self, stream: BinaryIO, *, platform: str = "", progress: Callable[[str], None] | None = None
+    ) -> list[LoadedImage]:
         """Take the images of a `docker save` or OCI archive: tar, plain or compressed."""
+        wanted = parse_platform(platform) if platform else None
 
         def say(step: Progress) -> None:
             if progress is not None:
                 progress(f"{step.layer}: {step.status} {step.current_bytes}/{step.total_bytes}")
 
         found = []
-        for loaded in self._images.load(stream, progress=say):
+        for loaded in self._images.load(stream, platform=wanted, progress=say):
             name = None if loaded.reference is None else loaded.reference.familiar
             found.append(LoadedImage(reference=name, image_id=loaded.image_id))
             self._emit("load", loaded.image_id, name or loaded.image_id)
         return found
+
+    def open_save(self, refs: Sequence[str], *, platform: str = "") -> OpenSave:
+        """Return an archive of images, as `load` takes it; the caller writes and closes it.
+
+        Raises:
+            NotFound: `No such image: X:tag`, or it is not for the platform.
+        """
+        wanted = parse_platform(platform) if platform else None
+        return open_save(self._core, refs, platform=wanted)
 
     def import_rootfs(
         self,

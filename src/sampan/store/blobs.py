@@ -48,6 +48,10 @@ class Blobs:
             file.write(data)
         return StagedBlob(path, digest_of(data), len(data))
 
+    def path(self, digest: Digest) -> str:
+        """Return where a blob lies, or would."""
+        return self._places.blob(digest)
+
     def exists(self, digest: Digest) -> bool:
         """Tell whether a blob is there."""
         return os.path.exists(self._places.blob(digest))

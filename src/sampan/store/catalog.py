@@ -109,12 +109,24 @@ class Catalog:
             self._db.execute("UPDATE images SET tagged_ns = ? WHERE id = ?", (time.time_ns(), image_id))
 
     def needed_blobs(self) -> set[Digest]:
-        """Return the digests of all blobs that images or builds need, as they are and as they travel."""
+        """Return the digests of all blobs that images, builds and repositories need, also packed."""
         rows = self._db.query(
             "SELECT digest FROM image_blobs UNION SELECT blob FROM build_layers UNION "
-            "SELECT packed FROM packed_blobs WHERE plain IN (SELECT digest FROM image_blobs)"
+            "SELECT packed FROM packed_blobs WHERE plain IN (SELECT digest FROM image_blobs) UNION "
+            "SELECT content FROM repository_blobs UNION SELECT content FROM repository_manifests"
         )
         return {_digest(row[0]) for row in rows}
+
+    def needs_blob(self, digest: Digest) -> bool:
+        """Tell whether some image or repository needs a blob, as `needed_blobs`."""
+        sql = (
+            "SELECT 1 WHERE EXISTS (SELECT 1 FROM image_blobs WHERE digest = ?1 "
+            "OR digest IN (SELECT plain FROM packed_blobs WHERE packed = ?1)) "
+            "OR EXISTS (SELECT 1 FROM build_layers WHERE blob = ?1) "
+            "OR EXISTS (SELECT 1 FROM repository_blobs WHERE content = ?1) "
+            "OR EXISTS (SELECT 1 FROM repository_manifests WHERE content = ?1)"
+        )
+        return self._db.query_one(sql, (digest,)) is not None
 
     def names_with_blob(self, digest: Digest) -> list[Reference]:
         """Return the names of all images that have a blob, as it is or packed."""

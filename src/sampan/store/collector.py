@@ -35,6 +35,13 @@ class Collector:
             remove_tree(path)
         return gone
 
+    def release(self, digests: Iterable[Digest]) -> None:
+        """Remove these blobs, each unless it is needed."""
+        with self._pins.lock:
+            for digest in digests:
+                if digest not in self._pins and not self._catalog.needs_blob(digest):
+                    self._blobs.delete(digest)
+
     def unneeded_layers(self) -> list[Digest]:
         """Return the chain ids of layers that no image, snapshot or pin needs, highest first."""
         needed: set[Digest] = set()

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Sequence
 
 from sampan.lean import Undo
-from sampan.store import schema
+from sampan.store import repositories, schema
 from sampan.store.arrivals import Arrivals
 from sampan.store.blobs import Blobs
 from sampan.store.built import Built
@@ -24,9 +24,11 @@ from sampan.store.layout import Layout
 from sampan.store.packing import Packer
 from sampan.store.pins import Pins
 from sampan.store.places import make_places, take_lock
+from sampan.store.saving import Saving
 from sampan.store.snapshots import Snapshots
 from sampan.store.sources import LayerSources
 from sampan.store.trees import remove_tree
+from sampan.store.uploads import Uploads
 from sampan.store.usage import StoreUsage, store_usage
 from sampan.store.volumes import Volumes
 
@@ -48,6 +50,7 @@ class Store:
             self.db = Database(places.database)
             undo.add(self.db.close)
             self.db.migrate(schema.COMPONENT, schema.STEPS)
+            self.db.migrate(repositories.COMPONENT, repositories.STEPS)
             pins = Pins()
             blobs = Blobs(places)
             catalog = Catalog(self.db)
@@ -59,11 +62,14 @@ class Store:
             self.images = Images(places, catalog, self.layers, sources, layout, intake, collector)
             packer = Packer(places, self.db, blobs, pins)
             self.arrivals = Arrivals(places, catalog, blobs, self.layers, pins, intake, packer)
+            self.saving = Saving(catalog, blobs, sources, pins)
             self.commits = Commits(places, blobs, self.layers, pins, intake)
             self.built = Built(places, self.db, blobs, self.layers, pins, intake, sources, collector)
             self.snapshots = Snapshots(places, self.db, self.layers, sources, collector)
             self.image_mounts = ImageMounts(places, self.db, self.layers, sources, collector)
             self.volumes = Volumes(places, self.db)
+            self.repositories = repositories.Repositories(self.db, blobs, pins, collector)
+            self.uploads = Uploads(places)
             self.check = StoreCheck(places, catalog, blobs, self.layers, pins, collector)
             leftovers = [f"{places.temporary}/{name}" for name in os.listdir(places.temporary)]
             leftovers += self.layers.sweep()

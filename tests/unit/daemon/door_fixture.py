@@ -261,7 +261,9 @@ class FakeImages:
     def list(self, **asked: Any) -> list[docker.ImageSummary]:
         return []
 
-    def load(self, stream: BinaryIO, *, progress: Callable[[str], None] | None = None) -> list[LoadedImage]:
+    def load(
+        self, stream: BinaryIO, *, platform: str = "", progress: Callable[[str], None] | None = None
+    ) -> list[LoadedImage]:
         head = stream.read(3)
         if head == b"bad":
             raise Conflict("the archive is cut off")

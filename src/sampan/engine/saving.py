@@ -1,0 +1,75 @@
+"""`docker save`: which images and names a list of words means (API, `/images/get`).
+
+Source: moby, daemon/internal/image/tarexport/save.go, parseNames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sampan.engine.core import Core
+from sampan.engine.events import make_event
+from sampan.engine.hello_image import resolve_image
+from sampan.errors import InvalidArgument, NotFound
+from sampan.spec import docker
+from sampan.spec.image import Platform
+from sampan.store.model import Image
+from sampan.store.platforms import matches
+from sampan.store.references import Reference, parse_reference
+from sampan.store.saving import OpenSave, Wanted
+
+
+def open_save(core: Core, words: Sequence[str], *, platform: Platform | None) -> OpenSave:
+    """See `Images.open_save`."""
+    wanted = [one for word in words for one in find_wanted(core, word)]
+    for one in wanted:
+        if platform is not None and not matches(platform, one.image.config.platform):
+            raise NotFound(
+                f"image with reference {words[0]} was found but does not provide the specified platform "
+                f"({platform})"
+            )
+    opened = core.store.saving.open(wanted)
+    for one in wanted:
+        core.events.emit(_event(one.image))
+    return opened
+
+
+def find_wanted(core: Core, word: str) -> Sequence[Wanted]:
+    """Return what a word means: a tag, all tags of a repository, or an id, which brings no names.
+
+    Raises:
+        NotFound: `No such image: X`.
+    """
+    try:
+        reference = parse_reference(word)
+    except InvalidArgument:
+        return [Wanted(resolve_image(core, word), ())]  # a full id
+    if not reference.tag and not reference.digest:
+        every = _all_tags(core, reference)
+        if every:
+            return every
+    image = _resolve(core, word)
+    name = reference.with_default_tag()
+    return [Wanted(image, (name,) if name in image.tags and not reference.digest else ())]
+
+
+def _resolve(core: Core, word: str) -> Image:
+    """Find an image; here Docker's message has the word as it was written."""
+    try:
+        return resolve_image(core, word)
+    except NotFound as exc:
+        raise NotFound(f"No such image: {word}") from exc
+
+
+def _all_tags(core: Core, repository: Reference) -> list[Wanted]:
+    return [
+        Wanted(image, (tag,))
+        for image in core.store.images.list()
+        for tag in image.tags
+        if tag.name == repository.name
+    ]
+
+
+def _event(image: Image) -> docker.Event:
+    name = image.tags[0].familiar if image.tags else image.id
+    return make_event("image", "save", image.id, {**(image.config.config.Labels or {}), "name": name})

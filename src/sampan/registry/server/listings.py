@@ -1,0 +1,76 @@
+"""Lists: repositories, tags, referrers. Source: OCI distribution-spec, spec.md, "Content Discovery"."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from urllib.parse import quote, urlencode
+
+import msgspec
+from aiohttp import web
+
+from sampan.registry.server.errors import RegistryError
+from sampan.registry.server.exchange import Exchange, page_size
+from sampan.registry.server.names import parse_digest_part
+from sampan.spec.image import OCI_INDEX, Descriptor, Index, encode
+
+
+async def catalog(exchange: Exchange) -> web.StreamResponse:
+    """GET /v2/_catalog."""
+    return _page(
+        exchange,
+        {},
+        "repositories",
+        lambda after, limit: exchange.shelves.list(after=after, limit=limit),
+    )
+
+
+async def tags(exchange: Exchange) -> web.StreamResponse:
+    """GET /v2/<name>/tags/list."""
+    repository = exchange.repository
+    if not exchange.shelves.exists(repository):
+        raise RegistryError("NAME_UNKNOWN", f"repository {repository} is not known to this registry")
+    return _page(
+        exchange,
+        {"name": repository},
+        "tags",
+        lambda after, limit: exchange.shelves.tags(repository, after=after, limit=limit),
+    )
+
+
+def _page(
+    exchange: Exchange, head: dict[str, str], key: str, find: Callable[[str, int], Sequence[str]]
+) -> web.Response:
+    """Answer with one page; one item more than wanted tells whether there is another."""
+    size = page_size(exchange)
+    found = list(find(exchange.query("last"), size + 1 if size > 0 else -1)) if size else []
+    headers = {}
+    if 0 < size < len(found):
+        found = found[:size]
+        query = urlencode({"n": size, "last": found[-1]})
+        headers["Link"] = f'<{quote(exchange.request.path)}?{query}>; rel="next"'
+    body = msgspec.json.encode({**head, key: found})
+    return web.Response(body=body, headers=headers, content_type="application/json")
+
+
+async def referrers(exchange: Exchange) -> web.StreamResponse:
+    """GET /v2/<name>/referrers/<digest>: an index, empty where nothing refers to it."""
+    subject = parse_digest_part(exchange.target.unsafe_last)
+    found = exchange.shelves.referrers(exchange.repository, subject)
+    wanted = exchange.request.query.getall("artifactType", [])
+    headers = {"OCI-Filters-Applied": "artifactType"} if wanted else {}
+    index = Index(
+        schemaVersion=2,
+        mediaType=OCI_INDEX,
+        manifests=[
+            Descriptor(
+                mediaType=one.media_type,
+                digest=one.digest,
+                size=one.size_bytes,
+                artifactType=one.artifact_type,
+                annotations=one.annotations,
+            )
+            for one in found
+            if not wanted or one.artifact_type in wanted
+        ],
+    )
+    return web.Response(body=encode(index), headers=headers, content_type=OCI_INDEX)
