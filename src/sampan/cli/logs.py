@@ -10,6 +10,8 @@ from sampan.errors import NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from sampan.cli.context import Context
     from sampan.cli.flags import Flags
     from sampan.client.http import Response
@@ -40,9 +42,20 @@ def logs(context: Context, flags: Flags, arguments: list[str]) -> int:
         if not framed:
             write_all(STDOUT, piece)
             continue
-        for kind, data in frames.feed(piece):
-            write_all(STDERR if kind == STDERR else STDOUT, data)
+        _write(frames.feed(piece))
     return 0
+
+
+def _write(pieces: Iterable[tuple[int, bytes]]) -> None:
+    """Write pieces in their order; those of one stream in a row at once: each line is a frame of its own."""
+    last, waiting = STDOUT, b""
+    for kind, data in pieces:
+        stream = STDERR if kind == STDERR else STDOUT
+        if stream != last:
+            write_all(last, waiting)
+            last, waiting = stream, b""
+        waiting += data
+    write_all(last, waiting)
 
 
 def _open(context: Context, path: str, query: list[tuple[str, str]]) -> Response:
