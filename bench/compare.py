@@ -279,7 +279,7 @@ def main() -> None:
         root = stack.enter_context(engines.scratch(options.root))
         if wanted("runtime"):
             rows.append(runtime_row(root, options.rounds))
-        words = "start exec burst memory ps stats events files logs registry"
+        words = "start exec burst memory ps stats events files logs registry builds"
         if any(map(wanted, words.split())):
             makers: list[Callable[[Path], object]] = [engines.sampan, engines.dockerd, engines.podman]
             found: dict[str, engines.Engine] = {}
@@ -310,6 +310,10 @@ def main() -> None:
                 from bench import registries
 
                 rows += registries.rows(root, found, max(1, options.rounds // 7))
+            if wanted("builds"):
+                from bench import builds  # which needs what is defined here
+
+                rows += builds.rows(root, found, options.rounds)
     table = render(rows, options.rounds)
     print(table)
     if options.write:
