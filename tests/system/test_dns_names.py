@@ -175,8 +175,35 @@ def test_nobody_needs_it_any_more(town: Town) -> None:
     place.close()
 
 
-def test_a_servers_own_port_53_can_be_shared(town: Town) -> None:
-    with town.boxes["web"].socket(socket.SOCK_DGRAM) as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+@pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_STREAM])
+def test_a_dns_server_in_the_container_can_have_port_53(town: Town, kind: int) -> None:
+    web = town.boxes["web"]
+    with web.socket(kind) as sock:
         sock.bind(("0.0.0.0", 53))
-        assert addresses_of(town.boxes["web"].ask(query("db"))) == ["172.18.0.3"]
+        if kind == socket.SOCK_STREAM:
+            sock.listen()
+        assert addresses_of(web.ask(query("db"), tcp=kind == socket.SOCK_STREAM)) == ["172.18.0.3"]
+        with web.socket(kind) as other:
+            other.settimeout(5)
+            other.connect(("127.0.0.1", 53))
+            other.send(b"mine")
+            served = sock.accept()[0] if kind == socket.SOCK_STREAM else sock
+            assert served.recv(10) == b"mine"
+            if served is not sock:
+                served.close()
+
+
+def test_the_loopback_device_may_come_up_later(town: Town) -> None:
+    assert town.boxes["web"].run("ip", "link", "set", "lo", "down").returncode == 0
+    town.resolver.stop("web")
+    place = town.boxes["web"].place()
+    town.resolver.serve(town.views[0], place)
+    place.close()
+    assert town.boxes["web"].run("ip", "link", "set", "lo", "up").returncode == 0
+    assert addresses_of(town.boxes["web"].ask(query("db"))) == ["172.18.0.3"]
+
+
+def test_connections_of_the_container_are_not_tracked(town: Town) -> None:
+    assert addresses_of(town.boxes["web"].ask(query("db"))) == ["172.18.0.3"]
+    counted = town.boxes["web"].run("cat", "/proc/sys/net/netfilter/nf_conntrack_count")
+    assert counted.stdout.strip() in ("0", "")  # "": the kernel's module was never needed

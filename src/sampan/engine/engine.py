@@ -19,6 +19,7 @@ from sampan.engine.journal import Journal
 from sampan.engine.launchers import LauncherKeeper
 from sampan.engine.launching import Starter
 from sampan.engine.machine import read_machine
+from sampan.engine.naming import Naming
 from sampan.engine.network_nouns import NetworkNouns
 from sampan.engine.networking import Networking
 from sampan.engine.options import EngineSettings
@@ -98,7 +99,10 @@ class Engine:
             undo.add(launchers.close)
             journal = Journal(store.db)
             events = Events(journal)
-            networking = Networking(Networks(store.db, Names(settings.roots.run)), launchers, events)
+            index, supervisor = ContainerIndex(), Supervisor()
+            networks = Networks(store.db, Names(settings.roots.run))
+            naming = Naming(settings, networks, index, supervisor)
+            networking = Networking(networks, launchers, events, naming)
             mounting = VolumeMounting(store.volumes, Plugins(settings.plugins))
             core = Core(
                 settings=settings,
@@ -109,17 +113,18 @@ class Engine:
                 store=store,
                 journal=journal,
                 health=HealthStore(store.db),
-                index=ContainerIndex(),
+                index=index,
                 events=events,
                 launchers=launchers,
                 users=UserFinder(store.snapshots),
-                supervisor=Supervisor(),
+                supervisor=supervisor,
                 volumes=Volumes(store.volumes, mounting, events),
                 networking=networking,
             )
             engine = cls(core)
             Recovery(core, engine._ender).run()
             networking.networks.recover({one.id for one in core.index.all() if one.running})
+            naming.restore()
             core.health.sweep({container.id for container in core.index.all()})
             launchers.watch(core.supervisor)
             core.supervisor.start()

@@ -178,19 +178,26 @@ def write_host_files(core: Core, record: Record, *, addresses: Sequence[str] = (
     host = record.host
     files = core.paths.host_files(record.id)
     shares_host = parse_network_mode(host.NetworkMode).share == "host"
-    settings = core.settings
     base = {"base": _read_text("/etc/hosts")} if shares_host else {}
     _write(files.hostname, f"{record.config.Hostname}\n".encode())
     own = [(address, own_names(record.config)) for address in addresses]
     _write(files.hosts, make_hosts(host.ExtraHosts, own=own, **base).encode())
-    resolv_conf = make_resolv_conf(
+    resolving = core.networking.naming.plan(record)
+    resolv_conf = resolving.text if resolving is not None else _plain_resolv_conf(core, record)
+    _write(files.resolv_conf, resolv_conf.encode(errors="surrogateescape"))
+
+
+def _plain_resolv_conf(core: Core, record: Record) -> str:
+    """Return resolv.conf without our own DNS server: the user's and the host's."""
+    host, settings = record.host, core.settings
+    shares_host = parse_network_mode(host.NetworkMode).share == "host"
+    return make_resolv_conf(
         _host_resolv_conf(shares_host=shares_host),
         dns=host.Dns or settings.dns,
         search=host.DnsSearch or settings.dns_search,
         options=host.DnsOptions or settings.dns_options,
         shares_host_network=shares_host,
     )
-    _write(files.resolv_conf, resolv_conf.encode(errors="surrogateescape"))
 
 
 def own_names(config: docker.Config) -> str:

@@ -40,6 +40,7 @@ class NetworkNouns:
         """
         record = make_network(request, choose_pool=self._networks.choose_pool)
         self._networks.create(record)
+        self._core.networking.naming.prepare()
         self._core.events.emit(network_event(record, "create"))
         return docker.NetworkCreated(Id=record.id)
 
@@ -138,6 +139,7 @@ class NetworkNouns:
         if record.predefined:
             raise Forbidden(f"{record.name} is a pre-defined network and cannot be removed")
         self._networks.remove(record.id)
+        self._core.networking.naming.forget_network(record.id)
         self._core.events.emit(network_event(record, "destroy"))
 
     def prune(self, filters: Filters) -> Names:

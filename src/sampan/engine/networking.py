@@ -14,6 +14,7 @@ from sampan.engine.bundle.namespaces import is_network_name
 from sampan.engine.container import Container
 from sampan.engine.events import Events, make_event
 from sampan.engine.launchers import LauncherKeeper
+from sampan.engine.naming import Naming
 from sampan.engine.netspaces import Netspace, Netspaces
 from sampan.engine.network_wishes import make_wish, port_wishes
 from sampan.engine.records import Record
@@ -63,6 +64,7 @@ class Attachment:
         self._netspace = networking.netspaces.take()
         self.path = self._netspace.path
         networking.networks.connect(self.endpoints, namespace=self._netspace.fd, inside=self._netspace.socket)
+        networking.naming.attach(self._record, self._netspace.fd)
 
     def _undo(self) -> None:
         self._networking.detach(self._record.id)
@@ -84,8 +86,9 @@ class Attachment:
 class Networking:
     """The engine's side of networks."""
 
-    def __init__(self, networks: Networks, launchers: LauncherKeeper, events: Events) -> None:
+    def __init__(self, networks: Networks, launchers: LauncherKeeper, events: Events, naming: Naming) -> None:
         self.networks = networks
+        self.naming = naming
         self.netspaces = Netspaces(launchers)
         self._events = events
         self._links = Worker("links")
@@ -112,7 +115,8 @@ class Networking:
         return Attachment(self, record)
 
     def started(self, record: Record) -> list[docker.Event]:
-        """Return the events of a container's networks at its start."""
+        """Return the events of a container's networks at its start; its first process is there now."""
+        self.naming.started(record)
         return [network_event(network, "connect", record.id) for network, _ in self.networks.of(record.id)]
 
     def detach(self, container_id: str) -> list[docker.Event]:
@@ -120,6 +124,7 @@ class Networking:
         found = self.networks.of(container_id)
         if not found:
             return []
+        self.naming.detach(container_id)
         try:
             endpoints = self.networks.release(container_id)
         except OSError as exc:
@@ -138,6 +143,7 @@ class Networking:
             netspace = self._enter(container)
             try:
                 self.networks.connect(endpoints, namespace=netspace.fd, inside=netspace.socket)
+                self.naming.change(record, netspace.fd)
             finally:
                 netspace.close()
         except BaseException:
@@ -150,10 +156,13 @@ class Networking:
         self._release_one(container.id, network)
         self._events.emit(network_event(network, "disconnect", container.id))
         left = self.networks.of(container.id)
-        if left:
+        if not left:
+            self.naming.detach(container.id)
+        else:
             netspace = self._enter(container)
             try:
                 self.networks.route_outward(container.id, inside=netspace.socket)
+                self.naming.change(container.record, netspace.fd)
             finally:
                 netspace.close()
 
@@ -181,6 +190,7 @@ class Networking:
         """Let go; containers keep their network."""
         self._links.close(timeout_s)
         self.netspaces.close()
+        self.naming.close()
         self.networks.close()
 
     # ---- what is shown

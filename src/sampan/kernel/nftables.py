@@ -51,6 +51,7 @@ _NEWTABLE, _GETTABLE, _DELTABLE, _NEWCHAIN, _NEWRULE, _NEWSET, _NEWSETELEM, _DEL
     12,
     14,
 )
+_GETCHAIN = 4
 _BEGIN, _END = 16, 17
 _CREATE, _APPEND = 0x400, 0x800
 _NFGENMSG = struct.Struct(">BBH")
@@ -126,6 +127,17 @@ def destination(register: int = R0) -> bytes:
 def port(register: int) -> bytes:
     """Load the destination port."""
     return payload(2, 2, 2, register)
+
+
+def constant(data: bytes, register: int) -> bytes:
+    """Load fixed bytes."""
+    return _expression("immediate", _number(1, register), _value(2, data))
+
+
+def write_port(offset: int, register: int, *, checksum_at: int) -> bytes:
+    """Put a port of a register into the transport header; its checksum is kept right."""
+    place = (_number(2, 2), _number(3, offset), _number(4, 2))
+    return _expression("payload", _number(5, register), *place, _number(6, 1), _number(7, checksum_at))
 
 
 def compare(data: bytes, *, register: int = R0, operator: int = 0) -> bytes:
@@ -331,6 +343,17 @@ def has_table(sock: socket, table: str, number: int = INET) -> bool:
     """Tell whether there is such a table."""
     body = _NFGENMSG.pack(number, 0, 0) + _text(1, table)
     request = netsocket.Request(_SUBSYS | _GETTABLE, body, what=f"find table {table}")
+    try:
+        netsocket.run(sock, [request])
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def has_chain(sock: socket, table: str, chain: str, number: int = INET) -> bool:
+    """Tell whether there is such a chain."""
+    body = _NFGENMSG.pack(number, 0, 0) + _text(1, table) + _text(3, chain)
+    request = netsocket.Request(_SUBSYS | _GETCHAIN, body, what=f"find chain {chain}")
     try:
         netsocket.run(sock, [request])
     except FileNotFoundError:

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 DIRECTORY, SOCKET, LOCK, LOG = "dns", "dns.sock", "dns.lock", "dns.log"
 _IDLE_S = 5.0
-# What is left to it: entering network namespaces, asking a socket for its own (SIOCGSKNS), binding port 53.
-_KEPT = ("CAP_SYS_ADMIN", "CAP_NET_ADMIN", "CAP_NET_BIND_SERVICE")
+# What is left to it: entering network namespaces; asking a socket for its own (SIOCGSKNS), rules there.
+_KEPT = ("CAP_SYS_ADMIN", "CAP_NET_ADMIN")
 _CAPABILITIES = frozenset(NUMBERS[name] for name in _KEPT)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from _socket import (
     AF_INET,
     AF_INET6,
     IPPROTO_IP,
     SO_REUSEADDR,
-    SO_REUSEPORT,
     SOCK_CLOEXEC,
     SOCK_DGRAM,
     SOCK_NONBLOCK,
@@ -20,7 +20,8 @@ from fcntl import ioctl
 
 from sampan.kernel.constants import CLONE_NEWNET
 from sampan.kernel.namespaces import open_namespace, setns
-from sampan.network.dns.model import ADDRESS, PORT
+from sampan.network.dns.model import ADDRESS
+from sampan.network.dns.redirect import redirect
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 _IP_FREEBIND = 15  # linux/in.h
 _SIOCGSKNS = 0x894C  # linux/sockios.h: the network namespace of a socket
 _BACKLOG = 32
+_USUAL_PORT = 61053  # above those that Linux gives by itself (ip_local_port_range): nearly always free
 _own: list[int] = []  # our own namespace, opened at first use
 
 
@@ -57,33 +59,40 @@ class Inside:
 
 
 def open_resolver_sockets(namespace_fd: int) -> tuple[socket, socket]:
-    """Return (UDP, listening TCP) sockets at 127.0.0.11:53 of a namespace whose loopback device may be down.
+    """Return (UDP, listening TCP) sockets that are met at 127.0.0.11:53 of a namespace.
 
-    A server of the container's own may bind 0.0.0.0:53 beside them where it shares its port (SO_REUSEPORT,
-    or SO_REUSEADDR for UDP).
+    Their true port is another one, so that a DNS server of the container's own can have 53 (`redirect`).
 
     Raises:
-        OSError: EADDRINUSE, somebody there has the port.
+        OSError: the namespace cannot be joined, or its kernel has no nftables.
     """
     with Inside(namespace_fd):
         udp = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC)
         try:
             tcp = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC)
+            try:
+                _listen(udp, tcp)
+            except BaseException:
+                tcp.close()
+                raise
         except BaseException:
             udp.close()
             raise
-    try:
-        for sock in (udp, tcp):
-            sock.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
-            sock.setsockopt(SOL_SOCKET, SO_REUSEPORT, 1)
-            sock.setsockopt(IPPROTO_IP, _IP_FREEBIND, 1)  # 127.0.0.11 is no address while `lo` is down
-            sock.bind((ADDRESS, PORT))  # in the socket's own namespace, wherever the caller is
-        tcp.listen(_BACKLOG)
-    except BaseException:
-        udp.close()
-        tcp.close()
-        raise
     return udp, tcp
+
+
+def _listen(udp: socket, tcp: socket) -> None:
+    for sock in (udp, tcp):
+        sock.setsockopt(IPPROTO_IP, _IP_FREEBIND, 1)  # 127.0.0.11 is no address while `lo` is down
+        sock.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)  # connections of a sampan-dns before may linger
+        try:
+            sock.bind((ADDRESS, _USUAL_PORT))
+        except OSError as exc:
+            if exc.errno != errno.EADDRINUSE:
+                raise
+            sock.bind((ADDRESS, 0))
+    tcp.listen(_BACKLOG)
+    redirect(udp_port=udp.getsockname()[1], tcp_port=tcp.getsockname()[1])
 
 
 def open_client(address: str, *, stream: bool, near: socket | None) -> socket:
