@@ -139,6 +139,19 @@ def addresses_of(answer: bytes) -> list[str]:
     return found
 
 
+def _bound_pair(make: Callable[[int], socket.socket]) -> tuple[socket.socket, socket.socket] | None:
+    """Return a UDP and a TCP socket with one port, None if TCP's has a user."""
+    udp, tcp = make(socket.SOCK_DGRAM), make(socket.SOCK_STREAM)
+    udp.bind(("127.0.0.1", 0))
+    try:
+        tcp.bind(udp.getsockname())
+    except OSError:
+        udp.close()
+        tcp.close()
+        return None
+    return udp, tcp
+
+
 class Upstream:
     """A DNS server of the test, by UDP and TCP on one port. `handle` gives the answer, None for silence."""
 
@@ -146,11 +159,8 @@ class Upstream:
         make = box.socket if box is not None else lambda kind: socket.socket(socket.AF_INET, kind)
         self.handle = handle
         self.seen: list[tuple[str, bytes]] = []
-        self._udp = make(socket.SOCK_DGRAM)
-        self._udp.bind(("127.0.0.1", 0))
+        self._udp, self._tcp = until(lambda: _bound_pair(make), "a port that is free by UDP and TCP")
         self.port: int = self._udp.getsockname()[1]
-        self._tcp = make(socket.SOCK_STREAM)
-        self._tcp.bind(("127.0.0.1", self.port))
         self._tcp.listen()
         self._threads = [threading.Thread(target=run) for run in (self._serve_udp, self._serve_tcp)]
         for thread in self._threads:
