@@ -67,7 +67,7 @@ def describe(root: Path, *, directory_times: bool = True) -> Tree:
             content = hashlib.sha256(path.read_bytes()).hexdigest()
         elif stat.S_ISLNK(status.st_mode):
             content = os.readlink(path)
-        first = inodes.setdefault(status.st_ino, name) if not path.is_dir() else name
+        first = name if stat.S_ISDIR(status.st_mode) else inodes.setdefault(status.st_ino, name)
         tree[name] = (
             oct(status.st_mode),
             status.st_uid,
