@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from sampan.errors import InvalidArgument, Unsupported
+from sampan.network.dns.resolvconf import read_resolv_conf
 
 _HOSTS: Final = """127.0.0.1\tlocalhost
 ::1\tlocalhost ip6-localhost ip6-loopback
@@ -75,7 +76,7 @@ def make_resolv_conf(
     A name server on the host's loopback is dropped unless the container shares the host's network,
     where alone it can be reached. `search` of `.` alone means none.
     """
-    servers, domains, flags = _read_resolv_conf(host_text)
+    servers, domains, flags = read_resolv_conf(host_text)
     if not shares_host_network:
         servers = [server for server in servers if not _is_loopback(server)]
     servers = list(dns) or servers
@@ -85,22 +86,6 @@ def make_resolv_conf(
     lines += [f"search {' '.join(domains)}"] if domains else []
     lines += [f"options {' '.join(flags)}"] if flags else []
     return "".join(line + "\n" for line in lines)
-
-
-def _read_resolv_conf(text: str) -> tuple[list[str], list[str], list[str]]:
-    """Return servers, search domains (the last line counts) and options of a resolv.conf(5)."""
-    servers: list[str] = []
-    domains: list[str] = []
-    flags: list[str] = []
-    for line in text.splitlines():
-        key, *words = line.partition("#")[0].partition(";")[0].split() or [""]
-        if key == "nameserver" and words:
-            servers.append(words[0])
-        elif key in ("search", "domain"):
-            domains = words
-        elif key == "options":
-            flags += words
-    return servers, domains, flags
 
 
 def _is_loopback(server: str) -> bool:

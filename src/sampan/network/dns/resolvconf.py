@@ -37,7 +37,7 @@ def plan_resolving(
     dns, search, options: what the user asked for; the host's file stands in for each that is empty. `search`
     of `.` alone means none. internal: all its networks are; nothing is asked upstream (CVE-2024-29018).
     """
-    host_servers, host_search, host_options = _read(host_text)
+    host_servers, host_search, host_options = read_resolv_conf(host_text)
     servers = [Server(address=text) for text in dns] or [
         Server(address=text, from_host=True) for text in host_servers[:_MAX_SERVERS]
     ]
@@ -72,7 +72,7 @@ def _is_ours(address: str) -> bool:
         return False
 
 
-def _read(text: str) -> tuple[list[str], list[str], list[str]]:
+def read_resolv_conf(text: str) -> tuple[list[str], list[str], list[str]]:
     """Return servers, search domains (the last line counts) and options of a resolv.conf(5)."""
     servers: list[str] = []
     domains: list[str] = []
