@@ -31,7 +31,7 @@ from sampan.spec.image import (
 )
 from sampan.store.archive.packing import Packer
 from sampan.store.archive.unpack import Unpacked
-from sampan.store.archive.writer import TarWriter
+from sampan.store.archive.writer import TarWriter, write_pieces
 from sampan.store.blobs import Blobs, StagedBlob
 from sampan.store.collector import Collector
 from sampan.store.database import Database
@@ -46,7 +46,6 @@ from sampan.store.sources import LayerSources
 from sampan.store.staging import Staging
 from sampan.store.trees import tree_size
 
-_PIECE = 1 << 20
 Keep = Callable[["BuiltLayer | None"], None]
 
 
@@ -245,9 +244,4 @@ class _HashedFile:
 
     def copy(self, fd: int, size: int, /) -> None:
         """Take size bytes of a file."""
-        offset = 0
-        while offset < size:
-            piece = os.pread(fd, min(_PIECE, size - offset), offset)
-            piece = piece or bytes(min(_PIECE, size - offset))  # it has shrunk
-            self.write(piece)
-            offset += len(piece)
+        write_pieces(self, fd, size)

@@ -37,7 +37,7 @@ from sampan.spec.image import (
 )
 from sampan.store.archive.packing import Packer
 from sampan.store.archive.unpack import Unpacked, unpack
-from sampan.store.archive.writer import TarWriter
+from sampan.store.archive.writer import TarWriter, write_pieces
 from sampan.store.blobs import Blobs, StagedBlob
 from sampan.store.digests import chain_ids
 from sampan.store.intake import Intake, StagedImage
@@ -49,7 +49,6 @@ from sampan.store.references import Reference
 from sampan.store.staging import Staging
 
 _AHEAD: Final = 8  # pieces that wait for the unpacker
-_PIECE: Final = 1 << 20
 
 # Makes the configuration out of the diff ids: the image's layers, and the new one if there is one.
 Describe = Callable[[list[Digest]], ImageConfig]
@@ -229,12 +228,7 @@ class _Tee:
 
     def copy(self, fd: int, size: int, /) -> None:
         """Take size bytes of a file."""
-        offset = 0
-        while offset < size:
-            piece = os.pread(fd, min(_PIECE, size - offset), offset)
-            piece = piece or bytes(min(_PIECE, size - offset))  # it has shrunk
-            self.write(piece)
-            offset += len(piece)
+        write_pieces(self, fd, size)
 
     def finish(self) -> Unpacked:
         """Wait until everything is unpacked; raises what the unpacker raised."""

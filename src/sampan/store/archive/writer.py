@@ -43,6 +43,7 @@ _MAX_SIZE: Final = 0o77777777777
 _PADDING: Final = bytes(BLOCK)
 _GATHER_BYTES: Final = 256 * 1024  # small files go out together
 _SMALL_BYTES: Final = 64 * 1024
+_PIECE: Final = 1 << 20
 
 
 class Sink(Protocol):
@@ -55,6 +56,16 @@ class Sink(Protocol):
     def copy(self, fd: int, size: int, /) -> None:
         """Take size bytes of an open file from its start; zeros for what it does not have any more."""
         ...
+
+
+def write_pieces(sink: Sink, fd: int, size: int) -> None:
+    """Do what `Sink.copy` asks for by `Sink.write`, for sinks that look at every byte."""
+    offset = 0
+    while offset < size:
+        piece = os.pread(fd, min(_PIECE, size - offset), offset)
+        piece = piece or bytes(min(_PIECE, size - offset))  # it has shrunk
+        sink.write(piece)
+        offset += len(piece)
 
 
 class TarWriter:
