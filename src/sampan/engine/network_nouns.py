@@ -108,7 +108,7 @@ class NetworkNouns:
             Name=record.name,
             Id=record.id,
             Created=format_time(record.created_ns),
-            Driver="bridge",
+            Driver=record.driver,
             IPAM=docker.IPAM(
                 Options=record.ipam_options,
                 Config=[

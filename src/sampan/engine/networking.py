@@ -126,11 +126,11 @@ class Networking:
             return []
         self.naming.detach(container_id)
         try:
-            endpoints = self.networks.release(container_id)
+            places = self.networks.release(container_id)
         except OSError as exc:
             log.error("network is not taken away yet", container=container_id, reason=exc)
             return []
-        self._links.submit(lambda: self.networks.remove_links(endpoints))
+        self._links.submit(lambda: self.networks.remove_links(places))
         return [network_event(network, "disconnect", container_id) for network, _ in found]
 
     def connect(
@@ -153,18 +153,20 @@ class Networking:
 
     def disconnect(self, container: Container, network: NetworkRecord) -> None:
         """Take a running container out of a network."""
-        self._release_one(container.id, network)
+        places = self.networks.release(container.id, only=network.id)
         self._events.emit(network_event(network, "disconnect", container.id))
-        left = self.networks.of(container.id)
-        if not left:
-            self.naming.detach(container.id)
-        else:
+        try:
             netspace = self._enter(container)
-            try:
-                self.networks.route_outward(container.id, inside=netspace.socket)
-                self.naming.change(container.record, netspace.fd)
-            finally:
-                netspace.close()
+        except Conflict:  # it has just ended
+            self.naming.detach(container.id)
+            self.networks.remove_links(places)
+            return
+        try:
+            self.networks.remove_links(places, inside=netspace.socket)
+            self.networks.route_outward(container.id, inside=netspace.socket)
+            self.naming.change(container.record, netspace.fd)
+        finally:
+            netspace.close()
 
     def _release_one(self, container_id: str, network: NetworkRecord) -> None:
         self.networks.remove_links(self.networks.release(container_id, only=network.id))
@@ -247,7 +249,7 @@ def show_endpoint(
 
 def network_event(network: NetworkRecord, action: str, container_id: str = "") -> docker.Event:
     """Return an event of a network."""
-    attributes = {"name": network.name, "type": "bridge"}
+    attributes = {"name": network.name, "type": network.driver}
     if container_id:
         attributes["container"] = container_id
     return make_event("network", action, network.id, attributes)

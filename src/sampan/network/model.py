@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network
+from typing import Final
 
 from msgspec import Struct, field
 
+BRIDGE: Final = "bridge"  # the name of a driver, and of the default network
 MTU = 1500
 
 
@@ -28,11 +30,12 @@ class Pool(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class NetworkRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A bridge network. bridge: its interface. asked_subnet: the user chose the subnet."""
+    """A network. bridge: the host's interface of it, where its driver makes one."""
 
     id: str
     name: str
     created_ns: int
+    driver: str = BRIDGE
     bridge: str
     pool: Pool
     internal: bool = False

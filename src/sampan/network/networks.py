@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -23,17 +23,16 @@ from sampan import log
 from sampan.errors import Conflict, Forbidden, InvalidArgument, NotFound, SampanError
 from sampan.lean import Undo
 from sampan.network.addresses import Allocator, choose_subnet
-from sampan.network.firewall import Firewall
+from sampan.network.bridges import Bridges
+from sampan.network.drivers import Driver, Place
 from sampan.network.host_ports import HostPorts, PortTaken
 from sampan.network.links import Links, Names
-from sampan.network.model import Endpoint, NetworkRecord, Pool, Published
+from sampan.network.model import BRIDGE, Endpoint, NetworkRecord, Pool, Published
 from sampan.network.rows import Rows
 from sampan.store.database import Database
 
 if TYPE_CHECKING:
     from _socket import socket
-
-BRIDGE: Final = "bridge"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,17 +65,16 @@ class _Live:
     record: NetworkRecord
     allocator: Allocator
     endpoints: dict[str, Endpoint] = field(default_factory=dict)  # by container
-    in_firewall: bool = False
 
 
 class Networks:
-    """All bridge networks; any thread may call. Nothing touches the host before a container needs it."""
+    """All networks; any thread may call. Nothing touches the host before a container needs it."""
 
     def __init__(self, db: Database, names: Names) -> None:
         self._rows = Rows(db)
         self._names = names
         self._links = Links(names)
-        self._firewall = Firewall(names.table)
+        self._drivers: dict[str, Driver] = {BRIDGE: Bridges(names, self._links)}
         self._ports = HostPorts()
         self._lock = threading.RLock()
         self._live: dict[str, _Live] = {}
@@ -182,9 +180,7 @@ class Networks:
                 raise Forbidden(
                     f"error while removing network: network {live.record.name} has active endpoints ({users})"
                 )
-            if live.in_firewall:
-                self._firewall.remove_network(live.record)
-                self._links.remove(live.record.bridge)
+            self._driver(live.record).remove(live.record)
             self._rows.delete_network(network_id)
             del self._live[network_id]
             return live.record
@@ -197,7 +193,7 @@ class Networks:
             live = self._live.get(network_id)
             return [] if live is None else list(live.endpoints.values())
 
-    def of(self, container: str) -> list[tuple[NetworkRecord, Endpoint]]:
+    def of(self, container: str) -> list[Place]:
         """Return a container's networks and endpoints, in the order of their interfaces."""
         with self._lock:
             found = [
@@ -237,7 +233,7 @@ class Networks:
             raise Forbidden(
                 f"endpoint with name {wish.container_name} already exists in network {live.record.name}"
             )
-        if live.record.predefined and not live.endpoints and not live.in_firewall:
+        if live.record.predefined and not live.endpoints and not self._driver(live.record).holds(live.record):
             self._keep_clear(live)
         asked = wish.address
         address = live.allocator.take_this(asked) if asked else live.allocator.take()
@@ -291,54 +287,48 @@ class Networks:
         Raises:
             OSError, SampanError: the caller releases what was reserved.
         """
-        with self._lock:
-            for endpoint in endpoints:
-                self._ready(self._live[endpoint.network])
-        for endpoint in endpoints:
-            record = self._live[endpoint.network].record
-            self._links.connect(endpoint, record, namespace=namespace, inside=inside)
+        for driver, places in self._by_driver(self._places(endpoints)):
+            for record in {record.id: record for record, _ in places}.values():
+                driver.prepare(record)
+            driver.connect(places, namespace=namespace, inside=inside)
         if endpoints:
             self.route_outward(endpoints[0].container, inside=inside)
-        self._firewall.add_endpoints(self._with_bridges(endpoints))
         for endpoint in endpoints:
             self.on_change(endpoint.network)
 
-    def _with_bridges(self, endpoints: Iterable[Endpoint]) -> list[tuple[str, Endpoint]]:
-        return [(self._live[one.network].record.bridge, one) for one in endpoints]
+    def _places(self, endpoints: Iterable[Endpoint]) -> list[Place]:
+        with self._lock:
+            return [(self._live[one.network].record, one) for one in endpoints]
 
-    def _ready(self, live: _Live) -> None:
-        """Have a network's bridge and the rules."""
-        self._links.ensure_bridge(live.record)
-        if live.in_firewall:
-            return
-        if not self._firewall.written:
-            self._firewall.write((), ())
-        self._firewall.add_network(live.record)
-        live.in_firewall = True
+    def _by_driver(self, places: Iterable[Place]) -> list[tuple[Driver, list[Place]]]:
+        found: dict[str, list[Place]] = {}
+        for place in places:
+            found.setdefault(place[0].driver, []).append(place)
+        return [(self._drivers[name], some) for name, some in found.items()]
 
-    def release(self, container: str, *, only: str = "") -> list[Endpoint]:
-        """Take a container out of its networks, or out of one; return the endpoints, for `remove_links`.
+    def _driver(self, record: NetworkRecord) -> Driver:
+        return self._drivers[record.driver]
+
+    def release(self, container: str, *, only: str = "") -> list[Place]:
+        """Take a container out of its networks, or out of one; return its places, for `remove_links`.
 
         Undoes as much of a start as was done.
         """
         with self._lock:
-            endpoints = [endpoint for record, endpoint in self.of(container) if only in ("", record.id)]
-            self._release(endpoints)
-        for endpoint in endpoints:
-            self.on_change(endpoint.network)
-        return endpoints
+            places = [place for place in self.of(container) if only in ("", place[0].id)]
+            self._release(places)
+        for network, _ in places:
+            self.on_change(network.id)
+        return places
 
-    def _release(self, endpoints: Sequence[Endpoint]) -> None:
-        if self._firewall.written:
-            try:
-                self._firewall.remove_endpoints(self._with_bridges(endpoints))
-            except FileNotFoundError:  # never published, or the table was flushed
-                log.debug("no rules to withdraw")
+    def _release(self, places: Sequence[Place]) -> None:
+        for driver, some in self._by_driver(places):
+            driver.withdraw(some)
         with self._rows.transaction():
-            for endpoint in endpoints:
+            for _, endpoint in places:
                 self._rows.delete_endpoint(endpoint.id)
-        for endpoint in endpoints:
-            live = self._live[endpoint.network]
+        for network, endpoint in places:
+            live = self._live[network.id]
             live.endpoints.pop(endpoint.container, None)
             live.allocator.give_back(endpoint.address)
             for published in endpoint.published:
@@ -348,13 +338,13 @@ class Networks:
         """Have a container's default route by the first of its networks that leads outside."""
         for record, endpoint in self.of(container):
             if not record.internal:
-                self._links.route_outward(endpoint, record, inside=inside)
+                self._driver(record).route_outward((record, endpoint), inside=inside)
                 return
 
-    def remove_links(self, endpoints: Iterable[Endpoint]) -> None:
-        """Remove the host's ends; 10 ms each, since the kernel waits for all who may still use one."""
-        for endpoint in endpoints:
-            self._links.remove(endpoint.veth)
+    def remove_links(self, places: Iterable[Place], *, inside: socket | None = None) -> None:
+        """Remove the interfaces of released places; inside: a netlink socket in a container that goes on."""
+        for driver, some in self._by_driver(places):
+            driver.remove_links(some, inside=inside)
 
     # ---- a return of sampand
 
@@ -362,16 +352,9 @@ class Networks:
         """Take over what running containers have, drop the rest, write the rules anew, sweep interfaces."""
         with self._lock:
             kept = [endpoint for endpoint in self._rows.endpoints() if self._keep(endpoint, running)]
-            used = {endpoint.network for endpoint in kept}
-            for network_id in used:
-                live = self._live[network_id]
-                self._links.ensure_bridge(live.record)
-                live.in_firewall = True
-            if used:
-                self._firewall.write([self._live[one].record for one in used], kept)
-            else:
-                self._firewall.delete()
-            self._links.sweep(endpoint.veth for endpoint in kept)
+            places = self._places(kept)
+            for name, driver in self._drivers.items():
+                driver.recover([place for place in places if place[0].driver == name])
 
     def _keep(self, endpoint: Endpoint, running: set[str]) -> bool:
         live = self._live.get(endpoint.network)
@@ -391,7 +374,8 @@ class Networks:
     def close(self) -> None:
         """Let sockets go; containers keep their network."""
         self._ports.close()
-        self._firewall.close()
+        for driver in self._drivers.values():
+            driver.close()
         self._links.close()
 
 
