@@ -66,10 +66,6 @@ class NetworkHost(Sampand):
         )
         return Result(done.returncode, done.stdout, done.stderr.decode(errors="replace"))
 
-    def sampan(self, *arguments: str) -> Result:
-        """Run our own command line against this daemon."""
-        return self._run([str(Path(sys.executable).parent / "sampan"), *arguments], stdin=b"", timeout_s=60)
-
     def fetch(self, address: str, port: int, *, lan: str = "") -> str:
         """Return what an HTTP server answers the host, or the neighbour; "" when nothing comes."""
         run = self.on_lan if lan else self.on_host

@@ -241,6 +241,11 @@ class Sampand:
         """Run a docker command against this daemon."""
         return self._run([cli, *arguments], stdin=stdin, timeout_s=timeout_s)
 
+    def sampan(self, *arguments: str, stdin: bytes | None = b"", timeout_s: float = 60) -> Result:
+        """Run our own command line against this daemon."""
+        program = str(Path(sys.executable).parent / "sampan")
+        return self._run([program, *arguments], stdin=stdin, timeout_s=timeout_s)
+
     def _run(self, command: Sequence[str], *, stdin: bytes | None, timeout_s: float) -> Result:
         done = subprocess.run(
             command, input=stdin, capture_output=True, env=self.environment, timeout=timeout_s, check=False

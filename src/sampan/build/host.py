@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -18,11 +19,31 @@ class Cancel:
     def __init__(self) -> None:
         self.fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.is_set = False
+        self._lock = threading.Lock()
+        self._calls: list[Callable[[], None]] = []
 
     def set(self) -> None:
         """Stop."""
-        self.is_set = True
-        os.eventfd_write(self.fd, 1)
+        with self._lock:
+            self.is_set = True
+            os.eventfd_write(self.fd, 1)
+            calls = tuple(self._calls)
+        for call in calls:
+            call()
+
+    @contextmanager
+    def calling(self, call: Callable[[], None]) -> Iterator[None]:
+        """Call something, from any thread, if the build is stopped within the block."""
+        with self._lock:
+            self._calls.append(call)
+            is_set = self.is_set
+        try:
+            if is_set:
+                call()
+            yield
+        finally:
+            with self._lock:
+                self._calls.remove(call)
 
     def close(self) -> None:
         """Give the descriptor back."""
@@ -36,6 +57,19 @@ class Base:
     id: str
     config: ImageConfig
     stack: Stack
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetch:
+    """How an image that is not here is got. always: ask its registry though one is here.
+
+    auth: the value of `X-Registry-Auth` for a registry's domain; report: told progress as `docker pull` is.
+    """
+
+    always: bool
+    auth: Callable[[str], str]
+    report: Callable[[dict[str, object]], None]
+    cancel: Cancel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +110,7 @@ class Command:
     network: str
     privileged: bool
     extra_hosts: tuple[str, ...]
+    architecture: str
     limits: Limits
     mounts: tuple[StepMount, ...]
     started: Callable[[str], None] = field(compare=False)
@@ -102,11 +137,11 @@ class Change:
 class Host(Protocol):
     """The system."""
 
-    def find_base(self, name: str, *, platform: str, pull: bool) -> Base:
-        """Return an image by name.
+    def find_base(self, name: str, *, platform: str, fetch: Fetch) -> Base:
+        """Return an image by name, pulled where it is not here.
 
         Raises:
-            NotFound: it is not there and cannot be had.
+            NotFound, SampanError: it is not here, and its registry does not give it.
         """
         ...
 

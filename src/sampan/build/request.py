@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -10,11 +10,16 @@ from sampan.build.host import Limits
 from sampan.store.references import Reference
 
 
+def _no_auth(_domain: str) -> str:
+    return ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildRequest:
     """One build. dockerfile: its path in the context; build_args: None takes one away; network: for RUN.
 
     ignores: the context is whole, `.dockerignore` was not applied yet.
+    registry_auth: the value of `X-Registry-Auth` for a registry's domain, "" for none.
     """
 
     dockerfile: str = "Dockerfile"
@@ -30,6 +35,7 @@ class BuildRequest:
     limits: Limits = field(default_factory=Limits)
     explain: bool = False
     ignores: bool = False
+    registry_auth: Callable[[str], str] = field(default=_no_auth, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,4 +54,8 @@ class Output(Protocol):
 
     def image(self, image_id: str) -> None:
         """Take the id of a stage's image."""
+        ...
+
+    def pull(self, progress: dict[str, object]) -> None:
+        """Take an object of the progress of a base's pull, as `POST /images/create` has them."""
         ...

@@ -201,6 +201,7 @@ class Runner:
                 network=step.network,
                 privileged=run.security == "insecure",
                 extra_hosts=tuple(self._request.extra_hosts),
+                architecture=state.platform.architecture,
                 limits=self._request.limits,
                 mounts=mounts,
                 started=started,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import msgspec
 
 from sampan.build import instructions as i
+from sampan.build.bases import Bases
 from sampan.build.cache import StepCache
 from sampan.build.cachemounts import CacheMounts
 from sampan.build.config import with_path
@@ -110,6 +111,7 @@ class _BuildRun:
         self._output = output
         self._cancel = cancel
         self._runner = Runner(host, mounts, plan.request, cancel)
+        self._bases = Bases(host, plan.request, output, cancel)
         self._order = InOrder(plan.stages.reached)
         self._states: dict[int, StageState] = {}
         self._ended = {index: threading.Event() for index in plan.stages.reached}
@@ -229,9 +231,7 @@ class _BuildRun:
         if stage.base == "scratch":
             defaults = with_path(ContainerDefaults(WorkingDir="/"))
             return StageState(defaults, (), platform)
-        base = self._host.find_base(
-            stage.base, platform=stage.platform or self._plan.request.platform, pull=self._plan.request.pull
-        )
+        base = self._bases.find(stage.base, platform=stage.platform or self._plan.request.platform)
         self._parents[stage.index] = base.id.removeprefix("sha256:")[:12]
         return StageState(
             with_path(base.config.config),
@@ -272,7 +272,7 @@ class _BuildRun:
             if index not in self._ended:
                 raise Unsupported(f"not supported yet: stage {name!r} is needed by an ONBUILD trigger only")
             return self._open(f"stage {index}", self._state_of(index).stack)
-        base = self._host.find_base(name, platform=self._plan.request.platform, pull=self._plan.request.pull)
+        base = self._bases.find(name, platform=self._plan.request.platform)
         return self._open(f"image {base.id}", base.stack)
 
     def _open(self, key: str, stack: Stack) -> Tree:

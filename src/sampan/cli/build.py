@@ -6,9 +6,11 @@ import os
 import sys
 
 from sampan import fastjson
+from sampan.cli.bars import Bars
 from sampan.cli.images import read_pieces
 from sampan.cli.outcome import Failed, UsageError
 from sampan.cli.progress import read_documents
+from sampan.cli.registry_auth import all_headers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,9 +50,8 @@ def build(context: Context, flags: Flags, arguments: list[str]) -> int:
         dockerfile, extra = find_dockerfile(source, file)
         chunks = send_directory(source, dockerfile, extra)
     query.append(("dockerfile", dockerfile))
-    response = context.session().open(
-        "POST", "/build", query, chunks=chunks, headers=[("Content-Type", "application/x-tar")], patient=True
-    )
+    headers = [("Content-Type", "application/x-tar"), *all_headers()]
+    response = context.session().open("POST", "/build", query, chunks=chunks, headers=headers, patient=True)
     image_id = _show(response, quiet=flags.truth("quiet"), as_json=progress == "json")
     if flags.text("iidfile"):
         with open(flags.text("iidfile"), "w", encoding="utf-8") as out:
@@ -106,6 +107,11 @@ def _show(response: Response, *, quiet: bool, as_json: bool) -> str:
     Raises:
         Failed: the stream ends with an error; a command's code is ours.
     """
+    with Bars(quiet=quiet or as_json) as bars:
+        return _read(response, bars, quiet=quiet, as_json=as_json)
+
+
+def _read(response: Response, bars: Bars, *, quiet: bool, as_json: bool) -> str:
     image_id = ""
     for document in read_documents(response):
         aux = document.get("aux")
@@ -113,6 +119,9 @@ def _show(response: Response, *, quiet: bool, as_json: bool) -> str:
             image_id = str(aux.get("ID") or image_id)
         if as_json:
             print(fastjson.dumps(document), flush=True)
+        elif "status" in document:
+            if not quiet:
+                bars.show(document)
         elif "stream" in document:
             text = str(document["stream"])
             image_id = text.strip() if quiet else image_id

@@ -204,7 +204,7 @@ BUILD = _options(
     ("label", "", "list", "Label of the image: NAME=VALUE"),
     ("memory", "m", "bytes", "Memory limit for RUN"),
     ("memory-swap", "", "bytes", "Limit of memory and swap for RUN"),
-    ("network", "", "string", "Network for RUN: none, host"),
+    ("network", "", "string", "Network for RUN: none, host, a network's name"),
     ("no-cache", "", "bool", "Make every step anew"),
     _PLATFORM,
     ("progress", "", "string", "How progress is shown: auto, plain, json"),

@@ -30,6 +30,18 @@ def auth_header(image: str) -> list[tuple[str, str]]:
     return [("X-Registry-Auth", _base64url(fastjson.dumps(found).encode()))] if found else []
 
 
+def all_headers() -> list[tuple[str, str]]:
+    """Return the header that tells a daemon every registry's credentials, for a build's bases; or none."""
+    config = _read()
+    names: list[str] = []
+    for section in ("auths", "credHelpers"):
+        entries = config.get(section)
+        names += entries if isinstance(entries, dict) else ()
+    keys = dict.fromkeys(registry_key(name) for name in names)
+    found = {key: entry for key in keys if (entry := find(key))}
+    return [("X-Registry-Config", _base64url(fastjson.dumps(found).encode()))] if found else []
+
+
 def registry_of(image: str) -> str:
     """Return the key of an image's registry: its host and port, or Docker Hub's."""
     first, slash, _ = image.partition("/")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
+from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from sampan.daemon.call import Call
+from sampan.engine.remote_images import parse_server_address
 from sampan.errors import InvalidArgument, Unsupported
 from sampan.store.references import Reference, parse_tagged
 
@@ -36,7 +40,28 @@ def read_request(call: Call) -> BuildRequest:
         extra_hosts=call.request.query.getall("extrahosts", []),
         limits=_limits(call),
         explain=call.flag("explain"),
+        registry_auth=read_registry_config(call.request.headers.get("X-Registry-Config", "")),
     )
+
+
+def read_registry_config(header: str) -> Callable[[str], str]:
+    """Return a finder of credentials in `X-Registry-Config`: base64url of `{registry: AuthConfig}`.
+
+    What cannot be read is nobody's, as in `X-Registry-Auth`. Docker Hub is there under its URL.
+    """
+    try:
+        raw = base64.urlsafe_b64decode(header + "=" * (-len(header) % 4))
+        document = json.loads(raw) if raw.strip() else {}
+    except (ValueError, RecursionError):
+        document = {}
+    found: dict[str, str] = {}
+    for name, one in document.items() if isinstance(document, dict) else ():
+        if isinstance(one, dict):
+            with suppress(InvalidArgument):
+                found[parse_server_address(name)] = base64.urlsafe_b64encode(
+                    json.dumps(one).encode()
+                ).decode()
+    return lambda domain: found.get(domain, "")
 
 
 def _refuse(call: Call) -> None:

@@ -50,6 +50,11 @@ class _Stream:
         else:
             self._mailbox.put({"aux": {"ID": image_id}})
 
+    def pull(self, progress: dict[str, object]) -> None:
+        """See `Output`."""
+        if not self._quiet:
+            self._mailbox.put(progress)
+
 
 async def build(call: Call) -> web.StreamResponse:
     """POST /build: 400 or 404 for a wrong Dockerfile; what fails later is the stream's last object."""

@@ -19,16 +19,18 @@ from typing import Final
 import msgspec
 
 from sampan import log
-from sampan.build.host import Base, Cancel, Change, Command, Ran, StepMount
+from sampan.build.host import Base, Cancel, Change, Command, Fetch, Ran, StepMount
 from sampan.engine.bundle.config import cgroup_path
 from sampan.engine.bundle.mount_wishes import UserMount, bind_options
-from sampan.engine.bundle.plan import Joins
 from sampan.engine.core import Core
+from sampan.engine.creating import with_default_network
+from sampan.engine.emulation import check_emulated
 from sampan.engine.hello_image import resolve_image
-from sampan.engine.launching import write_host_files
+from sampan.engine.launching import open_surroundings
 from sampan.engine.planning import plan_bundle
 from sampan.engine.records import Record
-from sampan.engine.requests import check_platform, check_request
+from sampan.engine.remote_images import PullRequest, RemoteImages
+from sampan.engine.requests import check_request
 from sampan.errors import Conflict, NotFound, SampanError
 from sampan.ids import ContainerId, new_container_id
 from sampan.kernel.files import write_atomic
@@ -37,6 +39,9 @@ from sampan.runtime.launcher.messages import Exited, LogSettings, Lost
 from sampan.runtime.lifecycle import RootMount
 from sampan.spec import docker
 from sampan.store.built import Stack, top_of
+from sampan.store.model import Image
+from sampan.store.platforms import matches, parse_platform
+from sampan.store.references import parse_reference
 from sampan.store.snapshots import OVERLAY_OPTIONS, Snapshot
 
 _FRAME: Final = struct.Struct(">BxxxL")
@@ -48,25 +53,47 @@ _DEATH_S: Final = 10.0
 class BuildHost:
     """See `build.host.Host`."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, remote: RemoteImages) -> None:
         self._core = core
+        self._remote = remote
 
     @property
     def temporary(self) -> str:
         """See `build.host.Host`."""
         return self._core.paths.temporary
 
-    def find_base(self, name: str, *, platform: str, pull: bool) -> Base:
-        """See `build.host.Host`. A local image is never asked for elsewhere, unless pull is set."""
+    def find_base(self, name: str, *, platform: str, fetch: Fetch) -> Base:
+        """See `build.host.Host`. A local image is never asked for elsewhere, unless `fetch.always` is set."""
+        image = None if fetch.always else self._find_local(name, platform)
+        if image is None:
+            self._pull(name, platform, fetch)
+            image = resolve_image(self._core, name)
+        return Base(str(image.id), image.config, self._core.store.built.stack_of(image))
+
+    def _find_local(self, name: str, platform: str) -> Image | None:
         try:
             image = resolve_image(self._core, name)
-        except NotFound as exc:
-            raise NotFound(
-                f"pull access denied for {name}, repository does not exist or may require 'docker login'",
-                hint=f"there is no image {name} here; load it, or make one with `sampan image bootstrap`",
-            ) from exc
-        check_platform(platform, image.config, arch=self._core.machine.arch, image_name=name)
-        return Base(str(image.id), image.config, self._core.store.built.stack_of(image))
+        except NotFound:
+            return None
+        is_other = platform and not matches(parse_platform(platform), image.config.platform)
+        return None if is_other else image
+
+    def _pull(self, name: str, platform: str, fetch: Fetch) -> None:
+        reference = parse_reference(name)
+        request = PullRequest(
+            image=str(reference.with_default_tag()), platform=platform, auth=fetch.auth(reference.domain)
+        )
+        pull = self._remote.open_pull(request)
+        try:
+            with fetch.cancel.calling(pull.cancel):
+                pull.run(fetch.report)
+        except SampanError as exc:
+            if fetch.cancel.is_set:
+                raise
+            here = "" if fetch.always else f"there is no image {name} here"
+            made = "load it, or make one with `sampan image bootstrap`"
+            exc.hint = exc.hint or (f"{here}; {made}" if here else "")
+            raise
 
     def lower(self, stack: Stack) -> list[str]:
         """See `build.host.Host`."""
@@ -114,6 +141,7 @@ class BuildHost:
     @contextmanager
     def run(self, stack: Stack, command: Command) -> Iterator[Ran]:
         """See `build.host.Host`."""
+        check_emulated(command.architecture)
         record = self._make_record(stack, command)
         with self._snapshot(ContainerId(record.id), stack) as snapshot:
             command.started(record.id)
@@ -129,7 +157,9 @@ class BuildHost:
             Cmd=list(command.argv),
             WorkingDir=command.directory,
         )
-        host = _host_config(command)
+        host, networking = with_default_network(
+            _host_config(command), docker.NetworkingConfig(), core.settings.default_network
+        )
         check_request(docker.ContainerCreate(Env=config.Env, HostConfig=host, WorkingDir=config.WorkingDir))
         return Record(
             id=container_id,
@@ -139,6 +169,7 @@ class BuildHost:
             image="",
             config=config,
             host=host,
+            network=networking,
             runtime=core.runtimes.choose(""),
             cgroup=cgroup_path(container_id, host.CgroupParent or core.settings.cgroup_parent),
             mounts=(),
@@ -156,12 +187,8 @@ class BuildHost:
 
     def _start(self, record: Record, snapshot: Snapshot, command: Command, fd: int) -> ShimHandle:
         core = self._core
-        write_host_files(core, record)
-        user = core.users.find(record, snapshot)
         mounts = tuple(_mount(mount) for mount in command.mounts)
-        bundle = plan_bundle(core, record, user=user, joins=Joins(), mounts=mounts)
         folder = core.paths.bundle(record.id)
-        write_atomic(f"{folder}/config.json", msgspec.json.encode(bundle.document))
         request = ShimRequest(
             id=record.id,
             run_dir=core.paths.run_dir(record.id),
@@ -174,7 +201,11 @@ class BuildHost:
             seccomp_cache=core.paths.seccomp_cache,
         )
         attach = AttachRequest(fd=fd, attach_id="build", framed=True)
-        return core.launchers.start(request, [attach])
+        with open_surroundings(core, record) as joins:
+            user = core.users.find(record, snapshot)
+            bundle = plan_bundle(core, record, user=user, joins=joins, mounts=mounts)
+            write_atomic(f"{folder}/config.json", msgspec.json.encode(bundle.document))
+            return core.launchers.start(request, [attach])
 
 
 def _host_config(command: Command) -> docker.HostConfig:
@@ -278,6 +309,7 @@ def _release(handle: ShimHandle) -> None:
 def _remove(core: Core, container_id: ContainerId) -> None:
     """Remove what a step leaves; its shim was released before, by another worker."""
     core.releases.drain(_DEATH_S)
+    core.networking.detach(container_id)
     try:
         core.store.snapshots.remove(container_id)
     except (Conflict, OSError) as exc:

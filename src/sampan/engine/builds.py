@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from sampan.engine.core import Core
 from sampan.engine.events import make_event
 from sampan.engine.pruning import Filters, parse_prune_filter, tell_prune
+from sampan.engine.remote_images import RemoteImages
 from sampan.errors import Unsupported
 from sampan.store.archive.readable import Readable
 
@@ -28,8 +29,9 @@ _BUILD_FILTERS: Final = (
 class Builds:
     """Builds images. What it needs is loaded with the first build: the start of sampand is not for it."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, remote: RemoteImages) -> None:
         self._core = core
+        self._remote = remote
         self._lock = threading.Lock()
         self._builder: Builder | None = None
 
@@ -91,5 +93,5 @@ class Builds:
             if self._builder is None:
                 store = self._core.store
                 cache = StepCache(store.db, store.built)
-                self._builder = Builder(BuildHost(self._core), cache, store.built)
+                self._builder = Builder(BuildHost(self._core, self._remote), cache, store.built)
             return self._builder

@@ -78,7 +78,7 @@ class Engine:
         self.networks = NetworkNouns(core)
         self.events: Events = core.events
         self.system = System(core, self.images)
-        self.builds = Builds(core)
+        self.builds = Builds(core, self.remote)
 
     @classmethod
     def open(cls, settings: EngineSettings) -> Engine:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 import msgspec
@@ -84,10 +85,8 @@ class Starter:
     def _launch(self, container: Container) -> ShimHandle:
         record = container.record
         core = self._core
-        with OpenJoins(core.index, record) as joins, core.networking.attach(record) as network:
-            write_host_files(core, record, addresses=[one.address for one in network.endpoints])
-            paths = joins.paths if network.path is None else replace(joins.paths, network=network.path)
-            request = self._write_bundle(record, paths)
+        with open_surroundings(core, record) as joins:
+            request = self._write_bundle(record, joins)
             return core.launchers.start(request, container.pending)
 
     def _write_bundle(self, record: Record, joins: Joins) -> ShimRequest:
@@ -168,6 +167,17 @@ def _exit_code(error: Exception) -> int:
 def _console_size(record: Record) -> tuple[int, int] | None:
     height, width = record.host.ConsoleSize
     return (height, width) if record.config.Tty and height and width else None
+
+
+@contextmanager
+def open_surroundings(core: Core, record: Record) -> Iterator[Joins]:
+    """Make a container's network and host files, and hold what it joins open, around its start.
+
+    What was made of the network goes when the block ends by an error.
+    """
+    with OpenJoins(core.index, record) as joins, core.networking.attach(record) as network:
+        write_host_files(core, record, addresses=[one.address for one in network.endpoints])
+        yield joins.paths if network.path is None else replace(joins.paths, network=network.path)
 
 
 def write_host_files(core: Core, record: Record, *, addresses: Sequence[str] = ()) -> None:

@@ -1,0 +1,35 @@
+"""The images that one build begins with or copies from: each is found, or pulled, once."""
+
+from __future__ import annotations
+
+import threading
+
+from sampan.build.host import Base, Cancel, Fetch, Host
+from sampan.build.request import BuildRequest, Output
+
+
+class Bases:
+    """Images of a build by name and platform; any of its stages may ask."""
+
+    def __init__(self, host: Host, request: BuildRequest, output: Output, cancel: Cancel) -> None:
+        self._host = host
+        self._fetch = Fetch(
+            always=request.pull, auth=request.registry_auth, report=output.pull, cancel=cancel
+        )
+        self._lock = threading.Lock()
+        self._locks: dict[tuple[str, str], threading.Lock] = {}
+        self._found: dict[tuple[str, str], Base] = {}
+
+    def find(self, name: str, *, platform: str) -> Base:
+        """Return an image; two stages that ask for the same one wait for one pull.
+
+        Raises:
+            SampanError: see `Host.find_base`.
+        """
+        key = (name, platform)
+        with self._lock:
+            lock = self._locks.setdefault(key, threading.Lock())
+        with lock:
+            if key not in self._found:
+                self._found[key] = self._host.find_base(name, platform=platform, fetch=self._fetch)
+            return self._found[key]
