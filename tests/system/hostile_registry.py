@@ -21,6 +21,7 @@ class Answerer(BaseHTTPRequestHandler):
     server: Hostile
 
     def do_GET(self) -> None:
+        self.path = self.path.partition("?ns=")[0]  # a mirror is told for whom it stands
         self.server.seen.append((self.command, self.path, self.headers.get("Authorization", "")))
         with suppress(BrokenPipeError, ConnectionResetError):
             if not self.server.behaviour(self):

@@ -8,6 +8,7 @@ import hashlib
 import http.client
 import json
 import socket
+import ssl
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -120,6 +121,7 @@ class Registry:
     port: int
     log: Path
     authorization: str = ""
+    tls: ssl.SSLContext | None = None
 
     @property
     def domain(self) -> str:
@@ -129,6 +131,8 @@ class Registry:
         self, method: str, path: str, body: bytes | None = None, **headers: str
     ) -> tuple[int, Any, bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        if self.tls is not None:
+            connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=30, context=self.tls)
         try:
             if self.authorization:
                 headers["Authorization"] = self.authorization
@@ -145,7 +149,7 @@ class Registry:
         for digest, data in image.blobs.items():
             status, headers, _ = self.request("POST", f"/v2/{name}/blobs/uploads/")
             assert status == 202
-            place = headers["Location"].removeprefix(f"http://{self.domain}")
+            place = headers["Location"].partition(self.domain)[2] or headers["Location"]
             status, _, answer = self.request(
                 "PUT", f"{place}&digest={digest}", data, Content_Type="application/octet-stream"
             )
@@ -170,8 +174,13 @@ class Registry:
 
 
 @contextmanager
-def serve_registry(folder: Path, *, htpasswd: tuple[str, str] | None = None) -> Iterator[Registry]:
-    """Run Debian's docker-registry below a folder; htpasswd: the one user."""
+def serve_registry(
+    folder: Path, *, htpasswd: tuple[str, str] | None = None, tls: Path | None = None, mutual: bool = False
+) -> Iterator[Registry]:
+    """Run Debian's docker-registry below a folder; htpasswd: the one user; tls: a folder of `tls_kit`.
+
+    mutual: only clients with a certificate are answered.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
     config: dict[str, Any] = {
@@ -180,6 +189,13 @@ def serve_registry(folder: Path, *, htpasswd: tuple[str, str] | None = None) -> 
         "storage": {"filesystem": {"rootdirectory": str(folder / "blobs")}, "delete": {"enabled": True}},
         "http": {"addr": f"127.0.0.1:{port}"},
     }
+    context = None
+    if tls is not None:
+        config["http"]["tls"] = {"certificate": f"{tls}/server-cert.pem", "key": f"{tls}/server-cert-key.pem"}
+        if mutual:
+            config["http"]["tls"]["clientcas"] = [f"{tls}/ca.pem"]
+        context = ssl.create_default_context(cafile=f"{tls}/ca.pem")
+        context.load_cert_chain(f"{tls}/cert.pem", f"{tls}/key.pem")
     authorization = ""
     if htpasswd is not None:
         passwords = folder / "htpasswd"
@@ -192,7 +208,7 @@ def serve_registry(folder: Path, *, htpasswd: tuple[str, str] | None = None) -> 
         process = subprocess.Popen(
             ["docker-registry", "serve", str(folder / "config.yml")], stdout=sink, stderr=sink
         )
-    registry = Registry(port, log, authorization)
+    registry = Registry(port, log, authorization, context)
     try:
         wait_for(lambda: _answers(registry), "registry is up")
         yield registry

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from tests.system.cli.harness import SAMPAN
 from tests.system.sampand import DOCKER, Sampand, busybox_tar, needs_busybox, needs_root
+from tests.system.tls_kit import make_certificates
 
 from sampan.client import Client, ContainerOptions
 from sampan.client.tls import TlsFiles
@@ -26,40 +27,7 @@ NONE = ContainerOptions(network="none", auto_remove=True)
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """ca, server-cert, cert (a client's), and `other` from another authority."""
-    folder = tmp_path_factory.mktemp("tls")
-
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-    def signed(name: str, ca: str, extension: str) -> None:
-        (folder / "ext").write_text(extension)
-        openssl(
-            "req",
-            "-newkey",
-            "rsa:2048",
-            "-nodes",
-            "-keyout",
-            f"{name}-key.pem",
-            "-out",
-            "csr",
-            "-subj",
-            "/CN=t",
-        )
-        openssl(
-            "x509", "-req", "-in", "csr", "-CA", f"{ca}.pem", "-CAkey", f"{ca}-key.pem", "-CAcreateserial",
-            "-days", "2", "-out", f"{name}.pem", "-extfile", "ext",
-        )  # fmt: skip
-
-    for ca in ("ca", "foreign-ca"):
-        openssl(
-            "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", f"{ca}-key.pem", "-out", f"{ca}.pem",
-            "-days", "2", "-subj", f"/CN={ca}",
-        )  # fmt: skip
-    signed("server-cert", "ca", "subjectAltName=DNS:localhost,IP:127.0.0.1")
-    signed("cert", "ca", "extendedKeyUsage=clientAuth")
-    signed("other", "foreign-ca", "extendedKeyUsage=clientAuth")
-    (folder / "cert-key.pem").rename(folder / "key.pem")
-    return folder
+    return make_certificates(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture(scope="module")

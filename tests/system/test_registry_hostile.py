@@ -20,7 +20,6 @@ from sampan.errors import SampanError
 from sampan.registry.client import Client
 from sampan.registry.credentials import Credentials
 from sampan.registry.options import Limits, RegistryOptions
-from sampan.registry.repository import Repository
 from sampan.store.platforms import host_platform
 from sampan.store.references import parse_reference
 from sampan.store.store import Store
@@ -57,9 +56,9 @@ def client() -> Iterator[Client]:
 
 def pull(store: Store, client: Client, server: Hostile, credentials: Credentials = ANNA) -> str:
     reference = parse_reference(f"{server.domain}/box:1")
-    repository = Repository(client.session(server.domain, credentials), reference)
+    sources = client.sources_as(reference, credentials)
     puller = client.puller(store.arrivals, reference, lambda line: None)
-    return puller.pull(repository, platform=host_platform(), is_wanted=False).image_id
+    return puller.pull(sources, platform=host_platform(), is_wanted=False).image_id
 
 
 def nothing_recorded(store: Store, tmp_path: Path) -> bool:

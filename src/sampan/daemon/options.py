@@ -7,6 +7,7 @@ import re
 import shlex
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import urlsplit
 
 from sampan import __version__
 from sampan.daemon.scopes import SocketWish, parse_socket
@@ -14,7 +15,7 @@ from sampan.engine.logs.config import DRIVERS, check_log_config
 from sampan.engine.options import MIB, EngineSettings, LogDefaults
 from sampan.errors import InvalidArgument
 from sampan.plugins.discovery import SOCKETS, SPECS, Discovery
-from sampan.registry.options import RegistryOptions
+from sampan.registry.options import CERTS_DIRECTORIES, REGISTRIES_CONF, RegistryOptions
 from sampan.settings import Roots, default_roots
 from sampan.spec import docker
 
@@ -79,7 +80,7 @@ def parse_options(arguments: list[str]) -> DaemonOptions:
         dns_search=tuple(given.dns_search),
         dns_options=tuple(given.dns_option),
         labels=tuple(given.label),
-        registry=RegistryOptions(insecure=tuple(given.insecure_registry)),
+        registry=_registry_options(given),
         default_network=given.default_network,
         plugins=Discovery(sockets=given.plugin_sockets, specs=given.plugin_specs or SPECS),
     )
@@ -165,6 +166,28 @@ def _parser() -> argparse.ArgumentParser:
         metavar="HOST[:PORT]|NETWORK",
         help="a registry without TLS, or with a certificate nobody vouches for; may repeat",
     )
+    place.add_argument(
+        "--registry-mirror",
+        action="append",
+        default=[],
+        type=_mirror,
+        metavar="URL",
+        help="ask there for Docker Hub's images first; may repeat",
+    )
+    place.add_argument(
+        "--registry-certs",
+        action="append",
+        type=_directory,
+        metavar="DIR",
+        help="HOST/hosts.toml, HOST/*.crt and *.cert with *.key for registries; may repeat "
+        "(default /etc/sampan/certs.d and /etc/docker/certs.d; docs/registry.md)",
+    )
+    place.add_argument(
+        "--registries-conf",
+        default=REGISTRIES_CONF,
+        metavar="FILE",
+        help="mirrors and other places for images, as podman reads them (default %(default)s)",
+    )
     new = parser.add_argument_group("containers")
     new.add_argument(
         "--default-network",
@@ -222,6 +245,24 @@ def _parser() -> argparse.ArgumentParser:
     new.add_argument("--dns-option", action="append", default=[], metavar="OPTION")
     new.add_argument("--label", action="append", default=[], metavar="KEY=VALUE", help="label of this daemon")
     return parser
+
+
+def _registry_options(given: argparse.Namespace) -> RegistryOptions:
+    return RegistryOptions(
+        insecure=tuple(given.insecure_registry),
+        mirrors=tuple(given.registry_mirror),
+        certs=tuple(given.registry_certs or CERTS_DIRECTORIES),
+        registries_conf=given.registries_conf,
+    )
+
+
+def _mirror(text: str) -> str:
+    from sampan.registry.routes import parse_mirror
+
+    try:
+        return f"{parse_mirror(text).url}{urlsplit(text).path.rstrip('/')}/"
+    except InvalidArgument as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from exc
 
 
 def _directory(text: str) -> str:

@@ -78,16 +78,16 @@ class Pull:
             self._pull_one(self._reference, report)
             return
         client = self._remote.client()
-        for tag in client.repository(self._reference, self._request.auth).tags():
+        for tag in client.sources(self._reference, self._request.auth).tags():
             self._pull_one(replace(self._reference, tag=tag), report)
 
     def _pull_one(self, reference: Reference, report: Report) -> None:
         client = self._remote.client()
-        repository = client.repository(reference, self._request.auth)
+        sources = client.sources(reference, self._request.auth)
         self._puller = puller = client.puller(self._remote.arrivals, reference, report)
         if self._cancelled.is_set():
             puller.cancel()
-        pulled = puller.pull(repository, platform=self._platform, is_wanted=bool(self._request.platform))
+        pulled = puller.pull(sources, platform=self._platform, is_wanted=bool(self._request.platform))
         self._remote.tell(reference, pulled, report)
 
 
@@ -179,9 +179,9 @@ class RemoteImages:
 
         reference = parse_reference(name).with_default_tag()
         with unprompted():
-            repository = self.client().repository(reference, auth)
-            document = repository.get_document(reference.digest or reference.tag)
-            descriptor, platforms = describe_document(repository, document)
+            sources = self.client().sources(reference, auth)
+            document = sources.get_document(reference.digest or reference.tag)
+            descriptor, platforms = describe_document(sources, document)
         return docker.DistributionInspect(
             Descriptor=docker.Descriptor(
                 mediaType=descriptor.mediaType, digest=descriptor.digest, size=descriptor.size

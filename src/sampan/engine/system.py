@@ -26,6 +26,7 @@ from sampan.engine.options import OWN_RUNTIME
 from sampan.engine.pruning import Filters, parse_prune_filter, tell_prune
 from sampan.engine.times import format_time
 from sampan.engine.usage import layer_bytes, log_bytes
+from sampan.registry.options import RegistryOptions
 from sampan.spec import docker
 
 VERSION: Final = "28.5.0"  # the Engine version that clients compare; ours is in the version's Components
@@ -94,10 +95,7 @@ class System:
             InitBinary="built in",
             RuncCommit=docker.Commit(ID=_OWN_COMMIT),
             InitCommit=docker.Commit(ID=_OWN_COMMIT),
-            RegistryConfig=docker.RegistryConfig(
-                InsecureRegistryCIDRs=["127.0.0.0/8", "::1/128"],
-                IndexConfigs={"docker.io": docker.IndexInfo(Name="docker.io", Official=True)},
-            ),
+            RegistryConfig=_registry_config(core.settings.registry),
             SecurityOptions=_security_options(core),
             Warnings=_warnings(core),
         )
@@ -195,6 +193,18 @@ def _runtimes(core: Core) -> dict[str, docker.RuntimeInfo]:
         name: docker.RuntimeInfo(path=command[0] if command else OWN_RUNTIME, runtimeArgs=list(command[1:]))
         for name, command in core.runtimes.known().items()
     }
+
+
+def _registry_config(options: RegistryOptions) -> docker.RegistryConfig:
+    """Tell how registries are spoken to. Source: moby, registry/config.go, loadInsecureRegistries."""
+    networks = [one for one in options.insecure if "/" in one]
+    hosts = [one for one in options.insecure if "/" not in one]
+    hub = docker.IndexInfo(Name="docker.io", Official=True, Mirrors=list(options.mirrors))
+    return docker.RegistryConfig(
+        InsecureRegistryCIDRs=[*networks, "127.0.0.0/8", "::1/128"],
+        IndexConfigs={"docker.io": hub, **{one: docker.IndexInfo(Name=one, Secure=False) for one in hosts}},
+        Mirrors=list(options.mirrors),
+    )
 
 
 def _security_options(core: Core) -> list[str]:

@@ -19,7 +19,7 @@ from sampan.errors import InvalidArgument, SampanError, Unavailable
 from sampan.ids import Digest
 from sampan.kernel.files import write_all
 from sampan.registry.options import Limits
-from sampan.registry.repository import Repository
+from sampan.registry.sources import Sources
 from sampan.registry.transport import Answer
 
 _PROGRESS: Final = 1 << 20  # bytes that let the count of failed tries begin anew
@@ -36,14 +36,14 @@ class Download:
     """One blob that arrives; thread-safe. `run` is called once, by the pull that made it."""
 
     def __init__(
-        self, repository: Repository, digest: Digest, *, size_bytes: int, path: str, kept_path: str
+        self, sources: Sources, digest: Digest, *, size_bytes: int, path: str, kept_path: str
     ) -> None:
         self.digest = digest
         self.size_bytes = size_bytes
         self.path = path
         self._kept_path = kept_path  # where the store has it afterwards
-        self._repository = repository
-        self._limits: Limits = repository.session.options.limits
+        self._sources = sources
+        self._limits: Limits = sources.options.limits
         self._changed = threading.Condition()
         self._users = 0
         self._ended = False
@@ -131,7 +131,7 @@ class Download:
             while self.have_bytes < self.size_bytes:
                 self._check_wanted()
                 try:
-                    self._fetch_some(fd)
+                    self._fetch_some(fd, failures)
                 except Unavailable:
                     if self.have_bytes - mark >= _PROGRESS:
                         failures, mark = 0, self.have_bytes
@@ -151,8 +151,9 @@ class Download:
         self.resumed_at = have
         self._advance(have)
 
-    def _fetch_some(self, fd: int) -> None:
-        with self._repository.open_blob(self.digest, offset=self.have_bytes, tries=_TRIES) as answer:
+    def _fetch_some(self, fd: int, failures: int) -> None:
+        opened = self._sources.open_blob(self.digest, offset=self.have_bytes, tries=_TRIES, failures=failures)
+        with opened as answer:
             with self._changed:
                 self._answer = answer
             self._check_wanted()
@@ -230,7 +231,7 @@ class Downloads:
         self._lock = threading.Lock()
 
     def join(
-        self, repository: Repository, digest: Digest, *, size_bytes: int, path: str, kept_path: str
+        self, sources: Sources, digest: Digest, *, size_bytes: int, path: str, kept_path: str
     ) -> tuple[Download, bool]:
         """Return the download of a blob, joined, and whether the caller has to run it."""
         with self._lock:
@@ -238,7 +239,7 @@ class Downloads:
             if known is not None and not known.is_dead and known.size_bytes == size_bytes:
                 known.join()
                 return known, False
-            fresh = Download(repository, digest, size_bytes=size_bytes, path=path, kept_path=kept_path)
+            fresh = Download(sources, digest, size_bytes=size_bytes, path=path, kept_path=kept_path)
             fresh.join()
             self._running[digest] = fresh
             return fresh, True

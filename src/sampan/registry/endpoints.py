@@ -3,35 +3,48 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
 from sampan.registry.options import RegistryOptions, host_of
 from sampan.store.references import DEFAULT_DOMAIN
 
-_HUB: Final = "registry-1.docker.io"
+HUB: Final = "registry-1.docker.io"
 _PORTS: Final = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A registry's root: `https://host[:port]`."""
+    """A server that speaks for a registry, and how it is spoken to."""
 
     scheme: str
-    authority: str
+    authority: str  # host[:port]
     verify: bool = True  # the server's certificate
+    root: str = "/v2"  # where its API begins
+    namespace: str = ""  # of a mirror: the registry it stands for, told as `ns`
+    cas: tuple[str, ...] = ()  # PEM files of authorities, beside the system's
+    client_certificates: tuple[tuple[str, str], ...] = ()  # PEM files: certificate, key
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # may be secrets; to its origin only
+    proxy: str = field(default="", repr=False)  # "": as the environment says
+    connect_s: float = 0.0  # 0: as usual
 
     @property
     def url(self) -> str:
-        """The root without a slash behind it."""
+        """Scheme and authority without a slash behind them."""
         return f"{self.scheme}://{self.authority}"
+
+    def address(self, path: str) -> str:
+        """Return the URL of a path of the API, written `/v2/…`."""
+        joint = "&" if "?" in path else "?"
+        ns = f"{joint}ns={self.namespace}" if self.namespace else ""
+        return f"{self.url}{self.root}{path.removeprefix('/v2')}{ns}"
 
 
 def endpoints_of(domain: str, options: RegistryOptions) -> list[Endpoint]:
     """Return the ways to reach a registry, the best first; plain HTTP only where it is allowed."""
     if domain == DEFAULT_DOMAIN:
-        return [Endpoint("https", _HUB)]
+        return [Endpoint("https", HUB)]
     if options.is_insecure(domain):
         return [Endpoint("https", domain, verify=False), Endpoint("http", domain)]
     return [Endpoint("https", domain)]
@@ -55,6 +68,12 @@ def may_see_credentials(realm: str, endpoint: Endpoint) -> bool:
     if scheme != "https":
         return scheme == "http" and endpoint.scheme == "http" and same
     return same or _are_neighbours(host, registry)
+
+
+def speaks_for(authority: str, domain: str) -> bool:
+    """Tell whether a server may see what a user has for a registry: it is that one, or a close relative."""
+    host, home = host_of(authority).lower(), host_of(domain).lower()
+    return authority == domain or (host_of(authority) == authority and _are_neighbours(host, home))
 
 
 def _are_neighbours(host: str, registry: str) -> bool:

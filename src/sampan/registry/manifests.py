@@ -7,7 +7,8 @@ from typing import Final
 
 from sampan.errors import InvalidArgument
 from sampan.ids import Digest, parse_digest
-from sampan.registry.repository import SCHEMA1, Document, Repository
+from sampan.registry.repository import SCHEMA1, Document
+from sampan.registry.sources import Sources
 from sampan.spec.image import (
     ATTESTATION,
     INDEX_TYPES,
@@ -41,21 +42,21 @@ class RemoteImage:
         return parse_digest(self.parsed.config.digest)
 
 
-def fetch_image(repository: Repository, name: str, *, platform: Platform) -> RemoteImage:
+def fetch_image(sources: Sources, name: str, *, platform: Platform) -> RemoteImage:
     """Return the image for a platform that a tag or digest names.
 
     Raises:
         NotFound: no such manifest, or none for the platform.
         InvalidArgument: a document is damaged, ambiguous, or of an old kind.
     """
-    top = document = repository.get_document(name)
+    top = document = sources.get_document(name)
     for _ in range(_MAX_NESTING):
         parsed = parse_document(document)
         if isinstance(parsed, Manifest):
-            _check(parsed, repository)
+            _check(parsed, sources)
             return RemoteImage(top, document, parsed)
         chosen = choose_manifest(parsed.manifests, platform)
-        document = _fetch_entry(repository, chosen)
+        document = _fetch_entry(sources, chosen)
     raise InvalidArgument(f"image indexes are nested deeper than {_MAX_NESTING} levels")
 
 
@@ -80,28 +81,28 @@ def type_of(document: Document) -> str:
     return own or document.media_type
 
 
-def describe_document(repository: Repository, document: Document) -> tuple[Descriptor, list[Platform]]:
+def describe_document(sources: Sources, document: Document) -> tuple[Descriptor, list[Platform]]:
     """Return the descriptor of a manifest or index, and the platforms that it has images for."""
     parsed = parse_document(document)
     descriptor = Descriptor(mediaType=type_of(document), digest=document.digest, size=len(document.raw))
     if isinstance(parsed, Index):
         images = [one for one in parsed.manifests if ATTESTATION not in one.annotations]
         return descriptor, [one.platform for one in images if one.platform is not None]
-    _check(parsed, repository)
-    raw = repository.get_blob(parse_digest(parsed.config.digest), size_bytes=parsed.config.size)
+    _check(parsed, sources)
+    raw = sources.get_blob(parse_digest(parsed.config.digest), size_bytes=parsed.config.size)
     return descriptor, [parse_config(raw).platform]
 
 
-def _fetch_entry(repository: Repository, chosen: Descriptor) -> Document:
-    document = repository.get_document(parse_digest(chosen.digest))
+def _fetch_entry(sources: Sources, chosen: Descriptor) -> Document:
+    document = sources.get_document(parse_digest(chosen.digest))
     if len(document.raw) != chosen.size:
         raise InvalidArgument(f"manifest {chosen.digest} has {len(document.raw)} bytes, not {chosen.size}")
     parse_manifest_or_index(document.raw, media_type=chosen.mediaType)
     return Document(document.raw, document.digest, document.media_type or chosen.mediaType)
 
 
-def _check(manifest: Manifest, repository: Repository) -> None:
-    name = repository.reference.familiar
+def _check(manifest: Manifest, sources: Sources) -> None:
+    name = sources.reference.familiar
     if not 0 <= manifest.config.size <= MAX_DOCUMENT_BYTES:
         raise InvalidArgument(f"image {name}: configuration of {manifest.config.size} bytes is refused")
     if len(manifest.layers) > MAX_LAYERS:

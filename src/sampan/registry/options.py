@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 CERTS_DIRECTORIES: Final = ("/etc/sampan/certs.d", "/etc/docker/certs.d")
+REGISTRIES_CONF: Final = "/etc/sampan/registries.conf"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,8 @@ class RegistryOptions:
 
     insecure: tuple[str, ...] = ()  # host, host:port or network in CIDR form
     certs: tuple[str, ...] = CERTS_DIRECTORIES
+    registries_conf: str = REGISTRIES_CONF  # may be missing
+    mirrors: tuple[str, ...] = ()  # of Docker Hub, as URLs
     downloads: int = 3  # of one image at a time
     uploads: int = 3
     limits: Limits = field(default_factory=Limits)

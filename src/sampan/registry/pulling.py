@@ -14,7 +14,7 @@ from sampan.ids import Digest, digest_hex, parse_digest
 from sampan.registry.downloads import Cancelled, Download, Downloads
 from sampan.registry.manifests import RemoteImage, fetch_image, type_of
 from sampan.registry.pull_progress import LayerLine, PullProgress
-from sampan.registry.repository import Repository
+from sampan.registry.sources import Sources
 from sampan.spec.image import Platform, parse_config
 from sampan.store.archive.readable import Readable
 from sampan.store.arrivals import Arrivals
@@ -48,8 +48,8 @@ class Puller:
         """Let the pull end with an error soon; what has come so far is kept for the next one."""
         self._cancelled.set()
 
-    def pull(self, repository: Repository, *, platform: Platform, is_wanted: bool) -> Pulled:
-        """Fetch the image that repository.reference names, and give it its names.
+    def pull(self, sources: Sources, *, platform: Platform, is_wanted: bool) -> Pulled:
+        """Fetch the image that sources.reference names, and give it its names.
 
         is_wanted: the user named the platform; then the image itself must say the same.
 
@@ -57,14 +57,14 @@ class Puller:
             NotFound, Unauthorized, Unavailable: as the registry says.
             InvalidArgument: what it sends is damaged or hostile; nothing is recorded.
         """
-        reference = repository.reference
+        reference = sources.reference
         asked = reference.digest or reference.tag
         self._check_cancelled()
-        known = self._find_known(repository, asked, platform)
+        known = self._find_known(sources, asked, platform)
         if known is not None:
             self._progress.found()
             return known
-        image = fetch_image(repository, asked, platform=platform)
+        image = fetch_image(sources, asked, platform=platform)
         self._progress.found()
         names = _names(reference, image.top.digest)
         before = self._arrivals.find_named(names[0])
@@ -72,13 +72,13 @@ class Puller:
             self._arrivals.name(image.config, names)
             image_id = image.config
         else:
-            image_id = self._fetch(repository, image, names, platform if is_wanted else None)
+            image_id = self._fetch(sources, image, names, platform if is_wanted else None)
         return Pulled(image_id, image.top.digest, is_new=before != image_id)
 
-    def _find_known(self, repository: Repository, asked: str, platform: Platform) -> Pulled | None:
+    def _find_known(self, sources: Sources, asked: str, platform: Platform) -> Pulled | None:
         """Return the image if the registry's digest for the tag is one whose image is here."""
-        reference = repository.reference
-        digest = reference.digest or repository.find_digest(asked)
+        reference = sources.reference
+        digest = reference.digest or sources.find_digest(asked)
         if digest is None:
             return None
         names = _names(reference, digest)
@@ -93,9 +93,9 @@ class Puller:
         return Pulled(image_id, digest, is_new=before != image_id)
 
     def _fetch(
-        self, repository: Repository, image: RemoteImage, names: Sequence[Reference], wanted: Platform | None
+        self, sources: Sources, image: RemoteImage, names: Sequence[Reference], wanted: Platform | None
     ) -> Digest:
-        raw_config = repository.get_blob(image.config, size_bytes=image.parsed.config.size)
+        raw_config = sources.get_blob(image.config, size_bytes=image.parsed.config.size)
         config = parse_config(raw_config)
         if wanted is not None and not matches(wanted, config.platform):
             raise NotFound(
@@ -111,7 +111,7 @@ class Puller:
         lines = _lines(image, diff_ids)
         self._progress.begin(lines, unpacked=self._arrivals.unpacked(diff_ids))
         for attempt in range(1, _TRIES + 1):
-            with self._arriving(repository, image) as arriving, self._arrivals.staging() as staging:
+            with self._arriving(sources, image) as arriving, self._arrivals.staging() as staging:
                 staged = StagedImage(
                     config=staging.add([raw_config]),
                     config_document=raw_config,
@@ -135,13 +135,13 @@ class Puller:
         raise AssertionError("the last try returns or raises")
 
     @contextmanager
-    def _arriving(self, repository: Repository, image: RemoteImage) -> Iterator[_ArrivingBlobs]:
+    def _arriving(self, sources: Sources, image: RemoteImage) -> Iterator[_ArrivingBlobs]:
         """Begin the downloads that are needed, lowest layer first; at the end, leave all of them."""
         sizes = {parse_digest(layer.digest): layer.size for layer in image.parsed.layers}
         with ExitStack() as stack:
             here = stack.enter_context(self._arrivals.holding(list(sizes)))
             pool = stack.enter_context(
-                ThreadPoolExecutor(repository.session.options.downloads, thread_name_prefix="download")
+                ThreadPoolExecutor(sources.options.downloads, thread_name_prefix="download")
             )
             joined: dict[Digest, Download] = {}
             for digest, size in sizes.items():
@@ -149,7 +149,7 @@ class Puller:
                     self._progress.on_present(digest)
                     continue
                 download, is_mine = self._downloads.join(
-                    repository,
+                    sources,
                     digest,
                     size_bytes=size,
                     path=self._arrivals.partials.path(digest),

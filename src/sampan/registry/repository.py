@@ -44,12 +44,13 @@ class _Tags(msgspec.Struct, frozen=True):
 
 
 class Repository:
-    """One repository of one registry; thread-safe."""
+    """One repository of one server, which a mirror may call by another name; thread-safe."""
 
     def __init__(self, session: Session, reference: Reference) -> None:
         self._session = session
         self._reference = reference
-        self._scopes = (f"repository:{reference.path}:pull",)
+        self._path = session.route.reference.path
+        self._scopes = (f"repository:{self._path}:pull",)
 
     @property
     def reference(self) -> Reference:
@@ -135,7 +136,7 @@ class Repository:
 
     def path(self, rest: str) -> str:
         """Return the path of something in this repository."""
-        return f"/v2/{self._reference.path}/{rest}"
+        return f"/v2/{self._path}/{rest}"
 
     def error_of(self, answer: Answer, *, what: str = "") -> Exception:
         """Return the error that an answer means; reads its body."""

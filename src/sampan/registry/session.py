@@ -10,8 +10,9 @@ from typing import Final
 from sampan.errors import Unauthorized, Unavailable
 from sampan.registry.challenges import Challenge, find_challenge, parse_challenges
 from sampan.registry.credentials import NOBODY, Credentials
-from sampan.registry.endpoints import Endpoint, endpoints_of, origin
+from sampan.registry.endpoints import Endpoint, origin
 from sampan.registry.options import RegistryOptions
+from sampan.registry.routes import Route, Routes
 from sampan.registry.tokens import Grant, Tokens
 from sampan.registry.transport import Answer, Body, ConnectFailed, Transport
 
@@ -34,43 +35,43 @@ class Registries:
         self.options = options
         self.transport = Transport(options)
         self.tokens = Tokens(self.transport)
-        self._ways: dict[str, Way] = {}
+        self.routes = Routes(options)
+        self._ways: dict[tuple[Endpoint, ...], Way] = {}
         self._lock = threading.Lock()
 
-    def session(self, domain: str, credentials: Credentials = NOBODY) -> Session:
-        """Return a session; nothing is sent before it is used."""
-        return Session(self, domain, credentials)
+    def session(self, route: Route, credentials: Credentials = NOBODY) -> Session:
+        """Return a session with the server of a route; nothing is sent before it is used."""
+        return Session(self, route, credentials if route.sees_credentials else NOBODY)
 
-    def find_way(self, domain: str) -> Way:
-        """Return how to reach a registry, asked for once.
+    def find_way(self, endpoints: tuple[Endpoint, ...]) -> Way:
+        """Return how to reach a server, asked for once.
 
         Raises:
             Unavailable: it cannot be reached, or is no registry.
         """
         with self._lock:
-            known = self._ways.get(domain)
+            known = self._ways.get(endpoints)
         if known is None:
-            known = self._ask_way(domain)
+            known = self._ask_way(endpoints)
             with self._lock:
-                self._ways[domain] = known
+                self._ways[endpoints] = known
         return known
 
-    def forget_way(self, domain: str) -> None:
+    def forget_way(self, endpoints: tuple[Endpoint, ...]) -> None:
         """Ask again the next time: the registry did not answer as it did before."""
         with self._lock:
-            self._ways.pop(domain, None)
+            self._ways.pop(endpoints, None)
 
     def close(self) -> None:
         """Close idle connections."""
         self.transport.close()
 
-    def _ask_way(self, domain: str) -> Way:
-        candidates = endpoints_of(domain, self.options)
+    def _ask_way(self, candidates: tuple[Endpoint, ...]) -> Way:
         for endpoint in candidates:
             is_last = endpoint is candidates[-1]
             try:
                 answer = self.transport.send(
-                    "GET", f"{endpoint.url}/v2/", endpoint=endpoint, tries=_FIRST_TRIES if is_last else 1
+                    "GET", endpoint.address("/v2/"), endpoint=endpoint, tries=_FIRST_TRIES if is_last else 1
                 )
             except ConnectFailed:
                 if is_last:
@@ -79,8 +80,9 @@ class Registries:
             with answer:
                 answer.read_document(_ERROR_BYTES)
                 if answer.status not in (200, 401, 403, 404):
+                    where = endpoint.authority
                     raise Unavailable(
-                        f"registry {domain} answers {answer.status} to /v2/: it may not be a registry"
+                        f"registry {where} answers {answer.status} to /v2/: it may not be a registry"
                     )
                 return Way(endpoint, tuple(challenges_of(answer)))
         raise AssertionError("there is always a last way")
@@ -89,10 +91,15 @@ class Registries:
 class Session:
     """Requests to one registry as one user; thread-safe."""
 
-    def __init__(self, registries: Registries, domain: str, credentials: Credentials) -> None:
+    def __init__(self, registries: Registries, route: Route, credentials: Credentials) -> None:
         self._registries = registries
-        self._domain = domain
+        self._route = route
         self._credentials = credentials
+
+    @property
+    def route(self) -> Route:
+        """The server, and what the image is called there."""
+        return self._route
 
     @property
     def options(self) -> RegistryOptions:
@@ -116,8 +123,8 @@ class Session:
             Unavailable: no answer.
         """
         try:
-            way = self._registries.find_way(self._domain)
-            url = path if path.startswith(("http://", "https://")) else way.endpoint.url + path
+            way = self._registries.find_way(self._route.endpoints)
+            url = path if path.startswith(("http://", "https://")) else way.endpoint.address(path)
             authorization = self._prove(way, way.challenges, scopes, fresh=False)
             answer = self._send(way, method, url, authorization, headers, body, tries)
             if answer.status != 401 or origin(answer.url) != origin(way.endpoint.url):
@@ -129,7 +136,7 @@ class Session:
                 raise self._refused()
             return self._send(way, method, url, renewed, headers, body, tries)
         except ConnectFailed:
-            self._registries.forget_way(self._domain)
+            self._registries.forget_way(self._route.endpoints)
             raise
 
     def login(self) -> str:
@@ -138,14 +145,14 @@ class Session:
         Raises:
             Unauthorized: they are wrong.
         """
-        way = self._registries.find_way(self._domain)
+        way = self._registries.find_way(self._route.endpoints)
         bearer = find_challenge(way.challenges, "bearer")
         if bearer is not None:
             grant = self._grant(way, bearer, (), fresh=True, offline=True)
             authorization, identity = f"Bearer {grant.token}", grant.identity_token
         else:
             authorization, identity = self._credentials.basic, ""
-        with self._send(way, "GET", f"{way.endpoint.url}/v2/", authorization, None, None, 0) as answer:
+        with self._send(way, "GET", way.endpoint.address("/v2/"), authorization, None, None, 0) as answer:
             answer.read_document(_ERROR_BYTES)
             if answer.status == 200:
                 return identity
@@ -198,9 +205,11 @@ class Session:
         if self._credentials:
             return Unauthorized(
                 "unauthorized: authentication required: incorrect username or password",
-                hint=f"log in again: sampan login {self._domain}",
+                hint=f"log in again: sampan login {self._route.reference.domain}",
             )
-        return Unauthorized("no basic auth credentials", hint=f"log in first: sampan login {self._domain}")
+        return Unauthorized(
+            "no basic auth credentials", hint=f"log in first: sampan login {self._route.reference.domain}"
+        )
 
 
 def challenges_of(answer: Answer) -> list[Challenge]:

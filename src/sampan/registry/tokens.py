@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import urlencode, urlsplit
 
@@ -156,5 +156,6 @@ def _check_realm(realm: str, endpoint: Endpoint, credentials: Credentials) -> No
 def _home_of(url: str, endpoint: Endpoint) -> Endpoint:
     """The token server as an endpoint of its own: its redirects lose the credentials, too."""
     parts = urlsplit(url)
-    same = parts.netloc == endpoint.authority
-    return Endpoint(parts.scheme, parts.netloc, verify=endpoint.verify if same else True)
+    if parts.netloc == endpoint.authority:
+        return replace(endpoint, scheme=parts.scheme)
+    return Endpoint(parts.scheme, parts.netloc)

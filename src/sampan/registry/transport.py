@@ -12,17 +12,19 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Final
 from urllib import request as environment
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 import urllib3
-from urllib3.exceptions import HTTPError, NameResolutionError, SSLError
+from urllib3.exceptions import HTTPError, InsecureRequestWarning, NameResolutionError, SSLError
 from urllib3.exceptions import TimeoutError as Urllib3Timeout
 
 from sampan import __version__
 from sampan.errors import InvalidArgument, Unavailable
 from sampan.registry.endpoints import Endpoint, origin
+from sampan.registry.hosts import certificates_in, find_folder
 from sampan.registry.options import Limits, RegistryOptions
 from sampan.spec.image import MAX_DOCUMENT_BYTES
 
@@ -104,9 +106,10 @@ class Transport:
 
     def __init__(self, options: RegistryOptions) -> None:
         self._options = options
-        self._pools: dict[tuple[str, bool], urllib3.PoolManager] = {}
+        self._pools: dict[tuple[Endpoint, tuple[int, ...]], urllib3.PoolManager] = {}
         self._lock = threading.Lock()
-        self._timeout = urllib3.Timeout(connect=options.limits.connect_s, read=options.limits.silence_s)
+        # Whoever set `skip_verify` or `--insecure-registry` knows; one warning a request fills the log.
+        urllib3.disable_warnings(InsecureRequestWarning)
 
     @property
     def limits(self) -> Limits:
@@ -180,8 +183,10 @@ class Transport:
             sent = dict(headers)
             sent["User-Agent"] = f"sampan/{__version__}"
             sent["Accept-Encoding"] = "identity"
-            if authorization and origin(url) == home:
-                sent["Authorization"] = authorization
+            if origin(url) == home:
+                sent.update(endpoint.headers)
+                if authorization:
+                    sent["Authorization"] = authorization
             answer = self._exchange(method, url, endpoint, sent, body)
             target = answer.header("Location")
             if answer.status not in _REDIRECTS or not target:
@@ -195,9 +200,11 @@ class Transport:
     def _exchange(
         self, method: str, url: str, endpoint: Endpoint, headers: Mapping[str, str], body: Body | None
     ) -> Answer:
-        verify = endpoint.verify or origin(url)[1:] != origin(endpoint.url)[1:]
+        if origin(url)[1:] != origin(endpoint.url)[1:]:
+            endpoint = self._stranger(url)
+        limits = self.limits
         try:
-            response = self._pool(url, verify).request(
+            response = self._pool(endpoint).request(
                 method,
                 url,
                 headers=headers,
@@ -206,7 +213,9 @@ class Transport:
                 redirect=False,
                 preload_content=False,
                 decode_content=False,
-                timeout=self._timeout,
+                timeout=urllib3.Timeout(
+                    connect=endpoint.connect_s or limits.connect_s, read=limits.silence_s
+                ),
             )
         except SSLError as exc:
             raise ConnectFailed(f"cannot reach registry {host_in(url)}: {reason_of(exc)}") from exc
@@ -215,40 +224,73 @@ class Transport:
             raise kind(f"cannot reach registry {host_in(url)}: {reason_of(exc)}") from exc
         return Answer(response, url, self.limits)
 
-    def _pool(self, url: str, verify: bool) -> urllib3.PoolManager:
-        authority = urlsplit(url).netloc.rpartition("@")[2]
+    def _stranger(self, url: str) -> Endpoint:
+        """Return how to speak with a server that a registry has sent us to: by TLS that is checked."""
+        parts = urlsplit(url)
+        authority = parts.netloc.rpartition("@")[2]
+        cas, pairs = certificates_in(find_folder(authority, self._options.certs))
+        return Endpoint(parts.scheme, authority, cas=cas, client_certificates=pairs)
+
+    def _pool(self, endpoint: Endpoint) -> urllib3.PoolManager:
+        """Return the connections to a server; new ones when its certificates' files have changed."""
+        key = (replace(endpoint, root="", namespace="", headers=()), _stamps(endpoint))
         with self._lock:
-            pool = self._pools.get((authority, verify))
+            pool = self._pools.get(key)
             if pool is None:
-                pool = self._pools[authority, verify] = self._new_pool(url, authority, verify)
+                pool = self._pools[key] = _new_pool(endpoint)
         return pool
 
-    def _new_pool(self, url: str, authority: str, verify: bool) -> urllib3.PoolManager:
-        scheme, host, _port = origin(url)
-        context = _tls_context(authority, self._options.certs, verify)
-        proxy = environment.getproxies_environment().get(scheme, "")
-        bypass = environment.proxy_bypass_environment(host)  # type: ignore[attr-defined]  # the same
-        if proxy and not bypass and host not in ("localhost", "127.0.0.1", "::1"):
-            return urllib3.ProxyManager(proxy, maxsize=_POOLS, blocksize=_PIECE, ssl_context=context)
+
+def _stamps(endpoint: Endpoint) -> tuple[int, ...]:
+    paths = [*endpoint.cas, *(path for pair in endpoint.client_certificates for path in pair)]
+    try:
+        return tuple(os.stat(path).st_mtime_ns for path in paths)
+    except OSError as exc:
+        raise InvalidArgument(f"cannot read certificate {exc.filename}: {exc.strerror}") from exc
+
+
+def _new_pool(endpoint: Endpoint) -> urllib3.PoolManager:
+    context = _tls_context(endpoint)
+    proxy = endpoint.proxy or _proxy_of(endpoint)
+    if not proxy:
         return urllib3.PoolManager(maxsize=_POOLS, blocksize=_PIECE, ssl_context=context)
+    parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    user = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
+    return urllib3.ProxyManager(
+        f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}",
+        maxsize=_POOLS,
+        blocksize=_PIECE,
+        ssl_context=context,
+        proxy_headers=urllib3.make_headers(proxy_basic_auth=user) if parts.username is not None else None,
+    )
 
 
-def _tls_context(authority: str, folders: tuple[str, ...], verify: bool) -> ssl.SSLContext:
-    """Return the TLS settings for a host: `<folder>/<host:port>/*.crt` CAs, `*.cert` and `*.key` ours."""
+def _proxy_of(endpoint: Endpoint) -> str:
+    """Return the proxy that the environment names (`https_proxy`, `no_proxy`), "" for none."""
+    _, host, _port = origin(endpoint.url)
+    if host in ("localhost", "127.0.0.1", "::1") or environment.proxy_bypass_environment(host):  # type: ignore[attr-defined]  # the same
+        return ""
+    return environment.getproxies_environment().get(endpoint.scheme, "")
+
+
+def _tls_context(endpoint: Endpoint) -> ssl.SSLContext:
+    """Return the TLS settings for a server.
+
+    Raises:
+        InvalidArgument: a file is no certificate or key.
+    """
     context = ssl.create_default_context()
-    if not verify:
+    if not endpoint.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    for folder in (f"{base}/{authority}" for base in folders):
-        if not authority or "/" in authority or not os.path.isdir(folder):
-            continue
-        for name in sorted(os.listdir(folder)):
-            path = f"{folder}/{name}"
-            if name.endswith(".crt"):
-                context.load_verify_locations(path)
-            elif name.endswith(".cert"):
-                context.load_cert_chain(path, path.removesuffix(".cert") + ".key")
-        break
+    path = ""
+    try:
+        for path in endpoint.cas:
+            context.load_verify_locations(path)
+        for path, key in endpoint.client_certificates:
+            context.load_cert_chain(path, key, password="")  # never asks for one
+    except (OSError, ssl.SSLError) as exc:
+        raise InvalidArgument(f"cannot use certificate {path}: {reason_of(exc)}") from exc
     return context
 
 

@@ -42,7 +42,8 @@ class Uploads:
     def __init__(self, session: Session, reference: Reference) -> None:
         self._session = session
         self._reference = reference
-        self._scopes = (f"repository:{reference.path}:pull,push",)
+        self._name = session.route.reference.path
+        self._scopes = (f"repository:{self._name}:pull,push",)
 
     def put_blob(
         self, digest: Digest, path: str, *, mount_from: Sequence[str], sent: Sent, size_bytes: int
@@ -187,7 +188,7 @@ class Uploads:
         return place
 
     def _path(self, rest: str) -> str:
-        return f"/v2/{self._reference.path}/{rest}"
+        return f"/v2/{self._name}/{rest}"
 
     def _error_of(self, answer: Answer) -> Exception:
         body = answer.read_document(_ERROR_BYTES)
