@@ -13,6 +13,7 @@ from __future__ import annotations
 import compileall
 import os
 import platform
+import subprocess
 import sys
 import sysconfig
 from pathlib import Path
@@ -73,6 +74,16 @@ EXECVEAT = {"x86_64": 322, "aarch64": 281}
 # What the two commands that start often import on their quick paths, as paths below src/sampan.
 RUNTIME_MODULES = ("*.py", "kernel/*.py", "kernel/cgroups/*.py", "spec/*.py", "runtime/*.py")
 CLI_MODULES = ("*.py", "client/*.py", "cli/*.py")
+QUICK_PATHS = {
+    "sampan": (
+        "sampan.cli.__main__",
+        "sampan.cli.context",
+        "sampan.cli.run",
+        "sampan.cli.execute",
+        "sampan.cli.flag_table",
+    ),
+    "sampan-runtime": ("sampan.runtime.main", "sampan.runtime.commands_run", "sampan.runtime.foreground"),
+}
 
 
 def main() -> None:
@@ -96,7 +107,8 @@ def fill(template: str, **more: object) -> str:
 def bundled_script(command: str, patterns: tuple[str, ...], folder: Path) -> str:
     """Write a command's bundle into folder; return the script that uses it."""
     bundle = folder / f"{command}.bundle"
-    write_bundle(str(bundle), bundled_modules(patterns))
+    quick, extensions = quick_modules(command)
+    write_bundle(str(bundle), bundled_modules(patterns), quick=quick, extensions=extensions)
     return fill(BUNDLE_SCRIPT, bundle=str(bundle), module=COMMANDS[command])
 
 
@@ -109,6 +121,17 @@ def install_runtime(target: Path, folder: Path) -> None:
     write_script(folder / "sampan-runtime.py", script)
     stage = fill(PERL_STAGE, script=str(folder / "sampan-runtime.py"), execveat=execveat)
     write_script(target / "sampan-runtime", stage)
+
+
+def quick_modules(command: str) -> tuple[list[str], dict[str, str]]:
+    """Return what a command's quick paths import: modules of ours, in order; C modules and their files."""
+    script = f"import sys; sys.path.insert(0, {str(SOURCE)!r})\n"
+    script += "".join(f"import {name}\n" for name in QUICK_PATHS[command])
+    script += "for name, module in sys.modules.items(): print(name, getattr(module, '__file__', None) or '-')"
+    done = subprocess.run([sys.executable, "-ISc", script], check=True, capture_output=True, text=True)
+    files = dict(line.split(" ", 1) for line in done.stdout.splitlines())
+    extensions = {name: path for name, path in files.items() if path.endswith(".so")}
+    return [name for name in files if name.startswith("sampan.")], extensions
 
 
 def bundled_modules(patterns: tuple[str, ...]) -> dict[str, str]:

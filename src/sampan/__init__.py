@@ -4,8 +4,6 @@ The folders are the layers (docs/architecture.md); a module imports its own laye
 From Python this package is a client (docs/python-api.md); each name is loaded when it is first asked for.
 """
 
-from __future__ import annotations
-
 __version__ = "0.1.0"
 
 TYPE_CHECKING = False

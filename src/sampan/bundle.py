@@ -3,10 +3,14 @@
 Finding, opening and checking 60 files one by one costs a start 3 ms. A bundle is made for one interpreter by
 tools/install_commands.py. A module in it is used only while its source is as it was, by size and time, as in
 the interpreter's own cache: an edited checkout runs what was edited, and a missing bundle costs only time.
+
+File: the size of the index and of what is read along with it (8 bytes each), the index, the code of each
+module. Those of the quick paths are read along with the index, the others one by one. C modules of the
+standard library are named by their files, so that nobody searches the directories of the path for them.
 """
 
-from __future__ import annotations
-
+# No `from __future__ import annotations` here and in sampan/__init__.py: finding that module lists the
+# directories of the whole path, as there is no bundle yet.
 import marshal
 import posix
 import sys
@@ -14,13 +18,17 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from importlib.machinery import ModuleSpec
+    from importlib.machinery import ExtensionFileLoader, ModuleSpec
     from types import CodeType, ModuleType
 
     # name: (is a package, path of its source, its time in ns, its size in bytes, place and size of the code)
-    Entries = dict[str, tuple[bool, str, int, int, int, int]]
+    Entry = tuple[bool, str, int, int, int, int]
+    Entries = dict[str, Entry]
 else:
     from _frozen_importlib import ModuleSpec
+    from _frozen_importlib_external import ExtensionFileLoader
+
+_HEADER = 16  # bytes
 
 
 def use_bundle(path: str) -> None:
@@ -29,35 +37,79 @@ def use_bundle(path: str) -> None:
         fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     except OSError:
         return
-    status = posix.fstat(fd)
-    size = min(int.from_bytes(posix.pread(fd, 8, 0), "little"), status.st_size)
     try:
-        version, entries = marshal.loads(posix.pread(fd, size, 8))  # noqa: S302 -- installed with us
-    except (ValueError, EOFError, TypeError):
-        version, entries = "", {}
+        status = posix.fstat(fd)
+        header = posix.pread(fd, _HEADER, 0)
+        size = int.from_bytes(header[:8], "little")
+        read = min(size + int.from_bytes(header[8:], "little"), status.st_size)
+        head = memoryview(posix.pread(fd, read, _HEADER))
     finally:
         posix.close(fd)
+    try:
+        version, entries, extensions = marshal.loads(head[:size])  # noqa: S302 -- installed with us
+    except (ValueError, EOFError, TypeError):
+        return
     if version == sys.version:
-        sys.meta_path.insert(0, _Finder(path, status.st_ino, entries, 8 + size))
+        finder = _Finder(path, status.st_ino, entries, head[size:], _HEADER + size)
+        sys.meta_path[:0] = [finder, _Extensions(extensions)]
 
 
-def write_bundle(path: str, sources: dict[str, str]) -> None:
-    """Compile modules, `{dotted name: path of the source}`, into a bundle; without docstrings and asserts."""
+def write_bundle(
+    path: str,
+    sources: dict[str, str],
+    *,
+    quick: "Sequence[str]" = (),
+    extensions: dict[str, str] | None = None,
+) -> None:
+    """Compile modules, `{dotted name: path of the source}`, into a bundle; without docstrings and asserts.
+
+    quick: those read along with the index. extensions: `{name: path}` of C modules that they import.
+    """
     entries: Entries = {}
     codes = b""
+    quick_size = 0
+    sources = {name: sources[name] for name in (*quick, *sources) if name in sources}
     for name, source in sources.items():
         with open(source, "rb") as file:
-            code = compile(file.read(), source, "exec", dont_inherit=True, optimize=2)
+            dumped = marshal.dumps(_compile(file.read(), source))
         status = posix.stat(source)
         is_package = source.endswith("/__init__.py")
-        dumped = marshal.dumps(code)
         entries[name] = (is_package, source, status.st_mtime_ns, status.st_size, len(codes), len(dumped))
         codes += dumped
-    index = marshal.dumps((sys.version, entries))
+        if name in quick:
+            quick_size = len(codes)
+    index = marshal.dumps((sys.version, entries, extensions or {}))
     temporary = f"{path}.new"
     with open(temporary, "wb") as file:
-        file.write(len(index).to_bytes(8, "little") + index + codes)
+        header = len(index).to_bytes(8, "little") + quick_size.to_bytes(8, "little")
+        file.write(header + index + codes)
     posix.rename(temporary, path)
+
+
+def _compile(text: bytes, source: str) -> "CodeType":
+    """Compile a module without what costs a start and is for readers alone.
+
+    `from __future__ import …` becomes a flag. Functions lose their annotations; classes keep theirs, which
+    `lean.record` reads.
+    """
+    import __future__
+
+    import ast
+
+    tree = ast.parse(text, source)
+    flags = 0
+    for node in list(tree.body):
+        if isinstance(node, ast.ImportFrom) and node.module == "__future__":
+            tree.body.remove(node)
+            for name in node.names:
+                flags |= getattr(__future__, name.name).compiler_flag
+    for part in ast.walk(tree):
+        if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef):
+            part.returns = None
+        elif isinstance(part, ast.arg):
+            part.annotation = None
+    code: CodeType = compile(tree, source, "exec", flags=flags, dont_inherit=True, optimize=2)
+    return code
 
 
 class _Finder:
@@ -66,15 +118,16 @@ class _Finder:
     No descriptor is kept: one that a program's caller did not give it could be taken for one that he did.
     """
 
-    def __init__(self, path: str, inode: int, entries: Entries, codes_at: int) -> None:
+    def __init__(self, path: str, inode: int, entries: "Entries", first: memoryview, codes_at: int) -> None:
         self._path = path
         self._inode = inode
         self._entries = entries
+        self._first = first
         self._codes_at = codes_at
 
     def find_spec(
-        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
+        self, name: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
+    ) -> "ModuleSpec | None":
         entry = self._entries.get(name)
         if entry is None:
             return None
@@ -91,20 +144,40 @@ class _Finder:
             spec.submodule_search_locations = [source.removesuffix("/__init__.py")]
         return spec
 
-    def create_module(self, spec: ModuleSpec) -> None:
+    def create_module(self, spec: "ModuleSpec") -> None:
         """Let the interpreter make the module."""
 
-    def exec_module(self, module: ModuleType) -> None:
-        exec(self._read_code(module.__name__), module.__dict__)  # noqa: S102 -- as every import does
+    def exec_module(self, module: "ModuleType") -> None:
+        exec(self._read_code(self._entries[module.__name__]), module.__dict__)  # noqa: S102 -- as every import does
 
-    def _read_code(self, name: str) -> CodeType:
-        _, source, _, _, place, length = self._entries[name]
+    def _read_code(self, entry: "Entry") -> "CodeType":
+        _, source, _, _, place, length = entry
+        if place + length <= len(self._first):
+            return marshal.loads(self._first[place : place + length])  # type: ignore[no-any-return]  # noqa: S302
         fd = posix.open(self._path, posix.O_RDONLY | posix.O_CLOEXEC)
         try:
             if posix.fstat(fd).st_ino == self._inode:
-                code: CodeType = marshal.loads(posix.pread(fd, length, self._codes_at + place))  # noqa: S302
-                return code
+                return marshal.loads(posix.pread(fd, length, self._codes_at + place))  # type: ignore[no-any-return]  # noqa: S302
         finally:
             posix.close(fd)
         with open(source, "rb") as file:  # another bundle was installed meanwhile: its places are others
-            return compile(file.read(), source, "exec", dont_inherit=True)
+            return _compile(file.read(), source)
+
+
+class _Extensions:
+    """A finder of C modules whose files are known."""
+
+    def __init__(self, paths: dict[str, str]) -> None:
+        self._paths = paths
+
+    def find_spec(
+        self, name: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
+    ) -> "ModuleSpec | None":
+        found = self._paths.get(name)
+        if found is None:
+            return None
+        try:
+            posix.stat(found)
+        except OSError:
+            return None
+        return ModuleSpec(name, ExtensionFileLoader(name, found), origin=found)

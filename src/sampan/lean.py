@@ -7,6 +7,9 @@ launcher, the shim, `sampan-runtime` and the fast path of the CLI import use thi
 
 from __future__ import annotations
 
+import posix
+import sys
+
 TYPE_CHECKING = False  # type checkers treat a variable of this name as true; typing stays unimported
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,6 +63,16 @@ else:
 
     def _refuse(self, name, *_value):
         raise AttributeError(f"{type(self).__name__}.{name} is frozen")
+
+
+def getenv(name: str) -> str | None:
+    """Return an environment variable, as `os.environ.get` does; `os` is not loaded for it."""
+    loaded = sys.modules.get("os")
+    if loaded is not None:  # it alone knows what this process has changed
+        found: str | None = loaded.environ.get(name)
+        return found
+    value = posix.environ.get(name.encode("utf-8", "surrogateescape"))
+    return None if value is None else value.decode("utf-8", "surrogateescape")
 
 
 def replace(value: _T, **changes: object) -> _T:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import posix
 
-from sampan.lean import record
+from sampan.lean import getenv, record
 
 
 @record
@@ -17,14 +17,14 @@ class Roots:
 
 def default_roots() -> Roots:
     """Return the roots for this user: system directories for root, XDG directories otherwise."""
-    if os.geteuid() == 0:
+    if posix.geteuid() == 0:
         return Roots(data="/var/lib/sampan", run="/run/sampan")
-    home = os.environ.get("HOME", "/")
-    data = os.environ.get("XDG_DATA_HOME") or f"{home}/.local/share"
-    run = os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/sampan-{os.geteuid()}"  # noqa: S108 -- made 0700 by us
+    home = getenv("HOME") or "/"
+    data = getenv("XDG_DATA_HOME") or f"{home}/.local/share"
+    run = getenv("XDG_RUNTIME_DIR") or f"/tmp/sampan-{posix.geteuid()}"  # noqa: S108 -- made 0700 by us
     return Roots(data=f"{data}/sampan", run=f"{run}/sampan")
 
 
 def default_host() -> str:
     """Return the API address: `SAMPAN_HOST`, else the socket in the default run root."""
-    return os.environ.get("SAMPAN_HOST") or f"unix://{default_roots().run}/sampan.sock"
+    return getenv("SAMPAN_HOST") or f"unix://{default_roots().run}/sampan.sock"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from sampan import fastjson
+from sampan.cli.detach_keys import parse_detach_keys
 from sampan.cli.interactive import (
     Target,
     Wishes,
+    check_terminal,
     could_not_run,
     exit_code,
     follow,
@@ -14,7 +16,6 @@ from sampan.cli.interactive import (
     wait_for,
 )
 from sampan.cli.outcome import Failed, UsageError, report
-from sampan.cli.terminal import check_terminal, parse_detach_keys
 from sampan.client.http import quote
 from sampan.errors import Conflict, NotFound, NotModified, SampanError
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 from sampan.client.address import Address, connect, parse_address
 from sampan.client.session import Session
 from sampan.errors import Forbidden, Unavailable
-from sampan.lean import record
+from sampan.lean import getenv, record
 from sampan.settings import default_roots
 
 TYPE_CHECKING = False
@@ -35,7 +33,7 @@ class Context:
 
     def __init__(self, *, host: str = "", debug: bool = False, tls: TlsWishes | None = None) -> None:
         self.debug = debug
-        self.chosen = host or os.environ.get("SAMPAN_HOST", "")
+        self.chosen = host or getenv("SAMPAN_HOST") or ""
         self.own_socket = f"{default_roots().run}/sampan.sock"
         self.address: Address = parse_address(self.chosen or self.own_socket)
         self._tls = tls or TlsWishes()
@@ -71,14 +69,14 @@ class Context:
 
 def _tcp_connector(wishes: TlsWishes) -> Callable[[Address], _socket.socket]:
     """Return what connects to a tcp:// address; `ssl` takes 20 ms to load, so only where it is wanted."""
-    folder = os.environ.get("DOCKER_CERT_PATH", "")
+    folder = getenv("DOCKER_CERT_PATH") or ""
     asked = wishes.wanted or wishes.ca or wishes.cert or wishes.key or folder
-    if not (asked or os.environ.get("DOCKER_TLS_VERIFY") or os.environ.get("DOCKER_TLS")):
+    if not (asked or getenv("DOCKER_TLS_VERIFY") or getenv("DOCKER_TLS")):
         return connect
     from sampan.client.tls import TlsFiles, files_in, tls_connector
 
-    verify = wishes.verify or bool(os.environ.get("DOCKER_TLS_VERIFY"))
-    found = files_in(folder or f"{os.environ.get('HOME', '/')}/.docker", verify=verify)
+    verify = wishes.verify or bool(getenv("DOCKER_TLS_VERIFY"))
+    found = files_in(folder or f"{getenv('HOME') or '/'}/.docker", verify=verify)
     return tls_connector(
         TlsFiles(
             ca=wishes.ca or found.ca,

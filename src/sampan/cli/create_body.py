@@ -6,8 +6,6 @@ out, which means the same (Engine API 1.51, "ContainerCreate"). tests/system/tes
 
 from __future__ import annotations
 
-import os
-
 from sampan.cli import values
 from sampan.cli.outcome import UsageError
 
@@ -113,7 +111,7 @@ def _config(flags: Flags, arguments: list[str]) -> Body:
     if flags.given("entrypoint"):
         body["Entrypoint"] = [flags.text("entrypoint")]  # [""] takes the image's away
     if flags.given("env") or flags.given("env-file"):
-        body["Env"] = values.environment(flags.items("env-file"), flags.items("env"), os.environ)
+        body["Env"] = values.environment(flags.items("env-file"), flags.items("env"))
     if flags.given("label") or flags.given("label-file"):
         lines = [
             line

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import os
-
 from sampan import fastjson
 from sampan.cli import values
-from sampan.cli.interactive import Target, Wishes, exit_code, follow, is_missing_endpoint
+from sampan.cli.detach_keys import parse_detach_keys
+from sampan.cli.interactive import (
+    Target,
+    Wishes,
+    check_terminal,
+    exit_code,
+    follow,
+    is_missing_endpoint,
+    terminal_size,
+)
 from sampan.cli.outcome import Failed
-from sampan.cli.terminal import check_terminal, parse_detach_keys, window_size
 from sampan.client.http import Disconnected, quote
 from sampan.errors import NotFound
 from sampan.lean import replace
@@ -53,7 +59,7 @@ def _wishes(flags: Flags, *, detached: bool) -> Wishes:
         keys=parse_detach_keys(flags.text("detach-keys")),
         keys_text=flags.text("detach-keys"),
         sig_proxy=False,
-        size=window_size() if tty and not detached else None,
+        size=terminal_size(tty=tty and not detached),
     )
 
 
@@ -75,7 +81,7 @@ def _exec_body(flags: Flags, command: list[str], wishes: Wishes) -> Body:
         if flags.text(name):
             body[field] = flags.text(name)
     if flags.given("env") or flags.given("env-file"):
-        body["Env"] = list(values.environment(flags.items("env-file"), flags.items("env"), os.environ))
+        body["Env"] = list(values.environment(flags.items("env-file"), flags.items("env")))
     return body
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sampan.cli.outcome import Failed, complain
+import posix
+
+from sampan.cli.outcome import Failed, UsageError, complain
 from sampan.cli.relay import PROXIED, Ended, Relay
 from sampan.client.http import quote
 from sampan.errors import NotFound, SampanError
@@ -110,6 +112,27 @@ def follow(
         on_resize=target.resize,
     )
     return relay.run()
+
+
+def check_terminal(*, tty: bool, stdin: bool) -> None:
+    """Refuse a terminal for the process when our own input is none.
+
+    Raises:
+        UsageError: tty and stdin are wanted, and standard input is no terminal.
+    """
+    if tty and stdin and not posix.isatty(0):
+        raise UsageError(
+            "the input device is not a TTY", hint="leave out -t, or run it in a terminal", code=1
+        )
+
+
+def terminal_size(*, tty: bool) -> tuple[int, int] | None:
+    """Return rows and columns of our terminal for a process that gets one."""
+    if not tty:
+        return None
+    from sampan.cli.terminal import window_size
+
+    return window_size()
 
 
 def is_missing_endpoint(error: NotFound) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import posix
 import sys
 
 from sampan.cli.commands import LATER, NOUNS, Command, find_command, load
@@ -52,16 +52,16 @@ def main() -> NoReturn:
     except OSError as exc:
         complain(f"error: cannot write the output: {exc.strerror}")
         code = code or 1
-    os._exit(code)
+    posix._exit(code)
 
 
 def _open_standard_streams() -> None:
     """Put /dev/null where a standard stream is closed, so that no socket of ours takes its number."""
     for fd in (0, 1, 2):
         try:
-            os.fstat(fd)
+            posix.fstat(fd)
         except OSError:
-            os.open("/dev/null", os.O_RDWR)  # the lowest free number is fd
+            posix.open("/dev/null", posix.O_RDWR)  # the lowest free number is fd
     if sys.stdout is None:
         sys.stdout = open(1, "w", closefd=False)
 

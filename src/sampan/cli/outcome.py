@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import posix
 import sys
 
 from sampan.errors import SampanError
@@ -39,6 +39,6 @@ def complain(line: str) -> None:
     except OSError:
         pass  # told when the command ends
     try:
-        os.write(2, (line + "\n").encode("utf-8", "surrogateescape"))
+        posix.write(2, (line + "\n").encode("utf-8", "surrogateescape"))
     except OSError:
         pass

@@ -11,11 +11,11 @@ hold more than one piece, and its output keeps flowing meanwhile: no deadlock be
 
 from __future__ import annotations
 
-import os
+import posix
 import select
 
 from sampan import fastjson
-from sampan.cli.terminal import DetachKeys, RawMode, window_size
+from sampan.cli.detach_keys import DetachKeys
 from sampan.client.frames import CREATED, END, STDERR, STDOUT, SYSTEM_ERROR, Frames
 from sampan.lean import record
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import signal as _signal
     from collections.abc import Callable
 
+    from sampan.cli.terminal import RawMode
     from sampan.client.session import Hijacked
     from sampan.fastjson import JsonValue
 else:
@@ -70,7 +71,7 @@ class Relay:
         self._reads_stdin = stdin
         self._frames = Frames() if framed else None
         self._keys = DetachKeys(detach_keys) if detach_keys else None
-        self._raw = RawMode(0) if raw else None
+        self._raw = _raw_mode() if raw else None
         self._proxied = proxied
         self._on_created = on_created
         self._on_signal = on_signal
@@ -152,7 +153,7 @@ class Relay:
 
     def _take_input(self) -> Ended | None:
         try:
-            data = os.read(0, _PIECE)
+            data = posix.read(0, _PIECE)
         except BlockingIOError:
             return None
         except OSError:
@@ -189,7 +190,7 @@ class Relay:
 
     def _watch_signals(self) -> tuple[int, Callable[[], None]]:
         """Let signals write to a pipe; return its reading end, and what undoes this."""
-        reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        reading, writing = posix.pipe2(posix.O_CLOEXEC | posix.O_NONBLOCK)
         watched = set(self._proxied)
         if self._raw is not None:
             watched |= {*_ENDING, _signal.SIGWINCH, _signal.SIGCONT}
@@ -200,13 +201,13 @@ class Relay:
             _signal.set_wakeup_fd(old_fd)
             for number, handler in before.items():
                 _signal.signal(number, handler if handler is not None else _signal.SIG_DFL)
-            os.close(reading)
-            os.close(writing)
+            posix.close(reading)
+            posix.close(writing)
 
         return reading, restore
 
     def _take_signals(self, wake: int) -> Ended | None:
-        for number in os.read(wake, 512):
+        for number in posix.read(wake, 512):
             if number == _signal.SIGWINCH:
                 self._catch_up_size()
             elif number == _signal.SIGCONT and self._raw is not None:
@@ -224,7 +225,11 @@ class Relay:
 
     def _catch_up_size(self) -> None:
         """Tell the container about a window size that it does not know yet."""
-        size = window_size() if self._raw is not None else None
+        if self._raw is None:
+            return
+        from sampan.cli.terminal import window_size
+
+        size = window_size()
         if size is not None and size != self._size and self._on_resize is not None:
             self._size = size
             self._on_resize(*size)
@@ -251,8 +256,14 @@ def write_all(fd: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         try:
-            view = view[os.write(fd, view) :]
+            view = view[posix.write(fd, view) :]
         except BlockingIOError:
             poller = select.poll()
             poller.register(fd, select.POLLOUT)
             poller.poll()
+
+
+def _raw_mode() -> RawMode:
+    from sampan.cli.terminal import RawMode
+
+    return RawMode(0)

@@ -6,23 +6,25 @@ sequence: create, attach, wait, start.
 
 from __future__ import annotations
 
-import os
+import posix
 
 from sampan import fastjson
 from sampan.cli.create_body import attached, create_body
+from sampan.cli.detach_keys import parse_detach_keys
 from sampan.cli.interactive import (
     Target,
     Wishes,
+    check_terminal,
     could_not_run,
     exit_code,
     follow,
     is_missing_endpoint,
     parse_wait,
     show_warnings,
+    terminal_size,
     wait_for,
 )
 from sampan.cli.outcome import Failed, UsageError
-from sampan.cli.terminal import check_terminal, parse_detach_keys, window_size
 from sampan.client.http import quote
 from sampan.errors import Conflict, NotFound, SampanError
 from sampan.lean import replace
@@ -109,7 +111,7 @@ class IdFile:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        if path and os.path.lexists(path):
+        if path and _exists(path):
             raise UsageError(
                 f"--cidfile: {path!r} exists", hint="remove it if its container is not needed any more"
             )
@@ -119,11 +121,21 @@ class IdFile:
         if not self._path:
             return
         try:
-            fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            fd = posix.open(
+                self._path, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o666
+            )
         except OSError as exc:
             raise Failed(f"--cidfile: cannot write {self._path!r}: {exc.strerror}", code=125) from exc
         with open(fd, "w", encoding="ascii") as file:
             file.write(container)
+
+
+def _exists(path: str) -> bool:
+    try:
+        posix.lstat(path)
+    except OSError:
+        return False
+    return True
 
 
 def create_container(session: Session, flags: Flags, body: Body) -> str:
@@ -260,7 +272,7 @@ def _create_query(flags: Flags) -> list[tuple[str, str]]:
 
 def _console_size(body: Body, *, tty: bool) -> tuple[int, int] | None:
     """Give the request our window size, so that the program finds it right from its start."""
-    size = window_size() if tty else None
+    size = terminal_size(tty=tty)
     host = body["HostConfig"]
     if size is not None and isinstance(host, dict):
         host["ConsoleSize"] = list(size)

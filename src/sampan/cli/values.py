@@ -7,10 +7,13 @@ binary (`64m` is 64 MiB), durations are Go's (`1h30m`, `1.5s`, `100ms`).
 from __future__ import annotations
 
 from sampan.cli.outcome import UsageError
+from sampan.lean import getenv
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Sequence
+
+    Lookup = Callable[[str], str | None]  # the value of an environment variable, None without it
 
 _SIZES = {"": 0, "b": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 _DURATIONS_NS = (  # longer unit names first: "ms" before "m"
@@ -144,10 +147,10 @@ def read_text(flag: str, path: str) -> str:
         raise UsageError(f"{flag}: {path!r} is not text in UTF-8") from exc
 
 
-def read_variables(flag: str, path: str, environ: Mapping[str, str] | None) -> list[str]:
-    """Return the `NAME=value` lines of a file; a bare NAME takes its value from environ, or is left out.
+def read_variables(flag: str, path: str, ours: Lookup | None) -> list[str]:
+    """Return the `NAME=value` lines of a file; a bare NAME takes its value from ours, or is left out.
 
-    Without environ a bare NAME stands as it is (labels). Blank lines and comments (`#`) are skipped.
+    Without ours a bare NAME stands as it is (labels). Blank lines and comments (`#`) are skipped.
 
     Raises:
         UsageError: a line has no name, or the file cannot be read.
@@ -160,26 +163,27 @@ def read_variables(flag: str, path: str, environ: Mapping[str, str] | None) -> l
         name, equals, _ = line.partition("=")
         if not name or name != name.rstrip() or " " in name or "\t" in name:
             raise UsageError(f"{flag}: {path}:{number}: {name!r} is not a name")
-        if equals or environ is None:
+        if equals or ours is None:
             found.append(line)
-        elif name in environ:
-            found.append(f"{name}={environ[name]}")
+        elif (value := ours(name)) is not None:
+            found.append(f"{name}={value}")
     return found
 
 
-def environment(files: Sequence[str], values: Sequence[str], environ: Mapping[str, str]) -> list[str]:
+def environment(files: Sequence[str], values: Sequence[str], ours: Lookup = getenv) -> list[str]:
     """Return the variables of `--env-file` and `--env`, files first.
 
     A bare NAME takes our value; if we have none it goes as it is, which unsets the image's.
     """
-    found = [line for path in files for line in read_variables("--env-file", path, environ)]
+    found = [line for path in files for line in read_variables("--env-file", path, ours)]
     for text in values:
         name, equals, _ = text.partition("=")
         if not name:
             raise UsageError(
                 f"-e, --env: {text!r} has no name", hint="NAME=value, or NAME to take over our value"
             )
-        found.append(f"{name}={environ[name]}" if not equals and name in environ else text)
+        value = None if equals else ours(name)
+        found.append(text if value is None else f"{name}={value}")
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import _socket
-import os
+import posix
 
 from sampan.errors import InvalidArgument, Unavailable
 from sampan.lean import record
@@ -69,9 +69,10 @@ def _connect_unix(path: str) -> _socket.socket:
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
     folder = -1
     try:
-        if len(os.fsencode(path)) > _MAX_SUN_PATH:
-            folder = os.open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            sock.connect(f"/proc/self/fd/{folder}/{os.path.basename(path)}")
+        if len(path.encode("utf-8", "surrogateescape")) > _MAX_SUN_PATH:
+            parent, _, name = path.rpartition("/")
+            folder = posix.open(parent or "/", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
+            sock.connect(f"/proc/self/fd/{folder}/{name}")
         else:
             sock.connect(path)
     except BaseException:
@@ -79,7 +80,7 @@ def _connect_unix(path: str) -> _socket.socket:
         raise
     finally:
         if folder >= 0:
-            os.close(folder)
+            posix.close(folder)
     return sock
 
 

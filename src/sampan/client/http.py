@@ -8,7 +8,7 @@ Source: RFC 9112; for 101 answers docs/api.md, "Streams".
 from __future__ import annotations
 
 import _socket
-import os
+import posix
 
 from sampan.errors import TimedOut, Unavailable
 
@@ -70,8 +70,8 @@ class ChunkSink:
 
     def _send_some(self, fd: int, offset: int, size: int) -> int:
         if self._sock.gettimeout() is None:
-            return os.sendfile(self._sock.fileno(), fd, offset, size)
-        piece = os.pread(fd, min(_CHUNK, size), offset)
+            return posix.sendfile(self._sock.fileno(), fd, offset, size)
+        piece = posix.pread(fd, min(_CHUNK, size), offset)
         self._sock.sendall(piece)
         return len(piece)
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sampan.cli.detach_keys import DetachKeys, parse_detach_keys
 from sampan.cli.outcome import UsageError
 from sampan.cli.relay import Ended, Relay, write_all
-from sampan.cli.terminal import DetachKeys, parse_detach_keys
 from sampan.client.frames import CREATED, END, STDERR, STDOUT, Frames
 from sampan.client.session import Hijacked
 

@@ -98,9 +98,9 @@ def test_a_file_of_variables(tmp_path: Path) -> None:
     path = tmp_path / "env"
     path.write_text("\ufeff# comment\n\nA=1\n  B = x\nHOME\nMISSING\nC=a=b #no comment\n", encoding="utf-8")
     with pytest.raises(UsageError, match="env:4: 'B ' is not a name"):
-        values.read_variables("--env-file", str(path), {"HOME": "/root"})
+        values.read_variables("--env-file", str(path), {"HOME": "/root"}.get)
     path.write_text("A=1\nHOME\nMISSING\nC=a=b #no comment\n")
-    found = values.read_variables("--env-file", str(path), {"HOME": "/root"})
+    found = values.read_variables("--env-file", str(path), {"HOME": "/root"}.get)
     assert found == ["A=1", "HOME=/root", "C=a=b #no comment"]
     assert values.read_variables("--label-file", str(path), None) == [
         "A=1",
@@ -121,15 +121,15 @@ def test_a_file_of_variables(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_read(tmp_path: Path, make: Callable[[Path], object], reason: str) -> None:
     make(tmp_path / "env")
     with pytest.raises(UsageError, match=reason):
-        values.read_variables("--env-file", str(tmp_path / "env"), {})
+        values.read_variables("--env-file", str(tmp_path / "env"), {}.get)
 
 
 def test_variables_take_over_ours_or_unset_the_images() -> None:
-    assert values.environment([], ["A=1", "HOME", "GONE", "E="], {"HOME": "/root"}) == [
+    assert values.environment([], ["A=1", "HOME", "GONE", "E="], {"HOME": "/root"}.get) == [
         "A=1",
         "HOME=/root",
         "GONE",
         "E=",
     ]
     with pytest.raises(UsageError, match="has no name"):
-        values.environment([], ["=x"], {})
+        values.environment([], ["=x"], {}.get)
