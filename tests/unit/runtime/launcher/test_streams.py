@@ -41,9 +41,10 @@ class Stage:
         return user
 
     def run(self) -> None:
-        """Let the loop handle what there is."""
-        self.loop.call_later(0.02, self.loop.stop)
-        self.loop.run()
+        """Let the loop handle what there is: several looks, as the first may come late."""
+        for _ in range(8):
+            self.loop.call_later(0.003, self.loop.stop)
+            self.loop.run()
 
     def close(self) -> None:
         for fd in (self.stdout, self.stdin):
