@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from sampan.build.owners import ChangeMode
 from sampan.build.selecting import Picked, Selection
-from sampan.build.trees import Item, Tree
+from sampan.build.trees import Item, Tree, bring_near
 from sampan.errors import InvalidArgument
 from sampan.kernel.resolve import open_in_root
 from sampan.store.archive import headers
@@ -49,6 +49,7 @@ def copy_selection(root_fd: int, selection: Selection, wish: Wish, *, spool_dire
     Raises:
         InvalidArgument: a file would replace a directory, or the other way round, or an archive is damaged.
     """
+    bring_near((one.tree, one.item) for one in selection.picked)
     try:
         _Copier(root_fd, selection, wish, spool_directory).run()
     except OSError as exc:

@@ -12,6 +12,15 @@ def parse_ignore(raw: bytes, *, file: str = ".dockerignore") -> PatternList:
     """Read the file.
 
     Raises:
+        InvalidArgument: as `read_patterns`.
+    """
+    return PatternList(read_patterns(raw, file=file))
+
+
+def read_patterns(raw: bytes, *, file: str = ".dockerignore") -> list[str]:
+    """Return the patterns of the file, cleaned.
+
+    Raises:
         InvalidArgument: it is no text, or a pattern is malformed; the line is named.
     """
     try:
@@ -29,7 +38,7 @@ def parse_ignore(raw: bytes, *, file: str = ".dockerignore") -> PatternList:
             raise InvalidArgument(f"{file}, line {number}: {exc}") from exc
         if pattern:
             patterns.append(pattern)
-    return PatternList(patterns)
+    return patterns
 
 
 def clean_pattern(text: str) -> str:

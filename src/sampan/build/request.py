@@ -19,6 +19,7 @@ class BuildRequest:
     """One build. dockerfile: its path in the context; build_args: None takes one away; network: for RUN.
 
     ignores: the context is whole, `.dockerignore` was not applied yet.
+    entitlements: what RUN may take beyond its sandbox: network.host, security.insecure.
     registry_auth: the value of `X-Registry-Auth` for a registry's domain, "" for none.
     """
 
@@ -35,6 +36,7 @@ class BuildRequest:
     limits: Limits = field(default_factory=Limits)
     explain: bool = False
     ignores: bool = False
+    entitlements: frozenset[str] = frozenset()
     registry_auth: Callable[[str], str] = field(default=_no_auth, compare=False, repr=False)
 
 

@@ -53,6 +53,16 @@ class RunStep:
     created_by: str
 
 
+class CommandFailed(ProcessFailed):
+    """The command of a step ended with a code other than 0."""
+
+    def __init__(self, argv: Sequence[str], exit_code: int) -> None:
+        self.shown = " ".join(argv)
+        super().__init__(
+            f"The command '{self.shown}' returned a non-zero code: {exit_code}", exit_code=exit_code
+        )
+
+
 FindTree = Callable[[str], Tree]
 
 
@@ -117,7 +127,7 @@ def _check_entitlements(run: i.Run, request: BuildRequest) -> None:
     wanted = "security.insecure" if run.security == "insecure" else ""
     if run.network == "host" and request.network != "host":
         wanted = "network.host"
-    if wanted:
+    if wanted and wanted not in request.entitlements:
         raise Forbidden(f"granting entitlement {wanted} is not allowed by build daemon configuration")
 
 
@@ -188,7 +198,7 @@ class Runner:
         """Run a step; yields the directory of what it changed.
 
         Raises:
-            ProcessFailed: its code is not 0. SampanError: it cannot be started.
+            CommandFailed: its code is not 0. SampanError: it cannot be started.
         """
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         with ExitStack() as stack:
@@ -212,10 +222,7 @@ class Runner:
             if self._cancel.is_set:
                 raise InvalidArgument("the build was cancelled")
             if ran.code:
-                shown = " ".join(step.argv)
-                raise ProcessFailed(
-                    f"The command '{shown}' returned a non-zero code: {ran.code}", exit_code=ran.code
-                )
+                raise CommandFailed(step.argv, ran.code)
             _remove_mount_points(ran.upper, self._host, state, [mount.target for mount in mounts])
             yield ran.upper
 

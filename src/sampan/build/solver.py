@@ -15,6 +15,7 @@ from sampan.build.cache import StepCache
 from sampan.build.cachemounts import CacheMounts
 from sampan.build.config import with_path
 from sampan.build.context import Context
+from sampan.build.graph import Graph, Watcher
 from sampan.build.host import Cancel, Host
 from sampan.build.ordering import InOrder
 from sampan.build.parsing import Dockerfile, parse_dockerfile, parse_trigger
@@ -67,14 +68,24 @@ class Builder:
         )
         return Plan(request, dockerfile, stages, platform)
 
-    def run(self, plan: Plan, context: Context, output: Output, cancel: Cancel) -> BuildResult:
-        """Do a plan, and name the image.
+    def run(
+        self,
+        plan: Plan,
+        context: Context,
+        output: Output,
+        cancel: Cancel,
+        *,
+        watcher: Watcher | None = None,
+    ) -> BuildResult:
+        """Do a plan, and name the image. watcher: is told step by step, beside output.
 
         Raises:
             SampanError: a step failed, or the build was cancelled.
         """
         with ExitStack() as stack:
-            run = _BuildRun(self._host, self.cache, self._built, self._mounts, plan, context, output, cancel)
+            run = _BuildRun(
+                self._host, self.cache, self._built, self._mounts, plan, context, output, cancel, watcher
+            )
             stack.enter_context(run)
             return run.run()
 
@@ -102,6 +113,7 @@ class _BuildRun:
         context: Context,
         output: Output,
         cancel: Cancel,
+        watcher: Watcher | None,
     ) -> None:
         self._host = host
         self._cache = cache
@@ -122,6 +134,7 @@ class _BuildRun:
         self._trees: dict[str, RootTree] = {}
         self._parents: dict[int, str] = {}
         self._steps = _Steps(plan)
+        self._graph = Graph(plan.dockerfile, plan.stages, watcher)
 
     def __enter__(self) -> _BuildRun:
         return self
@@ -175,9 +188,10 @@ class _BuildRun:
             self._ended[stage.index].set()
 
     def _do_stage(self, stage: Stage) -> None:
-        voice = _Voice(self._order, stage.index, self._output)
+        voice = _Voice(self._order, stage.index, self._output, self._graph)
         head = stage.parsed.head
-        state = self._begin(stage)
+        with self._graph.doing(stage.index, head):
+            state = self._begin(stage)
         with ExitStack() as held:
             held.enter_context(self._built.held(state.stack))
             self._announce(voice, stage, head)
@@ -194,7 +208,8 @@ class _BuildRun:
                 held.enter_context(self._built.held(state.stack))
             for one in stage.parsed.body:
                 self._announce(voice, stage, one)
-                self._do(stepper, one)
+                with self._graph.doing(stage.index, one):
+                    self._do(stepper, one)
                 held.enter_context(self._built.held(state.stack))
             self._opened_later(state.stack)
         self._states[stage.index] = state
@@ -286,14 +301,25 @@ class _BuildRun:
 class _Voice:
     """A stage's own text."""
 
-    def __init__(self, order: InOrder, stage: int, output: Output) -> None:
+    def __init__(self, order: InOrder, stage: int, output: Output, graph: Graph) -> None:
         self._order = order
         self._stage = stage
         self._output = output
+        self._graph = graph
 
     def say(self, text: str) -> None:
         """See `stepping.Voice`."""
         self._order.say(self._stage, _call(self._output.text, text))
+
+    def pass_on(self, text: str) -> None:
+        """See `stepping.Voice`."""
+        self.say(text)
+        self._graph.said(self._stage, text)
+
+    def hit(self) -> None:
+        """See `stepping.Voice`."""
+        self.say(" ---> Using cache\n")
+        self._graph.hit(self._stage)
 
 
 def _call(function: Callable[[str], None], text: str) -> Callable[[], None]:

@@ -46,6 +46,14 @@ class Voice(Protocol):
         """Say it."""
         ...
 
+    def pass_on(self, text: str) -> None:
+        """Say what a command wrote."""
+        ...
+
+    def hit(self) -> None:
+        """Say that the step was found in the cache."""
+        ...
+
 
 class Stepper:
     """Does the instructions of one stage."""
@@ -119,7 +127,7 @@ class Stepper:
         if done is None:
             done = self._cache.record(state.stack, None, document=document, line=text)
         else:
-            self._voice.say(" ---> Using cache\n")
+            self._voice.hit()
         state.add_history(text, created_ns=done.created_ns, empty=True)
 
     def _configure(self, one: i.Instruction) -> str:
@@ -210,7 +218,7 @@ class Stepper:
         with nullcontext() if self._request.no_cache else self._cache.alone(key):
             done = None if self._request.no_cache else self._cache.find(key, state.stack)
             if done is not None:
-                self._voice.say(" ---> Using cache\n")
+                self._voice.hit()
             else:
                 if self._request.explain:
                     self._voice.say(f" ---> Not cached: {self._cache.explain_miss(document, line)}\n")
@@ -230,7 +238,7 @@ class Stepper:
                 ids.append(container_id[:12])
                 self._voice.say(f" ---> Running in {container_id[:12]}\n")
 
-            with self._runner.run(step, one, self.state, started=started, say=self._voice.say) as upper:
+            with self._runner.run(step, one, self.state, started=started, say=self._voice.pass_on) as upper:
                 done = self._cache.make(self.state.stack, upper, document=step.document, line=line)
             self._voice.say(f" ---> Removed intermediate container {ids[0]}\n")
             return done

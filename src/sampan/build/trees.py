@@ -7,9 +7,9 @@ import hashlib
 import os
 import posixpath
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 from sampan.errors import InvalidArgument
 from sampan.kernel.constants import RESOLVE_NO_SYMLINKS
@@ -59,6 +59,25 @@ class Tree(Protocol):
     def data(self, item: Item) -> Iterator[memoryview]:
         """Yield a regular file's stored bytes."""
         ...
+
+
+@runtime_checkable
+class FarTree(Protocol):
+    """A tree whose files' content is not here until it is asked for: better together than one by one."""
+
+    def need(self, items: Sequence[Item]) -> None:
+        """Get the content of files."""
+        ...
+
+
+def bring_near(files: Iterable[tuple[Tree, Item]]) -> None:
+    """Get the content of files that lie in far trees."""
+    far: dict[int, tuple[FarTree, list[Item]]] = {}
+    for tree, item in files:
+        if isinstance(tree, FarTree):
+            far.setdefault(id(tree), (tree, []))[1].append(item)
+    for far_tree, items in far.values():
+        far_tree.need(items)
 
 
 def resolve(tree: Tree, path: str) -> Item | None:

@@ -11,6 +11,7 @@ from aiohttp import web
 from sampan import log
 from sampan.daemon import (
     routes_build,
+    routes_buildkit,
     routes_containers,
     routes_events,
     routes_execs,
@@ -154,6 +155,7 @@ def build_router(control: Control) -> Router:
         routes_images,
         routes_registry,
         routes_build,
+        routes_buildkit,
         routes_networks,
         routes_volumes,
     ):

@@ -21,8 +21,6 @@ _SWARM: Final = ("/swarm", "/nodes", "/services", "/tasks", "/secrets", "/config
 _METHODS: Final = ("GET", "POST", "PUT", "DELETE", "HEAD")
 
 _NOT_YET: Final = (
-    ("POST", "/session", "building images with BuildKit"),
-    ("POST", "/grpc", "building images with BuildKit"),
     ("GET", "/images/search", "searching a registry"),
     ("POST", "/plugins/pull", "managed plugins"),
     ("GET", "/plugins/privileges", "managed plugins"),

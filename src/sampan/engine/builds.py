@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
@@ -16,7 +17,10 @@ from sampan.store.archive.readable import Readable
 
 if TYPE_CHECKING:
     from sampan.build.cache import CacheRecord, Pruned
+    from sampan.build.context import Context
+    from sampan.build.graph import Watcher
     from sampan.build.host import Cancel
+    from sampan.build.known_digests import KnownDigests
     from sampan.build.request import BuildRequest, Output
     from sampan.build.solver import Builder
 
@@ -53,16 +57,38 @@ class Builds:
         """
         from sampan.build.context import Context
 
+        with Context.read(stream, self.spool_path()) as context:
+            return self.build_in(request, context, output=output, cancel=cancel, begin=begin)
+
+    def build_in(
+        self,
+        request: BuildRequest,
+        context: Context,
+        *,
+        output: Output,
+        cancel: Cancel,
+        begin: Callable[[], None],
+        watcher: Watcher | None = None,
+    ) -> str:
+        """Build an image of an open context, and return its id; else as `build`."""
         builder = self._get()
-        path = f"{self._core.paths.temporary}/context-{os.urandom(8).hex()}"
-        with Context.read(stream, path) as context:
-            plan = builder.prepare(request, context)
-            begin()
-            result = builder.run(plan, context, output, cancel)
+        plan = builder.prepare(request, context)
+        begin()
+        result = builder.run(plan, context, output, cancel, watcher=watcher)
         for tag in request.tags:
             event = make_event("image", "tag", result.image_id, {"name": tag.familiar})
             self._core.events.emit(event)
         return result.image_id
+
+    def spool_path(self) -> str:
+        """Return where a context's content may be spooled: a new name that the next start would sweep."""
+        return f"{self._core.paths.temporary}/context-{os.urandom(8).hex()}"
+
+    def known_digests(self, key: str) -> KnownDigests:
+        """Return what is remembered of a client's directory; key: whose, "" remembers nothing."""
+        from sampan.build.known_digests import KnownDigests
+
+        return KnownDigests(f"{self._core.paths.data}/build-contexts", key)
 
     def records(self) -> list[CacheRecord]:
         """Return the cache of steps, the one used last first."""
@@ -81,6 +107,7 @@ class Builds:
         pruned = self._get().cache.prune(
             lambda record: wanted.passes({}, created_ns=record.used_ns), every=every
         )
+        shutil.rmtree(f"{self._core.paths.data}/build-contexts", ignore_errors=True)
         tell_prune(self._core, "builder", pruned.freed_bytes)
         return pruned
 

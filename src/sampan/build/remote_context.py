@@ -1,0 +1,165 @@
+"""A context whose files stay with the client until they are needed; docs/buildkit.md, "Files".
+
+The client lists its files. Each whose digest is not known from the build before is sent, hashed and spooled
+at once; the others only if a step has to be made of them, and what is sent then has to have the digest that
+the step's key was made of.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Protocol
+
+from sampan.build.context import Context
+from sampan.build.known_digests import KnownDigests
+from sampan.build.trees import Item
+from sampan.errors import Conflict
+from sampan.store.archive import headers
+
+Take = Callable[[int, bytes], None]  # a file's number, and its next bytes; b"" is its end
+
+
+class Source(Protocol):
+    """The client. Files have numbers, by their places in its list."""
+
+    def fetch(self, numbers: Sequence[int], take: Take) -> None:
+        """Have files sent; returns when all are there. Any thread; take is called by one at a time.
+
+        Raises:
+            SampanError: the client has gone.
+        """
+        ...
+
+
+class RemoteContext(Context):
+    """See the module. Close it before its source ends. documents: the Dockerfile, sent by itself."""
+
+    def __init__(
+        self,
+        items: Sequence[Item | None],
+        source: Source,
+        known: KnownDigests,
+        *,
+        spool: str,
+        documents: Mapping[str, bytes],
+    ) -> None:
+        fd = os.open(spool, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        os.unlink(spool)
+        super().__init__(fd)
+        self._source = source
+        self._known = known
+        self._documents = documents
+        self._lock = threading.Lock()
+        self._numbers: dict[str, int] = {}
+        self._files: dict[int, Item] = {}
+        self._arriving: dict[int, _Arriving] = {}
+        self._there: set[int] = set()
+        try:
+            self._add_all(items)
+            self._learn()
+        except BaseException:
+            self.close()
+            raise
+
+    def _add_all(self, items: Sequence[Item | None]) -> None:
+        at = 0
+        for number, item in enumerate(items):
+            if item is None:
+                continue
+            if item.entry.kind == headers.REGULAR:
+                item.offset = at
+                at += item.entry.size
+                self._files[number] = item
+                self._numbers[item.path] = number
+            elif item.entry.kind == headers.HARD_LINK:
+                item = self._link(item)
+            self.put(item)
+
+    def _link(self, item: Item) -> Item:
+        first = os.fsdecode(item.entry.linkname)
+        number = self._numbers.get(first)
+        if number is None:
+            raise Conflict(f"the client sent {item.path!r} as a link to {first!r}, which it did not send")
+        target = self._files[number]
+        target.same = target.same or object()
+        self._numbers[item.path] = number
+        return Item(item.path, target.entry, target.digest, target.offset, target.same)
+
+    def _learn(self) -> None:
+        """Get the digest of every file."""
+        unknown = []
+        for number, item in self._files.items():
+            item.digest = self._known.digest(item)
+            if not item.digest:
+                unknown.append(number)
+        self._fetch(unknown)
+        self._known.remember(self._files.values())
+
+    def need(self, items: Sequence[Item]) -> None:
+        """Get the content of files.
+
+        Raises:
+            Conflict: one has changed since it was listed.
+        """
+        numbers = {self._numbers[item.path] for item in items if item.path in self._numbers}
+        if numbers <= self._there:
+            return
+        with self._lock:
+            self._fetch(sorted(numbers - self._there))
+
+    def _fetch(self, numbers: Sequence[int]) -> None:
+        """Have files sent into their places in the spool; only a file's first bytes up to its listed size."""
+        wanted = [number for number in numbers if self._files[number].entry.size]
+        for number in set(numbers) - set(wanted):
+            self._end(number, hashlib.sha256().hexdigest())
+        if wanted:
+            self._source.fetch(wanted, self._take)
+
+    def _take(self, number: int, data: bytes) -> None:
+        item = self._files[number]
+        arriving = self._arriving.setdefault(number, _Arriving())
+        if data:
+            piece = data[: item.entry.size - arriving.size]
+            os.pwrite(self._fd, piece, item.offset + arriving.size)
+            arriving.size += len(piece)
+            arriving.digest.update(piece)
+            self.size_bytes += len(piece)
+            return
+        del self._arriving[number]
+        if arriving.size < item.entry.size and not item.digest:
+            item.entry.size = item.entry.stored_bytes = arriving.size  # it was cut since it was listed
+        self._end(number, arriving.digest.hexdigest())
+
+    def _end(self, number: int, digest: str) -> None:
+        item = self._files[number]
+        if item.digest and item.digest != digest:
+            self._known.forget()
+            raise Conflict(
+                f"{item.path} of the build context has changed while it was being read",
+                hint="build again; its digest was remembered by size and time of change",
+            )
+        item.digest = digest
+        self._there.add(number)
+
+    def document(self, path: str) -> bytes | None:
+        """Return one of the documents."""
+        return self._documents.get(path)
+
+    def ignore(self, dockerfile: str, *, everything: bool) -> None:
+        """Do nothing: the client has left out what is ignored."""
+
+    def data(self, item: Item) -> Iterator[memoryview]:
+        """See `trees.Tree`."""
+        self.need([item])
+        return super().data(item)
+
+
+class _Arriving:
+    """A file on its way."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.digest = hashlib.sha256()

@@ -1,0 +1,148 @@
+"""The options of the frontend `dockerfile.v0` as a build's request.
+
+Source: BuildKit, frontend/dockerui/config.go, frontend/dockerfile/docs; buildx, build/opt.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from sampan.build.host import Limits
+from sampan.errors import InvalidArgument, Unsupported
+
+if TYPE_CHECKING:
+    from sampan.build.request import BuildRequest
+
+FRONTEND: Final = "dockerfile.v0"
+_ARGUMENT: Final = "build-arg:"
+_LABEL: Final = "label:"
+_CONTEXT: Final = "context:"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """The names that a client serves its directories under, and the Dockerfile's path in its own."""
+
+    dockerfile: str
+    dockerfile_directory: str
+    context_directory: str
+
+
+def read_sources(options: Mapping[str, str]) -> Sources:
+    """Read where the files are.
+
+    Raises:
+        Unsupported: they are not the client's.
+    """
+    if options.get("context"):
+        raise Unsupported(
+            f"not supported yet: the remote build context {options['context']!r}",
+            hint="get it first, and build from the directory",
+        )
+    for name, value in options.items():
+        if name.startswith(_CONTEXT):
+            raise Unsupported(f"not supported yet: build context {name.removeprefix(_CONTEXT)}={value}")
+    return Sources(
+        dockerfile=options.get("filename") or "Dockerfile",
+        dockerfile_directory=options.get("dockerfilekey") or "dockerfile",
+        context_directory=options.get("contextkey") or "context",
+    )
+
+
+def read_request(
+    options: Mapping[str, str], *, dockerfile: str, tags: Iterable[str], entitlements: Iterable[str]
+) -> BuildRequest:
+    """Read everything else.
+
+    Raises:
+        InvalidArgument: a value is malformed. Unsupported: it asks for what is not there yet.
+    """
+    from sampan.build.request import BuildRequest
+    from sampan.store.references import parse_tagged
+
+    _refuse(options)
+    return BuildRequest(
+        dockerfile=dockerfile,
+        tags=[parse_tagged(tag) for tag in tags],
+        target=options.get("target", ""),
+        build_args=dict(_with_prefix(options, _ARGUMENT)),
+        labels=dict(_with_prefix(options, _LABEL)),
+        no_cache=_no_cache(options),
+        pull=options.get("image-resolve-mode") == "pull",
+        platform=options.get("platform", ""),
+        network=_network(options.get("force-network-mode", "")),
+        extra_hosts=_hosts(options.get("add-hosts", "")),
+        limits=_limits(options),
+        entitlements=frozenset(entitlements),
+    )
+
+
+def _refuse(options: Mapping[str, str]) -> None:
+    if "," in options.get("platform", ""):
+        raise Unsupported("not supported yet: builds for several platforms at once")
+    if options.get("requestid"):
+        raise Unsupported(f"not supported yet: {options['requestid']} of a Dockerfile")
+
+
+def _no_cache(options: Mapping[str, str]) -> bool:
+    stages = options.get("no-cache")
+    if stages:
+        raise Unsupported(f"not supported yet: no cache for some stages ({stages})")
+    return stages is not None
+
+
+def _with_prefix(options: Mapping[str, str], prefix: str) -> Iterable[tuple[str, str]]:
+    return ((name.removeprefix(prefix), value) for name, value in options.items() if name.startswith(prefix))
+
+
+def _network(mode: str) -> str:
+    return "" if mode in ("default", "sandbox") else mode
+
+
+def _hosts(text: str) -> list[str]:
+    """Return `host=ip,…` as `host:ip`."""
+    found = []
+    for pair in filter(None, text.split(",")):
+        host, sign, address = pair.partition("=")
+        if not (host and sign and address):
+            raise InvalidArgument(f"invalid add-hosts {pair!r}: not host=address")
+        found.append(f"{host}:{address}")
+    return found
+
+
+def _limits(options: Mapping[str, str]) -> Limits:
+    def number(name: str) -> int:
+        text = options.get(name) or "0"
+        try:
+            return int(text)
+        except ValueError:
+            raise InvalidArgument(f"invalid {name} {text!r}: no number") from None
+
+    return Limits(
+        memory=number("memory"),
+        memory_swap=number("memswap"),
+        cpu_shares=number("cpushares"),
+        cpu_period=number("cpuperiod"),
+        cpu_quota=number("cpuquota"),
+        cpuset_cpus=options.get("cpusetcpus", ""),
+        cpuset_mems=options.get("cpusetmems", ""),
+        shm_size=number("shm-size"),
+        cgroup_parent=options.get("cgroup-parent", ""),
+        ulimits=_ulimits(options.get("ulimit", "")),
+    )
+
+
+def _ulimits(text: str) -> tuple[tuple[str, int, int], ...]:
+    found = []
+    for one in filter(None, text.split(",")):
+        name, sign, values = one.partition("=")
+        soft, _, hard = values.partition(":")
+        try:
+            found.append((name, int(soft), int(hard or soft)))
+        except ValueError:
+            raise InvalidArgument(f"invalid ulimit {one!r}: not name=soft[:hard]") from None
+        if not sign:
+            raise InvalidArgument(f"invalid ulimit {one!r}: not name=soft[:hard]")
+    return tuple(found)

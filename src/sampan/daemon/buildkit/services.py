@@ -1,0 +1,274 @@
+"""The services that BuildKit's clients call: `moby.buildkit.v1.Control` and, while they build, `LLBBridge`.
+
+A client runs half of a build itself ("gateway"): its `Control/Solve` names no frontend; it asks the bridge
+for the frontend it wants, returns what came of it, and only then its Solve is answered (`jobs.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import traceback
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Final
+
+from google.protobuf.message import Message
+from grpclib.const import Cardinality, Handler
+from grpclib.exceptions import GRPCError
+from grpclib.server import Stream
+
+from sampan import __version__, log
+from sampan.daemon.buildkit import messages_pb2 as m
+from sampan.daemon.buildkit.building import Builder
+from sampan.daemon.buildkit.connections import texts
+from sampan.daemon.buildkit.failures import of_status, to_grpc
+from sampan.daemon.buildkit.jobs import Job, Jobs
+from sampan.daemon.buildkit.options import FRONTEND
+from sampan.daemon.buildkit.sessions import Sessions
+from sampan.errors import InvalidArgument, NotFound, SampanError, Unsupported
+from sampan.store.platforms import host_platform
+from sampan.store.references import parse_tagged
+
+if TYPE_CHECKING:
+    from sampan.build.syntax import Place
+    from sampan.engine.engine import Engine
+
+_BUILD_ID: Final = "buildkit-controlapi-buildid"
+_EXPORTERS: Final = ("moby", "image", "docker")
+# What a client may ask of the bridge. Source: BuildKit, frontend/gateway/pb/caps.go.
+_CAPABILITIES: Final = (
+    "solve.base", "return", "returnmap", "proto.refarray", "importcaches", "frontend.inputs",
+    "gateway.solve.metadata", "gateway.solve.evaluate", "gateway.warnings", "frontend.caps",
+)  # fmt: skip
+
+Unary = Callable[[Message, Mapping[str, str | bytes]], Awaitable[Message]]
+
+
+class Services:
+    """Everything one connection of `POST /grpc` may call."""
+
+    def __init__(self, engine: Engine, sessions: Sessions, jobs: Jobs) -> None:
+        self._engine = engine
+        self._sessions = sessions
+        self._jobs = jobs
+
+    def __mapping__(self) -> dict[str, Handler]:
+        """Return who answers which method: what grpclib asks of a service."""
+        control, bridge = "/moby.buildkit.v1.Control/", "/moby.buildkit.v1.frontend.LLBBridge/"
+        unary = Cardinality.UNARY_UNARY
+        return {
+            f"{control}ListWorkers": Handler(
+                _unary(self._list_workers), unary, m.ListWorkersRequest, m.ListWorkersResponse
+            ),
+            f"{control}Info": Handler(_unary(self._info), unary, m.InfoRequest, m.InfoResponse),
+            f"{control}Solve": Handler(
+                _unary(self._solve), unary, m.ControlSolveRequest, m.ControlSolveResponse
+            ),
+            f"{control}Status": Handler(
+                self._status, Cardinality.UNARY_STREAM, m.StatusRequest, m.StatusResponse
+            ),
+            f"{bridge}Ping": Handler(_unary(self._ping), unary, m.PingRequest, m.PongResponse),
+            f"{bridge}Solve": Handler(
+                _unary(self._bridge_solve), unary, m.BridgeSolveRequest, m.BridgeSolveResponse
+            ),
+            f"{bridge}Evaluate": Handler(
+                _unary(self._evaluate), unary, m.EvaluateRequest, m.EvaluateResponse
+            ),
+            f"{bridge}Inputs": Handler(_unary(self._inputs), unary, m.InputsRequest, m.InputsResponse),
+            f"{bridge}Warn": Handler(_unary(self._warn), unary, m.WarnRequest, m.WarnResponse),
+            f"{bridge}Return": Handler(_unary(self._return), unary, m.ReturnRequest, m.ReturnResponse),
+            "/grpc.health.v1.Health/Check": Handler(
+                _unary(self._health), unary, m.HealthCheckRequest, m.HealthCheckResponse
+            ),
+        }
+
+    # Control
+
+    async def _list_workers(self, request: Message, metadata: Mapping[str, str | bytes]) -> Message:
+        return m.ListWorkersResponse(record=[_worker()])
+
+    async def _info(self, request: Message, metadata: Mapping[str, str | bytes]) -> Message:
+        return m.InfoResponse(buildkit_version=_version())
+
+    async def _health(self, request: Message, metadata: Mapping[str, str | bytes]) -> Message:
+        return m.HealthCheckResponse(status=m.HealthCheckResponse.SERVING)
+
+    async def _solve(self, request: Message, metadata: Mapping[str, str | bytes]) -> Message:
+        assert isinstance(request, m.ControlSolveRequest)
+        log.debug("BuildKit build", ref=request.ref, frontend=request.frontend, internal=request.internal)
+        job = await self._jobs.add(request)
+        try:
+            _check_exporters(request)
+            if request.definition.ByteSize():
+                raise Unsupported("not supported: a build by its graph (LLB); only Dockerfiles")
+            if request.frontend:
+                reference = await self._run(job, request.frontend, dict(request.frontend_attrs))
+                image_id = job.results[reference]
+            else:
+                image_id = _image_of(job, await job.returned)
+            return m.ControlSolveResponse(exporter_response=_export(job, image_id))
+        finally:
+            self._jobs.end(request.ref)
+
+    async def _status(self, stream: Stream[m.StatusRequest, m.StatusResponse]) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        try:
+            job = await self._jobs.find(request.ref)
+        except NotFound as exc:
+            raise to_grpc(exc) from exc
+        async for told in job.progress.follow():
+            await stream.send_message(told)
+
+    # The bridge
+
+    async def _job(self, metadata: Mapping[str, str | bytes]) -> Job:
+        return await self._jobs.find(texts(metadata, _BUILD_ID))
+
+    async def _ping(self, request: Message, metadata: Mapping[str, str | bytes]) -> Message:
+        await self._job(metadata)
+        capabilities = [m.Capability(id=name, enabled=True) for name in _CAPABILITIES]
+        return m.PongResponse(frontend_api_caps=capabilities, llb_caps=[], workers=[_worker()])
+
+    async def _bridge_solve(self, request: Message, metadata: Mapping[str, str | bytes]) -> Message:
+        assert isinstance(request, m.BridgeSolveRequest)
+        job = await self._job(metadata)
+        if request.frontend_inputs or not request.frontend:
+            raise Unsupported("not supported: a build by its graph (LLB); only Dockerfiles")
+        reference = await self._run(job, request.frontend, dict(request.frontend_opt))
+        result = m.Result(ref=m.Ref(id=reference))
+        return m.BridgeSolveResponse(ref=reference, result=result)
+
+    async def _evaluate(self, request: Message, metadata: Mapping[str, str | bytes]) -> Message:
+        await self._job(metadata)
+        return m.EvaluateResponse()  # what we answer is built
+
+    async def _inputs(self, request: Message, metadata: Mapping[str, str | bytes]) -> Message:
+        return m.InputsResponse()
+
+    async def _warn(self, request: Message, metadata: Mapping[str, str | bytes]) -> Message:
+        return m.WarnResponse()
+
+    async def _return(self, request: Message, metadata: Mapping[str, str | bytes]) -> Message:
+        assert isinstance(request, m.ReturnRequest)
+        job = await self._job(metadata)
+        if not job.returned.done():
+            job.returned.set_result(request)
+        return m.ReturnResponse()
+
+    async def _run(self, job: Job, frontend: str, options: dict[str, str]) -> str:
+        """Build, and return the reference of the result."""
+        from sampan.build.host import Cancel
+
+        if frontend != FRONTEND:
+            raise Unsupported(f"not supported: frontend {frontend!r}; there is {FRONTEND}")
+        session = await self._sessions.find(job.request.session)
+        cancel = Cancel()
+        builder = Builder(self._engine, session, job.progress, cancel)
+        work = asyncio.get_running_loop().run_in_executor(
+            None,
+            lambda: builder.build(
+                options, tags=_tags(job.request), entitlements=list(job.request.entitlements)
+            ),
+        )
+        try:
+            image_id = await asyncio.shield(work)
+        except asyncio.CancelledError:
+            cancel.set()
+            raise
+        except SampanError as exc:
+            raise to_grpc(exc, _place_of(job, exc)) from exc
+        finally:
+            work.add_done_callback(lambda _: cancel.close())
+        reference = os.urandom(12).hex()
+        job.results[reference] = image_id
+        return reference
+
+
+def _unary(answer: Unary) -> Callable[[Stream[Message, Message]], Awaitable[None]]:
+    """Return a handler that takes one message and gives one; its errors become the client's."""
+
+    async def handle(stream: Stream[Message, Message]) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        try:
+            reply = await answer(request, stream.metadata or {})
+        except SampanError as exc:
+            raise to_grpc(exc) from exc
+        except (GRPCError, ConnectionError):
+            raise
+        except Exception as exc:
+            trace = "".join(traceback.format_exception(exc))
+            log.error("a call of BuildKit's protocol failed", error=exc, trace=trace)
+            raise to_grpc(exc) from exc
+        await stream.send_message(reply)
+
+    return handle
+
+
+def _worker() -> m.WorkerRecord:
+    platform = host_platform()
+    return m.WorkerRecord(
+        id="sampan",
+        labels={"org.mobyproject.buildkit.worker.executor": "sampan"},
+        platforms=[m.Platform(architecture=platform.architecture, os=platform.os, variant=platform.variant)],
+        buildkit_version=_version(),
+    )
+
+
+def _version() -> m.BuildkitVersion:
+    return m.BuildkitVersion(package="sampan", version=f"v{__version__}", revision="")
+
+
+def _attributes(request: m.ControlSolveRequest) -> dict[str, str]:
+    if request.exporters:
+        return dict(request.exporters[0].attrs)
+    return dict(request.exporter_attrs)
+
+
+def _check_exporters(request: m.ControlSolveRequest) -> None:
+    kinds = [one.type for one in request.exporters] or [request.exporter]
+    for kind in filter(None, kinds):
+        if kind not in _EXPORTERS:
+            raise Unsupported(f"not supported yet: output of type {kind!r}")
+    if len(kinds) > 1:
+        raise Unsupported("not supported yet: several outputs of one build")
+
+
+def _tags(request: m.ControlSolveRequest) -> list[str]:
+    return [name for name in _attributes(request).get("name", "").split(",") if name]
+
+
+def _image_of(job: Job, returned: m.ReturnRequest) -> str:
+    """Return the image that the client's half of a build came to, "" for none."""
+    if returned.HasField("error"):
+        raise of_status(returned.error)
+    result = returned.result
+    references = [result.ref.id, result.ref_deprecated, *(one.id for one in result.refs.refs.values())]
+    reference = next(filter(None, references), "")
+    if not reference:
+        return ""
+    image_id = job.results.get(reference)
+    if image_id is None:
+        raise InvalidArgument(f"the client returned {reference!r}, which is no result of this build")
+    return image_id
+
+
+def _export(job: Job, image_id: str) -> dict[str, str]:
+    """Tell what image was made: where it was built is where images are, so there is nothing to copy."""
+    tags = _tags(job.request)
+    if not image_id or job.request.internal:
+        return {}
+    with job.progress.node("exporting to image") as node:
+        job.progress.count(node, f"writing image {image_id}", current=0, done=True)
+        for tag in tags:
+            job.progress.count(node, f"naming to {parse_tagged(tag)}", current=0, done=True)
+    found = {"containerimage.digest": image_id, "containerimage.config.digest": image_id}
+    return {**found, "image.name": ",".join(tags)} if tags else found
+
+
+def _place_of(job: Job, error: SampanError) -> Place | None:
+    place = getattr(error, "place", None)
+    if place is not None:
+        return place  # type: ignore[no-any-return]  # a DockerfileError's
+    return job.progress.failed.place if job.progress.failed is not None else None
