@@ -5,17 +5,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from tests.system.sampand import Result, Sampand
+from tests.system.sampand import Result, Sampand, wait_for
 
 HOST = "192.0.2.1"
 LAN = "192.0.2.9"
+SERVER = "echo hi >/tmp/index.html; exec httpd -f -h /tmp -p 80"
 _FETCH = """
 import sys, urllib.request
 try:
@@ -94,3 +97,19 @@ def network_host(folder: Path) -> Iterator[NetworkHost]:
         yield daemon
     finally:
         daemon.close()
+
+
+def serve(net: NetworkHost, name: str, *flags: str) -> None:
+    """Run a server that answers `hi` at port 80."""
+    done = net.docker("run", "-d", "--name", name, *flags, "busybox", "sh", "-c", SERVER)
+    assert done.code == 0, done.err
+    wait_for(lambda: net.docker("exec", name, "nc", "-w", "1", "127.0.0.1", "80").code == 0, "it listens")
+
+
+def idle(net: NetworkHost, name: str, *flags: str) -> None:
+    done = net.docker("run", "-d", "--name", name, *flags, "busybox", "sleep", "1000")
+    assert done.code == 0, done.err
+
+
+def settings(net: NetworkHost, name: str) -> Any:
+    return json.loads(net.docker("inspect", "-f", "{{json .NetworkSettings}}", name).text)

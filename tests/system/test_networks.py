@@ -7,10 +7,9 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
-from tests.system.network_host import HOST, LAN, NetworkHost, network_host
+from tests.system.network_host import HOST, LAN, NetworkHost, idle, network_host, serve, settings
 from tests.system.sampand import needs_busybox, needs_root, wait_for
 
 pytestmark = [needs_root, needs_busybox]
@@ -19,7 +18,6 @@ import socket, sys
 with socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=2) as sock:
     print(sock.makefile().read())
 """
-SERVER = "echo hi >/tmp/index.html; exec httpd -f -h /tmp -p 80"
 
 
 @pytest.fixture(scope="module")
@@ -33,22 +31,6 @@ def _clean(net: NetworkHost) -> Iterator[None]:
     yield
     net.remove_containers()
     net.call("POST", "/networks/prune")
-
-
-def serve(net: NetworkHost, name: str, *flags: str) -> None:
-    """Run a server that answers `hi` at port 80."""
-    done = net.docker("run", "-d", "--name", name, *flags, "busybox", "sh", "-c", SERVER)
-    assert done.code == 0, done.err
-    wait_for(lambda: net.docker("exec", name, "nc", "-w", "1", "127.0.0.1", "80").code == 0, "it listens")
-
-
-def idle(net: NetworkHost, name: str, *flags: str) -> None:
-    done = net.docker("run", "-d", "--name", name, *flags, "busybox", "sleep", "1000")
-    assert done.code == 0, done.err
-
-
-def settings(net: NetworkHost, name: str) -> Any:
-    return json.loads(net.docker("inspect", "-f", "{{json .NetworkSettings}}", name).text)
 
 
 def test_reaches(net: NetworkHost) -> None:

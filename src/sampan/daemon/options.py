@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import re
 import shlex
 from dataclasses import dataclass
@@ -82,6 +83,8 @@ def parse_options(arguments: list[str]) -> DaemonOptions:
         labels=tuple(given.label),
         registry=_registry_options(given),
         default_network=given.default_network,
+        default_network_names=given.default_network_names,
+        host_gateway=tuple(given.host_gateway_ip),
         plugins=Discovery(sockets=given.plugin_sockets, specs=given.plugin_specs or SPECS),
     )
     return DaemonOptions(
@@ -195,6 +198,19 @@ def _parser() -> argparse.ArgumentParser:
         choices=("bridge", "none"),
         help="what a container gets that names no network",
     )
+    new.add_argument(
+        "--default-network-names",
+        action="store_true",
+        help="containers on the network bridge find each other by name, too",
+    )
+    new.add_argument(
+        "--host-gateway-ip",
+        action="append",
+        default=[],
+        type=_address,
+        metavar="ADDRESS",
+        help="what host-gateway means in --add-host; the gateway of each network without; may repeat",
+    )
     new.add_argument("--default-runtime", default=usual.default_runtime, metavar="NAME")
     new.add_argument(
         "--add-runtime",
@@ -269,6 +285,13 @@ def _directory(text: str) -> str:
     if not text.startswith("/") or "\0" in text or text.rstrip("/") == "":
         raise argparse.ArgumentTypeError(f"{text!r} is not an absolute path of a directory of its own")
     return text.rstrip("/")
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from exc
 
 
 def _socket(text: str) -> SocketWish:

@@ -44,6 +44,7 @@ def rename_container(core: Core, container: Container, new_name: str) -> None:
             undo.commit()
         container.record = record
         core.index.release_name(old_name, container.id)
+        core.networking.rename(record)
     core.events.publish(event)
 
 

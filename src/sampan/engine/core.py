@@ -13,6 +13,7 @@ from sampan.engine.health_store import HealthStore
 from sampan.engine.index import ContainerIndex
 from sampan.engine.journal import Journal
 from sampan.engine.launchers import LauncherKeeper
+from sampan.engine.linking import Linking
 from sampan.engine.machine import Machine
 from sampan.engine.networking import Networking
 from sampan.engine.options import EngineSettings
@@ -53,6 +54,7 @@ class Core:
     supervisor: Supervisor
     volumes: Volumes
     networking: Networking
+    linking: Linking
     releases: Worker = field(default_factory=lambda: Worker("release"))
     removals: Worker = field(default_factory=lambda: Worker("removal"))
     acknowledgements: Worker = field(default_factory=lambda: Worker("ack"))

@@ -66,6 +66,9 @@ class Creator:
         if (host.PortBindings or host.PublishAllPorts) and not is_network_name(host.NetworkMode):
             mode = host.NetworkMode or "default"
             warnings.append(f"Published ports are discarded when using {mode} network mode")
+        if host.Links:
+            links = core.linking.resolve(host.Links, host.NetworkMode)
+            host = msgspec.structs.replace(host, Links=links)
         defaults = core.settings.log
         host = msgspec.structs.replace(host, LogConfig=merge_log_config(host.LogConfig, defaults))
         return Record(

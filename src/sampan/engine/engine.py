@@ -18,6 +18,7 @@ from sampan.engine.index import ContainerIndex
 from sampan.engine.journal import Journal
 from sampan.engine.launchers import LauncherKeeper
 from sampan.engine.launching import Starter
+from sampan.engine.linking import Linking
 from sampan.engine.machine import read_machine
 from sampan.engine.naming import Naming
 from sampan.engine.network_nouns import NetworkNouns
@@ -120,11 +121,13 @@ class Engine:
                 supervisor=supervisor,
                 volumes=Volumes(store.volumes, mounting, events),
                 networking=networking,
+                linking=Linking(index, networks),
             )
             engine = cls(core)
             Recovery(core, engine._ender).run()
             networking.networks.recover({one.id for one in core.index.all() if one.running})
             naming.restore()
+            core.linking.restore()
             core.health.sweep({container.id for container in core.index.all()})
             launchers.watch(core.supervisor)
             core.supervisor.start()

@@ -86,6 +86,8 @@ def make_exec_process(
     process = started_with.process
     user = _find_user(container, request.User or record.config.User)
     config = msgspec.structs.replace(record.config, Tty=tty)
+    linked = core.linking.environment(record) if record.host.Links else ()
+    config = msgspec.structs.replace(config, Env=merge_environment(linked, config.Env)) if linked else config
     environment = make_environment(config, home=user.home, hostname=record.config.Hostname)
     capabilities = sorted(core.machine.capabilities) if request.Privileged else process.capabilities.bounding
     return make_process(

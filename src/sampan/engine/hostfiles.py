@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import re
 from collections.abc import Sequence
 from typing import Final
 
-from sampan.errors import InvalidArgument, Unsupported
+from sampan.errors import InvalidArgument
 from sampan.network.dns.resolvconf import read_resolv_conf
 
 _HOSTS: Final = """127.0.0.1\tlocalhost
@@ -18,31 +19,80 @@ ff02::1\tip6-allnodes
 ff02::2\tip6-allrouters
 """
 _WORD: Final = re.compile(r"[^\s\x00]+")
+HOST_GATEWAY: Final = "host-gateway"  # in place of an address: wherever the host is met
+_SEAL: Final = "# sampan: "
+HostsLine = tuple[str, str]  # address, names
 
 
-def make_hosts(extra_hosts: Sequence[str], *, base: str = _HOSTS, own: Sequence[tuple[str, str]] = ()) -> str:
+def make_hosts(
+    extra_hosts: Sequence[str],
+    *,
+    base: str = _HOSTS,
+    own: Sequence[HostsLine] = (),
+    gateways: Sequence[str] = (),
+) -> str:
     """Return /etc/hosts: base (the host's own file on the host network), the `--add-host` lines, and own:
     the container's addresses and names.
+
+    gateways: what host-gateway means; a name for it is left out when there is none.
     """
-    lines = [parse_extra_host(entry) for entry in extra_hosts]
     if base and not base.endswith("\n"):
         base += "\n"
-    added = [(address, name) for name, address in lines]
-    return base + "".join(f"{address}\t{name}\n" for address, name in (*added, *own))
+    added = [
+        (address, name)
+        for name, given in map(parse_extra_host, extra_hosts)
+        for address in (gateways if given == HOST_GATEWAY else (given,))
+    ]
+    return base + hosts_lines((*added, *own))
+
+
+def hosts_lines(lines: Sequence[HostsLine]) -> str:
+    """Return lines as they are in the file."""
+    return "".join(f"{address}\t{names}\n" for address, names in lines)
+
+
+def change_hosts(text: str, *, remove: Sequence[HostsLine] = (), add: Sequence[HostsLine] = ()) -> str:
+    """Return a hosts file with lines of ours taken out and added; whatever else is in it stays."""
+    gone = {line.rstrip("\n") for line in hosts_lines(remove).splitlines()}
+    kept = "".join(line for line in text.splitlines(keepends=True) if line.rstrip("\n") not in gone)
+    if kept and not kept.endswith("\n"):
+        kept += "\n"
+    return kept + hosts_lines(add)
+
+
+def relink_hosts(text: str, lines: Sequence[HostsLine]) -> str:
+    """Return a hosts file in which names have the addresses that lines give them now."""
+    names = {name for _, name in lines}
+    old = [(line.partition("\t")[0], line.partition("\t")[2]) for line in text.splitlines()]
+    return change_hosts(text, remove=[line for line in old if line[1] in names], add=lines)
+
+
+def seal(text: str) -> str:
+    """Return a file with a last line that tells whether somebody has changed it since."""
+    return f"{text}{_SEAL}{_digest(text)}\n"
+
+
+def is_sealed(text: str) -> bool:
+    """Tell whether a file is as `seal` left it."""
+    body, mark, digest = text.rpartition(_SEAL)
+    return bool(mark) and digest.rstrip("\n") == _digest(body)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:16]
 
 
 def parse_extra_host(text: str) -> tuple[str, str]:
     """Return (name, address) of `name:address`; the address may be IPv6, in brackets or not.
 
     Raises:
-        InvalidArgument: another form, or no address.
-        Unsupported: `host-gateway`, which needs a bridge network.
+        InvalidArgument: another form, or neither an address nor HOST_GATEWAY.
     """
     name, colon, address = text.partition(":")
     if not colon or not _WORD.fullmatch(name):
         raise InvalidArgument(f"bad format for add-host: {text!r}: write name:address")
-    if address == "host-gateway":
-        raise Unsupported(f"not supported yet: ExtraHosts {text!r}: host-gateway needs a bridge network")
+    if address == HOST_GATEWAY:
+        return name, address
     try:
         return name, str(ipaddress.ip_address(address.removeprefix("[").removesuffix("]")))
     except ValueError as exc:

@@ -109,6 +109,7 @@ def _host_config(core: Core, record: Record) -> docker.HostConfig:
         host,
         LogConfig=docker.LogConfig(Type=kind, Config=host.LogConfig.Config),
         NetworkMode=host.NetworkMode or "default",
+        Links=core.linking.shown(record) if host.Links else host.Links,
         RestartPolicy=msgspec.structs.replace(host.RestartPolicy, Name=host.RestartPolicy.Name or "no"),
         IpcMode=host.IpcMode or "private",
         CgroupnsMode=host.CgroupnsMode or ("private" if core.machine.cgroup_version == 2 else "host"),

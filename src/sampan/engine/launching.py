@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
 import msgspec
 
 from sampan import log
-from sampan.engine.bundle.namespaces import parse_network_mode
 from sampan.engine.bundle.plan import Joins
+from sampan.engine.bundle.process import merge_environment
 from sampan.engine.container import Container
+from sampan.engine.container_files import tell_linked, write_host_files, write_new
 from sampan.engine.core import Core
 from sampan.engine.ending import Ender
 from sampan.engine.events import container_event
-from sampan.engine.hostfiles import make_hosts, make_resolv_conf
 from sampan.engine.joins import OpenJoins
 from sampan.engine.lifecycle import check_transition
 from sampan.engine.logs.settings import log_settings
@@ -25,15 +24,11 @@ from sampan.engine.planning import plan_bundle
 from sampan.engine.records import Record
 from sampan.errors import CommandNotExecutable, CommandNotFound, Conflict, NotModified, SampanError
 from sampan.ids import ContainerId
-from sampan.kernel.files import write_all
 from sampan.runtime.launcher.client import ShimHandle, ShimRequest
 from sampan.runtime.lifecycle import RootMount
-from sampan.spec import docker
 
 EXPLAIN = "org.sampan.explain"  # annotation: have the runtime note its steps
 _COPY_S = 30.0  # one root file system must not be mounted twice for writing
-_RESOLV_CONF = "/etc/resolv.conf"
-_RESOLVED_CONF = "/run/systemd/resolve/resolv.conf"  # the servers behind systemd-resolved's stub
 
 
 class Starter:
@@ -86,6 +81,8 @@ class Starter:
         record = container.record
         core = self._core
         with open_surroundings(core, record) as joins:
+            if record.host.Links:
+                record = _with_links(core, record)
             request = self._write_bundle(record, joins)
             return core.launchers.start(request, container.pending)
 
@@ -96,7 +93,7 @@ class Starter:
         mounts = prepare_mounts(core, record, user=user)
         bundle = plan_bundle(core, record, user=user, joins=joins, mounts=mounts)
         folder = core.paths.bundle(record.id)
-        _write(f"{folder}/config.json", msgspec.json.encode(bundle.document), mode=0o600)
+        write_new(f"{folder}/config.json", msgspec.json.encode(bundle.document), mode=0o600)
         return ShimRequest(
             id=record.id,
             run_dir=core.paths.run_dir(record.id),
@@ -138,6 +135,7 @@ class Starter:
         core.save_state(record, *events)
         container.record = record
         container.shim = handle
+        tell_linked(core, record)
         if EXPLAIN in record.host.Annotations:
             container.explanation = [{**step} for step in handle.report() if isinstance(step, dict)]
         core.events.publish(*events)
@@ -155,6 +153,12 @@ class Starter:
         self._core.save_state(record)
         container.record = record
         self._ender.after_failed_start(container)
+
+
+def _with_links(core: Core, record: Record) -> Record:
+    """Return a record whose environment has what links bring, below the container's own."""
+    environment = merge_environment(core.linking.environment(record), record.config.Env)
+    return msgspec.structs.replace(record, config=msgspec.structs.replace(record.config, Env=environment))
 
 
 def _exit_code(error: Exception) -> int:
@@ -176,74 +180,5 @@ def open_surroundings(core: Core, record: Record) -> Iterator[Joins]:
     What was made of the network goes when the block ends by an error.
     """
     with OpenJoins(core.index, record) as joins, core.networking.attach(record) as network:
-        write_host_files(core, record, addresses=[one.address for one in network.endpoints])
+        write_host_files(core, record, endpoints=network.endpoints)
         yield joins.paths if network.path is None else replace(joins.paths, network=network.path)
-
-
-def write_host_files(core: Core, record: Record, *, addresses: Sequence[str] = ()) -> None:
-    """Write hosts, resolv.conf and hostname anew, as Docker does at each start.
-
-    addresses: the container's own.
-    """
-    host = record.host
-    files = core.paths.host_files(record.id)
-    shares_host = parse_network_mode(host.NetworkMode).share == "host"
-    base = {"base": _read_text("/etc/hosts")} if shares_host else {}
-    _write(files.hostname, f"{record.config.Hostname}\n".encode())
-    own = [(address, own_names(record.config)) for address in addresses]
-    _write(files.hosts, make_hosts(host.ExtraHosts, own=own, **base).encode())
-    resolving = core.networking.naming.plan(record)
-    resolv_conf = resolving.text if resolving is not None else _plain_resolv_conf(core, record)
-    _write(files.resolv_conf, resolv_conf.encode(errors="surrogateescape"))
-
-
-def _plain_resolv_conf(core: Core, record: Record) -> str:
-    """Return resolv.conf without our own DNS server: the user's and the host's."""
-    host, settings = record.host, core.settings
-    shares_host = parse_network_mode(host.NetworkMode).share == "host"
-    return make_resolv_conf(
-        _host_resolv_conf(shares_host=shares_host),
-        dns=host.Dns or settings.dns,
-        search=host.DnsSearch or settings.dns_search,
-        options=host.DnsOptions or settings.dns_options,
-        shares_host_network=shares_host,
-    )
-
-
-def own_names(config: docker.Config) -> str:
-    """Return what a container calls itself in its hosts file: full name first."""
-    full = f"{config.Hostname}.{config.Domainname} " if config.Domainname else ""
-    return f"{full}{config.Hostname}"
-
-
-def _host_resolv_conf(*, shares_host: bool) -> str:
-    text = _read_text(_RESOLV_CONF)
-    if not shares_host and "127.0.0.53" in text:
-        return _read_text(_RESOLVED_CONF) or text
-    return text
-
-
-def _read_text(path: str) -> str:
-    try:
-        with open(path, errors="surrogateescape") as file:
-            return file.read()
-    except FileNotFoundError:
-        return ""
-
-
-def _write(path: str, data: bytes, *, mode: int = 0o644) -> None:
-    """Write a file of the container's own directory, as a new one; it is made at each start, so not synced.
-
-    Truncating the old one instead would cost 0.3 ms: ext4 writes such a file out at close (ext4(5),
-    auto_da_alloc).
-    """
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    try:
-        os.fchmod(fd, mode)  # whatever sampand's umask is: users of the container must read hosts
-        write_all(fd, data)
-    finally:
-        os.close(fd)

@@ -1,6 +1,7 @@
 """Containers and their names: what a start, an end and a change of networks say to sampan-dns (docs/dns.md).
 
-Only user-defined networks have names. Nothing is kept here that `Networks` does not have: after a restart of
+User-defined networks have names, the default one if asked for (`--default-network-names`). Nothing is
+kept here that `Networks` does not have: after a restart of
 sampand, or a death of sampan-dns, all of it is said again.
 """
 
@@ -11,14 +12,15 @@ from typing import Final
 
 from sampan import log
 from sampan.engine.index import ContainerIndex
+from sampan.engine.network_wishes import find_endpoint, parse_link
 from sampan.engine.options import EngineSettings
 from sampan.engine.records import Record
 from sampan.engine.supervisor import Last, Supervisor
-from sampan.errors import NotFound, Unavailable
+from sampan.errors import InvalidArgument, NotFound, Unavailable
 from sampan.kernel.namespaces import open_namespace
 from sampan.kernel.process import open_same_process, pidfd_open
 from sampan.network.dns.client import Place, Resolver
-from sampan.network.dns.model import Endpoint, Network, View
+from sampan.network.dns.model import Endpoint, Link, Network, View
 from sampan.network.dns.resolvconf import Resolving, plan_resolving
 from sampan.network.model import Endpoint as NetworkEndpoint
 from sampan.network.model import NetworkRecord
@@ -50,7 +52,7 @@ class Naming:
     def plan(self, record: Record) -> Resolving | None:
         """Return the resolv.conf of a container with user-defined networks, None for others."""
         found = self._networks.of(record.id)
-        if not _user_defined(found):
+        if not self._named(found):
             return None
         settings = self._settings
         return plan_resolving(
@@ -70,7 +72,7 @@ class Naming:
         view = self._view(record)
         if view is None:
             return
-        found = _user_defined(self._networks.of(record.id))
+        found = self._named(self._networks.of(record.id))
         for network, _ in found:
             self._know(network)
         endpoints = [_endpoint(endpoint) for _, endpoint in found]
@@ -95,12 +97,17 @@ class Naming:
 
     def change(self, record: Record, namespace_fd: int) -> None:
         """Follow a change of a running container's networks."""
-        found = _user_defined(self._networks.of(record.id))
+        found = self._named(self._networks.of(record.id))
         if not found:
             self._resolver.leave(record.id)
             return
         self._resolver.withdraw_others(record.id, [network.id for network, _ in found])
         self.attach(record, namespace_fd)
+
+    def publish(self, container_id: str) -> None:
+        """Say a running container's names again: they have changed."""
+        for _, endpoint in self._named(self._networks.of(container_id)):
+            self._resolver.publish(_endpoint(endpoint))
 
     def forget_network(self, network_id: str) -> None:
         """Forget a network that was removed."""
@@ -115,7 +122,7 @@ class Naming:
             if view is None:
                 continue
             views.append(view)
-            for network, endpoint in _user_defined(self._networks.of(container.id)):
+            for network, endpoint in self._named(self._networks.of(container.id)):
                 self._know(network)
                 self._resolver.publish(_endpoint(endpoint))
         self._resolver.restore(views)
@@ -134,8 +141,35 @@ class Naming:
         plan = self.plan(record)
         if plan is None:
             return None
-        networks = tuple(network.id for network, _ in _user_defined(self._networks.of(record.id)))
-        return View(container=record.id, networks=networks, servers=plan.servers, ndots=plan.ndots)
+        found = self._named(self._networks.of(record.id))
+        links = [
+            Link(network=network.id, alias=alias, target=self._name_of(target))
+            for network, _ in found
+            for target, alias in map(parse_link, find_endpoint(record, network).Links or ())
+        ]
+        return View(
+            container=record.id,
+            networks=tuple(network.id for network, _ in found),
+            links=tuple(links),
+            servers=plan.servers,
+            ndots=plan.ndots,
+        )
+
+    def _name_of(self, ref: str) -> str:
+        """Return the name of a container that a link means; as it is written, when there is none yet."""
+        try:
+            return self._index.get(ref).record.name
+        except (InvalidArgument, NotFound):
+            return ref
+
+    def has_names(self, network: NetworkRecord) -> bool:
+        """Tell whether containers of a network find each other by name."""
+        return self._settings.default_network_names or not network.predefined
+
+    def _named(
+        self, found: list[tuple[NetworkRecord, NetworkEndpoint]]
+    ) -> list[tuple[NetworkRecord, NetworkEndpoint]]:
+        return [(network, endpoint) for network, endpoint in found if self.has_names(network)]
 
     def _open_place(self, container_id: str) -> Place | None:
         try:
@@ -172,18 +206,12 @@ class Naming:
         self._supervisor.watch(pidfd, died)
 
 
-def _user_defined(
-    found: list[tuple[NetworkRecord, NetworkEndpoint]],
-) -> list[tuple[NetworkRecord, NetworkEndpoint]]:
-    return [(network, endpoint) for network, endpoint in found if not network.predefined]
-
-
 def _endpoint(endpoint: NetworkEndpoint) -> Endpoint:
     return Endpoint(
         network=endpoint.network,
         container=endpoint.container,
         names=endpoint.names,
-        addresses=(endpoint.address,),
+        addresses=endpoint.addresses,
     )
 
 

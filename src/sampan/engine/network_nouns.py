@@ -9,11 +9,14 @@ import msgspec
 
 from sampan.engine.bundle.namespaces import is_network_name
 from sampan.engine.container import Container
+from sampan.engine.container_files import follow_networks
 from sampan.engine.core import Core
 from sampan.engine.network_requests import RESERVED, make_network
 from sampan.engine.network_wishes import check_endpoint
 from sampan.engine.networking import network_event
+from sampan.engine.patterns import compile_filter
 from sampan.engine.pruning import parse_prune_filter, tell_prune
+from sampan.engine.records import Record
 from sampan.engine.times import format_time
 from sampan.errors import Forbidden, InvalidArgument
 from sampan.network.model import NetworkRecord
@@ -50,9 +53,7 @@ class NetworkNouns:
         Raises:
             InvalidArgument: an unknown filter.
         """
-        for key in filters:
-            if key not in _FILTERS:
-                raise InvalidArgument(f"invalid filter '{key}'")
+        _check_filters(filters)
         shown = [(self._show(one), one) for one in self._networks.all()]
         found = [show for show, one in shown if self._passes(show, filters, in_use=self._in_use(one.id))]
         return found + [one for one in _fixed_networks() if self._passes(one, filters, in_use=True)]
@@ -62,19 +63,21 @@ class NetworkNouns:
 
     @staticmethod
     def _passes(network: docker.Network, filters: Filters, *, in_use: bool) -> bool:
-        custom = network.Name not in RESERVED
-        for value in filters.get("type", ()):
-            if value not in ("custom", "builtin"):
-                raise InvalidArgument(f"invalid filter: 'type'='{value}'")
-            if (value == "custom") != custom:
-                return False
+        kind = "builtin" if network.Name in RESERVED else "custom"
+        if filters.get("type") and kind not in filters["type"]:
+            return False
         for value in filters.get("dangling", ()):
-            if (value in ("true", "1")) != (custom and not in_use):
+            if (value in ("true", "1")) != (kind == "custom" and not in_use):
                 return False
-        fields = {"name": network.Name, "id": network.Id, "driver": network.Driver, "scope": network.Scope}
-        return all(
-            any(value in field for value in filters[key]) for key, field in fields.items() if filters.get(key)
-        ) and all(_has_label(network.Labels, wanted) for wanted in filters.get("label", ()))
+        for key, field in (("driver", network.Driver), ("scope", network.Scope)):
+            if filters.get(key) and field not in filters[key]:
+                return False
+        for key, field in (("name", network.Name), ("id", network.Id)):
+            if filters.get(key) and not any(
+                compile_filter(value, key=key).search(field) for value in filters[key]
+            ):
+                return False
+        return all(_has_label(network.Labels, wanted) for wanted in filters.get("label", ()))
 
     def inspect(self, ref: str) -> docker.Network:
         """Return a network with its containers.
@@ -187,11 +190,12 @@ class NetworkNouns:
                 )
             if self._key(container, network) is not None:
                 raise Forbidden(f"endpoint with name {record.name} already exists in network {network.name}")
+            endpoints = {record.host.NetworkMode: docker.EndpointSettings()} | record.network.EndpointsConfig
+            record = _with_endpoints(record, endpoints | {network.name: endpoint})
             if container.running:
-                self._core.networking.connect(container, network, endpoint)
-            mode = record.host.NetworkMode
-            endpoints = {mode: docker.EndpointSettings()} | record.network.EndpointsConfig
-            self._save(container, endpoints | {network.name: endpoint})
+                new = self._core.networking.connect(container, network, endpoint, record=record)
+                follow_networks(self._core, record, added=new)
+            self._save(container, record)
 
     def disconnect(self, ref: str, request: docker.NetworkDisconnect) -> None:
         """Take a container out of a network.
@@ -206,10 +210,12 @@ class NetworkNouns:
             if key is None:
                 raise Forbidden(f"container {record.id} is not connected to network {network.name}")
             if container.running:
-                self._core.networking.disconnect(container, network)
+                gone = self._core.networking.disconnect(container, network)
+                follow_networks(self._core, record, removed=gone)
             left = {name: one for name, one in record.network.EndpointsConfig.items() if name != key}
             mode = record.host.NetworkMode
-            self._save(container, left, mode=next(iter(left), "none") if mode == key else mode)
+            mode = next(iter(left), "none") if mode == key else mode
+            self._save(container, _with_endpoints(record, left, mode=mode))
 
     def _key(self, container: Container, network: NetworkRecord) -> str | None:
         """Return under which name a container's record has a network."""
@@ -227,17 +233,35 @@ class NetworkNouns:
             raise Forbidden(f"container cannot be connected to or disconnected from {fixed.Name} network")
         return self._networks.get(ref), self._core.index.get(container_ref)
 
-    def _save(
-        self, container: Container, endpoints: dict[str, docker.EndpointSettings], *, mode: str = ""
-    ) -> None:
-        record = container.record
-        record = msgspec.structs.replace(
-            record,
-            network=docker.NetworkingConfig(EndpointsConfig=endpoints),
-            host=msgspec.structs.replace(record.host, NetworkMode=mode or record.host.NetworkMode),
-        )
+    def _save(self, container: Container, record: Record) -> None:
         self._core.journal.save_request(record)
         container.record = record
+
+
+def _with_endpoints(
+    record: Record, endpoints: dict[str, docker.EndpointSettings], *, mode: str = ""
+) -> Record:
+    return msgspec.structs.replace(
+        record,
+        network=docker.NetworkingConfig(EndpointsConfig=endpoints),
+        host=msgspec.structs.replace(record.host, NetworkMode=mode or record.host.NetworkMode),
+    )
+
+
+def _check_filters(filters: Filters) -> None:
+    for key in filters:
+        if key not in _FILTERS:
+            raise InvalidArgument(f"invalid filter '{key}'")
+    for value in filters.get("type", ()):
+        if value not in ("custom", "builtin"):
+            raise InvalidArgument(f"invalid filter: 'type'='{value}'")
+    dangling = filters.get("dangling", ())
+    if len(dangling) > 1:
+        raise InvalidArgument('got more than one value for filter key "dangling"')
+    if dangling and dangling[0] not in ("0", "1", "true", "false"):
+        raise InvalidArgument(
+            'invalid value for filter \'dangling\', must be "true" (or "1"), or "false" (or "0")'
+        )
 
 
 def _has_label(labels: Mapping[str, str], wanted: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import IPv4Network
 from typing import Final
 
 from sampan.engine.records import Record
@@ -14,6 +15,12 @@ from sampan.spec import docker
 
 _PORT: Final = re.compile(r"([0-9]{1,5})(?:/(tcp|udp|sctp))?")
 _MAX: Final = 65535
+_ALIAS: Final = re.compile(r"[^\s:/\x00]{1,253}")
+_MAC: Final = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+_INTERFACE: Final = re.compile(r"[a-zA-Z0-9_.-]{1,15}")
+_LINK_LOCAL: Final = IPv4Network("169.254.0.0/16")
+IFNAME: Final = "com.docker.network.endpoint.ifname"
+_SYSCTLS: Final = "com.docker.network.endpoint.sysctls"
 
 
 def parse_container_port(text: str) -> tuple[int, str]:
@@ -85,7 +92,7 @@ def port_wishes(record: Record, network: NetworkRecord) -> tuple[PortWish, ...]:
 
 
 def make_wish(record: Record, network: NetworkRecord, endpoint: docker.EndpointSettings) -> Wish:
-    """Return what a container asks of one network, but for ports, which are of its first one.
+    """Return what a container asks of one network, but for ports.
 
     Raises:
         InvalidArgument: the default network gives no such choice; in Docker's words.
@@ -102,35 +109,96 @@ def make_wish(record: Record, network: NetworkRecord, endpoint: docker.EndpointS
             "user specified IP address is supported only when connecting to networks with user configured "
             "subnets"
         )
-    aliases = tuple(endpoint.Aliases or ())
-    hostname = record.config.Hostname
-    names = dict.fromkeys((record.name, *aliases, record.id[:12], *([hostname] if hostname else ())))
+    main = record.host.NetworkMode in (network.name, network.id)
+    hardware = endpoint.MacAddress or (record.config.MacAddress if main else "")
     return Wish(
         network=network,
         container=record.id,
         container_name=record.name,
         address=address,
-        names=tuple(names),
-        aliases=aliases,
+        names=make_names(record, endpoint),
+        aliases=tuple(endpoint.Aliases or ()),
+        hardware=parse_mac(hardware) if hardware else "",
+        interface=(endpoint.DriverOpts or {}).get(IFNAME, ""),
+        gateway_priority=endpoint.GwPriority,
+        link_local=tuple((endpoint.IPAMConfig or docker.EndpointIPAMConfig()).LinkLocalIPs or ()),
     )
 
 
-def check_endpoint(name: str, endpoint: docker.EndpointSettings) -> None:
-    """Refuse what a network cannot do yet.
+def make_names(record: Record, endpoint: docker.EndpointSettings) -> tuple[str, ...]:
+    """Return what a container is known by on a network, its name first."""
+    hostname = record.config.Hostname
+    names = (record.name, *(endpoint.Aliases or ()), record.id[:12], *([hostname] if hostname else ()))
+    return tuple(dict.fromkeys(names))
+
+
+def find_endpoint(record: Record, network: NetworkRecord) -> docker.EndpointSettings:
+    """Return what a container's record says of a network it is in."""
+    wishes = record.network.EndpointsConfig
+    for name in (network.name, network.id, record.host.NetworkMode, *wishes):
+        if name in wishes and (name == network.name or network.id.startswith(name)):
+            return wishes[name]
+    return docker.EndpointSettings()
+
+
+def parse_link(text: str) -> tuple[str, str]:
+    """Return container and alias of `container:alias`, of `container` alone, or of inspect's own form.
 
     Raises:
-        InvalidArgument: an address that is none. Unsupported: `not supported yet: …`.
+        InvalidArgument: another form.
+    """
+    name, _, alias = text.partition(":")
+    if name.startswith("/"):  # /db:/web/database
+        name, alias = name[1:], alias.rpartition("/")[2]
+    if not name or ":" in alias or not _ALIAS.fullmatch(alias or name):
+        raise InvalidArgument(f"bad format for links: {text}", hint="write container:alias")
+    return name, alias or name
+
+
+def parse_mac(text: str) -> str:
+    """Return a MAC address in its usual form.
+
+    Raises:
+        InvalidArgument: it is none, or that of a group.
+    """
+    found = _MAC.fullmatch(text.lower().replace("-", ":"))
+    if found is None:
+        raise InvalidArgument(
+            f"{text} is not a valid mac address", hint="write six bytes as 02:42:ac:11:00:02"
+        )
+    if int(text[:2], 16) & 1 or not int(text.replace(":", "").replace("-", ""), 16):
+        raise InvalidArgument(
+            f"{text} is not a mac address of one interface: its first byte is odd, or all are 0"
+        )
+    return found[0]
+
+
+def check_endpoint(name: str, endpoint: docker.EndpointSettings) -> None:
+    """Refuse what is wrong in itself; options of drivers that nobody knows are left aside, as by Docker.
+
+    Raises:
+        InvalidArgument: an address, alias, link or option that is none.
+        Unsupported: `not supported yet: …`.
     """
     ipam = endpoint.IPAMConfig or docker.EndpointIPAMConfig()
-    for field, value in (
-        ("IPv6Address", ipam.IPv6Address),
-        ("LinkLocalIPs", ipam.LinkLocalIPs),
-        ("MacAddress", endpoint.MacAddress),
-        ("Links", endpoint.Links),
-        ("DriverOpts", endpoint.DriverOpts),
-        ("GwPriority", endpoint.GwPriority),
-    ):
+    options = endpoint.DriverOpts or {}
+    for field, value in (("IPv6Address", ipam.IPv6Address), (_SYSCTLS, options.get(_SYSCTLS))):
         if value:
             raise Unsupported(f"not supported yet: {field} {value!r} in network {name!r}")
     if ipam.IPv4Address:
         parse_address(ipam.IPv4Address)
+    for text in ipam.LinkLocalIPs or ():
+        if parse_address(text) not in _LINK_LOCAL:
+            raise InvalidArgument(f"invalid link-local IP address: {text} is not in {_LINK_LOCAL}")
+    if endpoint.MacAddress:
+        parse_mac(endpoint.MacAddress)
+    for link in endpoint.Links or ():
+        parse_link(link)
+    for alias in endpoint.Aliases or ():
+        if not _ALIAS.fullmatch(alias):
+            raise InvalidArgument(f"invalid network alias {alias!r}")
+    interface = options.get(IFNAME)
+    if interface is not None and (
+        not _INTERFACE.fullmatch(interface) or interface in (".", "..", "lo", "all", "default")
+    ):
+        raise InvalidArgument(f"invalid interface name {interface!r}: at most 15 of [a-zA-Z0-9_.-], not lo")

@@ -16,11 +16,12 @@ from sampan.engine.events import Events, make_event
 from sampan.engine.launchers import LauncherKeeper
 from sampan.engine.naming import Naming
 from sampan.engine.netspaces import Netspace, Netspaces
-from sampan.engine.network_wishes import make_wish, port_wishes
+from sampan.engine.network_wishes import find_endpoint, make_names, make_wish, port_wishes
 from sampan.engine.records import Record
 from sampan.engine.workers import Worker
 from sampan.errors import Conflict
 from sampan.kernel.process import start_ticks
+from sampan.network.gateways import choose_gateway
 from sampan.network.model import Endpoint, NetworkRecord
 from sampan.network.networks import Networks
 from sampan.spec import docker
@@ -56,10 +57,11 @@ class Attachment:
         networking = self._networking
         networking.detach(self._record.id)  # of an earlier start whose end was never seen
         wishes = [make_wish(self._record, network, endpoint) for network, endpoint in wanted]
-        outward = next((place for place, (network, _) in enumerate(wanted) if not network.internal), -1)
-        if outward >= 0:
-            ports = port_wishes(self._record, wanted[outward][0])
-            wishes[outward] = replace(wishes[outward], ports=ports)
+        outward = [place for place, (network, _) in enumerate(wanted) if not network.internal]
+        outward.sort(key=lambda place: (-wanted[place][1].GwPriority, wanted[place][0].name))
+        if outward:
+            ports = port_wishes(self._record, wanted[outward[0]][0])
+            wishes[outward[0]] = replace(wishes[outward[0]], ports=ports)
         self.endpoints = networking.networks.reserve(wishes)
         self._netspace = networking.netspaces.take()
         self.path = self._netspace.path
@@ -134,10 +136,14 @@ class Networking:
         return [network_event(network, "disconnect", container_id) for network, _ in found]
 
     def connect(
-        self, container: Container, network: NetworkRecord, endpoint: docker.EndpointSettings
-    ) -> None:
-        """Put a running container in one more network."""
-        record = container.record
+        self,
+        container: Container,
+        network: NetworkRecord,
+        endpoint: docker.EndpointSettings,
+        *,
+        record: Record,
+    ) -> list[Endpoint]:
+        """Put a running container in one more network; record: what it will be. Return what is new."""
         endpoints = self.networks.reserve([make_wish(record, network, endpoint)])
         try:
             netspace = self._enter(container)
@@ -150,26 +156,42 @@ class Networking:
             self._release_one(record.id, network)
             raise
         self._events.emit(network_event(network, "connect", record.id))
+        return endpoints
 
-    def disconnect(self, container: Container, network: NetworkRecord) -> None:
-        """Take a running container out of a network."""
+    def disconnect(self, container: Container, network: NetworkRecord) -> list[Endpoint]:
+        """Take a running container out of a network; return what is gone."""
         places = self.networks.release(container.id, only=network.id)
+        gone = [endpoint for _, endpoint in places]
         self._events.emit(network_event(network, "disconnect", container.id))
         try:
             netspace = self._enter(container)
         except Conflict:  # it has just ended
             self.naming.detach(container.id)
             self.networks.remove_links(places)
-            return
+            return gone
         try:
             self.networks.remove_links(places, inside=netspace.socket)
             self.networks.route_outward(container.id, inside=netspace.socket)
             self.naming.change(container.record, netspace.fd)
         finally:
             netspace.close()
+        return gone
 
     def _release_one(self, container_id: str, network: NetworkRecord) -> None:
         self.networks.remove_links(self.networks.release(container_id, only=network.id))
+
+    def rename(self, record: Record) -> None:
+        """Let a container's networks know its new name."""
+        found = self.networks.of(record.id)
+        names = {network.id: make_names(record, find_endpoint(record, network)) for network, _ in found}
+        self.networks.rename(record.id, record.name, names)
+        self.naming.publish(record.id)
+
+    def host_addresses(self, container_id: str) -> tuple[str, ...]:
+        """Return where a container meets the host: the gateway of its network that leads outside."""
+        found = self.networks.of(container_id)
+        place = choose_gateway(found) or next(iter(found), None)
+        return () if place is None else (place[0].pool.gateway,)
 
     def _enter(self, container: Container) -> Netspace:
         state = container.state
@@ -212,7 +234,8 @@ class Networking:
             if network is None:
                 result[name] = wish
             elif network.id in live:
-                result[network.name] = show_endpoint(*live[network.id], wish)
+                named = self.naming.has_names(network)
+                result[network.name] = show_endpoint(*live[network.id], wish, named=named)
             else:
                 result[network.name] = msgspec.structs.replace(wish, NetworkID=network.id)
         return result
@@ -232,7 +255,7 @@ class Networking:
 
 
 def show_endpoint(
-    network: NetworkRecord, endpoint: Endpoint, wish: docker.EndpointSettings
+    network: NetworkRecord, endpoint: Endpoint, wish: docker.EndpointSettings, *, named: bool
 ) -> docker.EndpointSettings:
     """Return a live endpoint in Docker's shape."""
     return msgspec.structs.replace(
@@ -243,7 +266,7 @@ def show_endpoint(
         Gateway="" if network.internal else network.pool.gateway,
         IPAddress=endpoint.address,
         IPPrefixLen=network.pool.network.prefixlen,
-        DNSNames=None if network.predefined else list(endpoint.names),
+        DNSNames=list(endpoint.names) if named else None,
     )
 
 

@@ -18,7 +18,7 @@ from sampan.engine.bundle.process import check_environment, check_workdir, merge
 from sampan.engine.health import check_health, merge_health
 from sampan.engine.hostfiles import check_nameserver, check_resolver_word, parse_extra_host
 from sampan.engine.machine import GO_ARCH
-from sampan.engine.network_wishes import check_endpoint, check_ports
+from sampan.engine.network_wishes import check_endpoint, check_ports, parse_link, parse_mac
 from sampan.engine.restart_policy import check_policy
 from sampan.engine.signals import parse_signal
 from sampan.errors import InvalidArgument, NotFound, Unsupported
@@ -38,7 +38,7 @@ def check_request(request: docker.ContainerCreate) -> None:
     _check_config(request)
     _check_host(request.HostConfig)
     _check_joined_network(request, request.HostConfig)
-    _check_networking(request.NetworkingConfig, request.HostConfig.NetworkMode)
+    _check_networking(request.NetworkingConfig, request.HostConfig.NetworkMode, request.MacAddress)
 
 
 def _not_yet(field: str, value: object = "", *, hint: str = "") -> Unsupported:
@@ -61,7 +61,7 @@ def _check_config(config: docker.Config) -> None:
     if config.Healthcheck is not None:
         check_health(config.Healthcheck)
     if config.MacAddress:
-        raise _not_yet("MacAddress", config.MacAddress)
+        parse_mac(config.MacAddress)
     if config.OnBuild:
         raise InvalidArgument("OnBuild belongs to images, not to containers")
     for port in config.ExposedPorts:
@@ -97,6 +97,13 @@ def _check_host(host: docker.HostConfig) -> None:
         raise InvalidArgument(f"invalid CgroupParent {host.CgroupParent!r}: must not climb")
     for entry in host.ExtraHosts:
         parse_extra_host(entry)
+    for link in host.Links:
+        parse_link(link)
+    if host.Links and host.NetworkMode == "host":
+        raise InvalidArgument(
+            "conflicting options: host type networking can't be used with links. This would result in "
+            "undefined behavior"
+        )
     for server in host.Dns:
         check_nameserver(server)
     for field in ("DnsSearch", "DnsOptions"):
@@ -116,7 +123,6 @@ def _refuse_not_yet(host: docker.HostConfig) -> None:
             f'could not select device driver "{request.Driver}" with capabilities: {wanted}'
         )
     for field, neutral in (
-        ("Links", ([],)),
         ("StorageOpt", ({},)),
         ("UsernsMode", ("", "host")),
         ("Cgroup", ("",)),
@@ -141,6 +147,7 @@ def _check_joined_network(config: docker.Config, host: docker.HostConfig) -> Non
             "container type network can't be used with links. This would result in undefined behavior",
         ),
         (host.Dns, "dns and the network mode"),
+        (config.MacAddress, "mac-address and the network mode"),
         (host.ExtraHosts, "custom host-to-IP mapping and the network mode"),
         (host.PortBindings or host.PublishAllPorts, "port publishing and the container type network mode"),
         (config.ExposedPorts, "port exposing and the container type network mode"),
@@ -149,9 +156,15 @@ def _check_joined_network(config: docker.Config, host: docker.HostConfig) -> Non
             raise InvalidArgument(f"conflicting options: {what}")
 
 
-def _check_networking(networking: docker.NetworkingConfig, mode: str) -> None:
+def _check_networking(networking: docker.NetworkingConfig, mode: str, hardware: str) -> None:
     """Accept what bridge networks can do; elsewhere only the empty endpoint that the docker CLI sends."""
     with_networks = is_network_name(mode) or mode in ("", "default")
+    main = networking.EndpointsConfig.get(mode, docker.EndpointSettings()).MacAddress
+    if hardware and main and parse_mac(hardware) != parse_mac(main):
+        raise InvalidArgument(
+            "the container-wide MAC address must match the endpoint-specific MAC address for the main "
+            "network, or be left empty"
+        )
     for name, endpoint in networking.EndpointsConfig.items():
         if with_networks:
             check_endpoint(name, endpoint)

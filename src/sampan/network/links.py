@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from sampan import log
 from sampan.errors import SampanError
 from sampan.kernel import netsocket, rtnetlink
-from sampan.network.model import Endpoint, NetworkRecord, mac_of
+from sampan.network.model import Endpoint, NetworkRecord
 
 if TYPE_CHECKING:
     from _socket import socket
@@ -107,6 +107,7 @@ class Links:
             rtnetlink.set_up(index),
             rtnetlink.new_address(index, address, 32),
             rtnetlink.new_route(index, subnet.network_address.packed, subnet.prefixlen, source=address),
+            *(rtnetlink.new_address(index, IPv4Address(one).packed, 16) for one in endpoint.link_local),
         ]
         netsocket.run(inside, requests)
 
@@ -122,7 +123,7 @@ class Links:
             bridge=self._bridges[network.bridge],
             mtu=network.mtu,
             peer=endpoint.interface,
-            peer_mac=mac_of(endpoint.address),
+            peer_mac=bytes.fromhex(endpoint.mac.replace(":", "")),
             peer_namespace=namespace,
         )
         isolated = 0 if network.icc else 1

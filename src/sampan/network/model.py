@@ -60,7 +60,12 @@ class Published(Struct, frozen=True, kw_only=True):
 
 
 class Endpoint(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A container's place in a network while it runs. veth: the host's end; interface: the container's."""
+    """A container's place in a network while it runs. veth: the host's end; interface: the container's.
+
+    hardware: the MAC address that was asked for, "" for the one that follows from the address. order: of the
+    container's interfaces. gateway_priority: whose network has the highest leads outside. link_local: further
+    addresses, 169.254.0.0/16.
+    """
 
     id: str
     network: str
@@ -72,11 +77,20 @@ class Endpoint(Struct, frozen=True, kw_only=True, omit_defaults=True):
     names: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     published: tuple[Published, ...] = ()
+    hardware: str = ""
+    order: int = 0
+    gateway_priority: int = 0
+    link_local: tuple[str, ...] = ()
 
     @property
     def mac(self) -> str:
-        """The MAC address, which follows from the address."""
-        return ":".join(f"{byte:02x}" for byte in mac_of(self.address))
+        """The MAC address: as asked for, or what follows from the address."""
+        return self.hardware or ":".join(f"{byte:02x}" for byte in mac_of(self.address))
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The addresses that others know it by."""
+        return (self.address,)
 
 
 def mac_of(address: str) -> bytes:

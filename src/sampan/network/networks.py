@@ -12,9 +12,8 @@ import hashlib
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import count
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -25,6 +24,7 @@ from sampan.lean import Undo
 from sampan.network.addresses import Allocator, choose_subnet
 from sampan.network.bridges import Bridges
 from sampan.network.drivers import Driver, Place
+from sampan.network.gateways import Interface, Interfaces, choose_gateway
 from sampan.network.host_ports import HostPorts, PortTaken
 from sampan.network.links import Links, Names
 from sampan.network.model import BRIDGE, Endpoint, NetworkRecord, Pool, Published
@@ -47,7 +47,10 @@ class PortWish:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """What a container wants of one network. address: the one asked for, or "". names: for DNS."""
+    """What a container wants of one network. address: the one asked for, or "". names: for DNS.
+
+    hardware: a MAC address, interface: its name inside, "" for ours.
+    """
 
     network: NetworkRecord
     container: str
@@ -56,6 +59,10 @@ class Wish:
     names: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     ports: tuple[PortWish, ...] = ()
+    hardware: str = ""
+    interface: str = ""
+    gateway_priority: int = 0
+    link_local: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -201,7 +208,15 @@ class Networks:
                 for live in self._live.values()
                 if container in live.endpoints
             ]
-        return sorted(found, key=lambda pair: int(pair[1].interface.removeprefix("eth") or 0))
+        return sorted(found, key=lambda pair: (pair[1].order, pair[1].interface))
+
+    def endpoint(self, container: str, network: str) -> Endpoint | None:
+        """Return a container's endpoint in the network of that name, None if it is not there."""
+        with self._lock:
+            for live in self._live.values():
+                if live.record.name == network:
+                    return live.endpoints.get(container)
+        return None
 
     def reserve(self, wishes: Sequence[Wish]) -> list[Endpoint]:
         """Give a container its addresses and ports, all or none; they are its own until `release`.
@@ -210,8 +225,12 @@ class Networks:
             SampanError: an address or port is taken, or there is none.
         """
         with self._lock, Undo() as undo:
-            places = self._free_places(wishes[0].container) if wishes else iter(())
-            made = [self._reserve(wish, place, undo) for wish, place in zip(wishes, places, strict=False)]
+            interfaces = (
+                Interfaces(endpoint for _, endpoint in self.of(wishes[0].container)) if wishes else None
+            )
+            made = [
+                self._reserve(wish, interfaces.take(wish.interface), undo) for wish in wishes if interfaces
+            ]
             with self._rows.transaction():
                 for endpoint in made:
                     self._rows.insert_endpoint(endpoint)
@@ -220,12 +239,7 @@ class Networks:
             undo.commit()
         return made
 
-    def _free_places(self, container: str) -> Iterator[int]:
-        """Yield the numbers of interfaces that a container does not have."""
-        taken = {endpoint.interface for _, endpoint in self.of(container)}
-        return (place for place in count() if f"eth{place}" not in taken)
-
-    def _reserve(self, wish: Wish, place: int, undo: Undo) -> Endpoint:
+    def _reserve(self, wish: Wish, interface: Interface, undo: Undo) -> Endpoint:
         live = self._live.get(wish.network.id)
         if live is None:
             raise NotFound(f"network {wish.network.name} not found")
@@ -235,6 +249,7 @@ class Networks:
             )
         if live.record.predefined and not live.endpoints and not self._driver(live.record).holds(live.record):
             self._keep_clear(live)
+        _check_hardware(wish, live)
         asked = wish.address
         address = live.allocator.take_this(asked) if asked else live.allocator.take()
         undo.add(live.allocator.give_back, address)
@@ -246,7 +261,11 @@ class Networks:
             name=wish.container_name,
             address=address,
             veth=self._names.veth(endpoint_id),
-            interface=f"eth{place}",
+            interface=interface.name,
+            order=interface.order,
+            hardware=wish.hardware,
+            gateway_priority=wish.gateway_priority,
+            link_local=wish.link_local,
             names=wish.names,
             aliases=wish.aliases,
             published=tuple(self._take_ports(wish, endpoint_id, undo)),
@@ -335,11 +354,20 @@ class Networks:
                 self._ports.give_back(published)
 
     def route_outward(self, container: str, *, inside: socket) -> None:
-        """Have a container's default route by the first of its networks that leads outside."""
-        for record, endpoint in self.of(container):
-            if not record.internal:
-                self._driver(record).route_outward((record, endpoint), inside=inside)
-                return
+        """Have a container's default route by the one of its networks that leads outside."""
+        found = choose_gateway(self.of(container))
+        if found is not None:
+            self._driver(found[0]).route_outward(found, inside=inside)
+
+    def rename(self, container: str, name: str, names: Mapping[str, tuple[str, ...]]) -> None:
+        """Let a container's endpoints have other names; names: those for DNS, by network."""
+        with self._lock, self._rows.transaction():
+            for record, endpoint in self.of(container):
+                changed = msgspec.structs.replace(
+                    endpoint, name=name, names=names.get(record.id, endpoint.names)
+                )
+                self._rows.change_endpoint(changed)
+                self._live[record.id].endpoints[container] = changed
 
     def remove_links(self, places: Iterable[Place], *, inside: socket | None = None) -> None:
         """Remove the interfaces of released places; inside: a netlink socket in a container that goes on."""
@@ -377,6 +405,15 @@ class Networks:
         for driver in self._drivers.values():
             driver.close()
         self._links.close()
+
+
+def _check_hardware(wish: Wish, live: _Live) -> None:
+    for other in live.endpoints.values() if wish.hardware else ():
+        if other.mac == wish.hardware:
+            raise Forbidden(
+                f"Address already in use: MAC address {wish.hardware} in network {live.record.name}",
+                hint=f"container {other.name} has it",
+            )
 
 
 def _nothing(_network: str) -> None:

@@ -68,6 +68,12 @@ class Rows:
             ),
         )
 
+    def change_endpoint(self, endpoint: Endpoint) -> None:
+        """Remember what else an endpoint is; its network, container and address stay."""
+        self._db.execute(
+            "UPDATE endpoints SET document = ? WHERE id = ?", (msgspec.json.encode(endpoint), endpoint.id)
+        )
+
     def delete_endpoint(self, endpoint_id: str) -> None:
         """Forget an endpoint."""
         self._db.execute("DELETE FROM endpoints WHERE id = ?", (endpoint_id,))

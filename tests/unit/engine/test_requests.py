@@ -40,7 +40,6 @@ def host(**fields: object) -> docker.ContainerCreate:
 
 
 NOT_YET = {
-    "Links": ["db:db"],
     "StorageOpt": {"size": "1g"},
     "UsernsMode": "private",
     "Cgroup": "container:x",
@@ -66,7 +65,8 @@ def test_not_supported_yet(field: str) -> None:
         (host(CgroupParent="/a/../../b"), InvalidArgument, "must not climb"),
         (host(ExtraHosts=["nocolon"]), InvalidArgument, "bad format for add-host"),
         (host(ExtraHosts=["a:nonsense"]), InvalidArgument, "invalid IP address in add-host"),
-        (host(ExtraHosts=["a:host-gateway"]), Unsupported, "host-gateway needs a bridge"),
+        (host(Links=["a:b:c"]), InvalidArgument, "bad format for links: a:b:c"),
+        (host(Links=["a"], NetworkMode="host"), InvalidArgument, "can't be used with links"),
         (host(ExtraHosts=["a b:1.2.3.4"]), InvalidArgument, "bad format"),
         (host(Dns=["nonsense"]), InvalidArgument, "not an IP address"),
         (host(DnsSearch=["a\nb"]), InvalidArgument, "DnsSearch"),
@@ -84,7 +84,7 @@ def test_not_supported_yet(field: str) -> None:
         (docker.ContainerCreate(StopSignal="NOSUCH"), InvalidArgument, "invalid signal: NOSUCH"),
         (docker.ContainerCreate(StopTimeout=-2), InvalidArgument, "StopTimeout"),
         (docker.ContainerCreate(Labels={"": "x"}), InvalidArgument, "invalid label"),
-        (docker.ContainerCreate(MacAddress="00:00:00:00:00:01"), Unsupported, "MacAddress"),
+        (docker.ContainerCreate(MacAddress="00:00:00:00:00"), InvalidArgument, "not a valid mac address"),
         (docker.ContainerCreate(OnBuild=["RUN x"]), InvalidArgument, "OnBuild"),
         (docker.ContainerCreate(ExposedPorts={"x/tcp": docker.common.Empty()}), InvalidArgument, "port spec"),
         (
@@ -103,11 +103,11 @@ def test_not_supported_yet(field: str) -> None:
         (
             docker.ContainerCreate(
                 NetworkingConfig=docker.NetworkingConfig(
-                    EndpointsConfig={"default": docker.EndpointSettings(MacAddress="02:00:00:00:00:01")}
+                    EndpointsConfig={"default": docker.EndpointSettings(MacAddress="01:00:00:00:00:01")}
                 )
             ),
-            Unsupported,
-            "MacAddress",
+            InvalidArgument,
+            "not a mac address of one interface",
         ),
         (host(PortBindings={"80/icmp": []}), InvalidArgument, "invalid port specification: '80/icmp'"),
         (

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sampan.engine import names
 from sampan.engine.detach_keys import parse_detach_keys
-from sampan.engine.hostfiles import make_hosts, make_resolv_conf
+from sampan.engine.hostfiles import change_hosts, is_sealed, make_hosts, make_resolv_conf, relink_hosts, seal
 from sampan.engine.patterns import compile_filter
 from sampan.engine.signals import parse_signal
 from sampan.engine.times import format_time, parse_time_ns, parse_until_ns
@@ -116,6 +116,26 @@ def test_hosts() -> None:
     assert text.startswith("127.0.0.1\tlocalhost\n")
     assert text.endswith("10.0.0.1\tdb\n2001:db8::1\tsix\n::1\tbr\n")
     assert make_hosts(["a:1.1.1.1"], base="own") == "own\n1.1.1.1\ta\n"
+    assert (
+        make_hosts(["a:host-gateway"], base="", gateways=["10.0.0.1", "fd00::1"])
+        == "10.0.0.1\ta\nfd00::1\ta\n"
+    )
+    assert make_hosts(["a:host-gateway"], base="own") == "own\n"
+
+
+def test_hosts_are_changed_but_for_what_others_wrote() -> None:
+    text = "127.0.0.1\tlocalhost\n10.0.0.2\tweb\n10.0.0.9 by-hand"
+    changed = change_hosts(text, remove=[("10.0.0.2", "web")], add=[("10.1.0.2", "web")])
+    assert changed == "127.0.0.1\tlocalhost\n10.0.0.9 by-hand\n10.1.0.2\tweb\n"
+    assert relink_hosts(changed, [("10.1.0.7", "web")]).endswith("by-hand\n10.1.0.7\tweb\n")
+
+
+def test_seal() -> None:
+    sealed = seal("nameserver 127.0.0.11\n")
+    assert is_sealed(sealed)
+    assert not is_sealed(sealed.replace("11", "12"))
+    assert not is_sealed(sealed + "search x\n")
+    assert not is_sealed("nameserver 127.0.0.11\n")
 
 
 HOST_RESOLV = (
