@@ -88,10 +88,10 @@ class NetworkHost(Sampand):
 
 
 @contextmanager
-def network_host(folder: Path) -> Iterator[NetworkHost]:
+def network_host(folder: Path, *options: str) -> Iterator[NetworkHost]:
     """Run a daemon that has the image busybox; everything is gone afterwards."""
     daemon = NetworkHost(folder)
-    daemon.start()
+    daemon.start(*options)
     try:
         daemon.load_busybox()
         yield daemon

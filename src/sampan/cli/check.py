@@ -32,6 +32,9 @@ def check(context: Context, flags: Flags, _arguments: list[str]) -> int:
             headings=HEADINGS,
         )
     if not flags.text("format"):
+        notes = document.get("Notes")
+        for note in notes if isinstance(notes, list) else []:
+            print(note)
         print(_summary(findings, document.get("Reclaimed")))
     return 0 if all(one.get("State") in _DONE for one in findings) else _FOUND
 

@@ -85,6 +85,7 @@ def parse_options(arguments: list[str]) -> DaemonOptions:
         default_network=given.default_network,
         default_network_names=given.default_network_names,
         host_gateway=tuple(given.host_gateway_ip),
+        firewall=given.firewall,
         plugins=Discovery(sockets=given.plugin_sockets, specs=given.plugin_specs or SPECS),
     )
     return DaemonOptions(
@@ -210,6 +211,12 @@ def _parser() -> argparse.ArgumentParser:
         type=_address,
         metavar="ADDRESS",
         help="what host-gateway means in --add-host; the gateway of each network without; may repeat",
+    )
+    new.add_argument(
+        "--firewall",
+        default=usual.firewall,
+        choices=("usual", "strict"),
+        help="strict: what comes to published ports must pass the host's own forward rules, too",
     )
     new.add_argument("--default-runtime", default=usual.default_runtime, metavar="NAME")
     new.add_argument(

@@ -24,6 +24,7 @@ from sampan.kernel import cgroups
 from sampan.kernel.constants import MNT_DETACH
 from sampan.kernel.mountinfo import read_mountinfo
 from sampan.kernel.mounts import umount
+from sampan.network.neighbours import Dropping
 from sampan.store.trees import tree_size
 
 _ID: Final = re.compile(r"[0-9a-f]{64}")
@@ -45,6 +46,7 @@ class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
 
     Findings: list[Finding]
     Reclaimed: int
+    Notes: list[str] = msgspec.field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,29 @@ def check(core: Core, *, repair: bool) -> CheckReport:
             for leftover in list(part(core)):
                 findings.append(_repair(leftover) if repair else _finding(leftover))
     reclaimed = sum(one.Size for one in findings if one.State == "removed")
-    return CheckReport(Findings=findings, Reclaimed=reclaimed)
+    droppings = core.networking.networks.droppings()
+    findings += [_blocked(one) for one in droppings if not one.place]
+    return CheckReport(
+        Findings=findings,
+        Reclaimed=reclaimed,
+        Notes=[
+            f"firewall: {one.table} {one.chain} drops what is forwarded; a rule in {one.place} lets "
+            "containers through"
+            for one in droppings
+            if one.place
+        ],
+    )
+
+
+def _blocked(chain: Dropping) -> Finding:
+    """Report a forward chain whose owner we do not know: a rule of ours in it would be against its policy."""
+    return Finding(
+        Kind="firewall",
+        Name=chain.chain,
+        Path=chain.table,
+        Size=0,
+        State="drops what containers send and get: let the interfaces of `ip link show group` pass there",
+    )
 
 
 def _finding(leftover: _Leftover, *, state: str = "", error: str = "") -> Finding:

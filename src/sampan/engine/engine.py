@@ -101,7 +101,12 @@ class Engine:
             journal = Journal(store.db)
             events = Events(journal)
             index, supervisor = ContainerIndex(), Supervisor()
-            networks = Networks(store.db, Names(settings.roots.run))
+            networks = Networks(
+                store.db,
+                Names(settings.roots.run),
+                watch=supervisor.watch,
+                strict_firewall=settings.firewall == "strict",
+            )
             naming = Naming(settings, networks, index, supervisor)
             networking = Networking(networks, launchers, events, naming)
             mounting = VolumeMounting(store.volumes, Plugins(settings.plugins))

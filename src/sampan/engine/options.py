@@ -50,5 +50,6 @@ class EngineSettings:
     default_network: str = "bridge"  # what a container gets that names none: bridge or none
     default_network_names: bool = False  # whether containers on it find each other by name
     host_gateway: tuple[str, ...] = ()  # what `host-gateway` means; empty: the gateway of each network
+    firewall: str = "usual"  # strict: published ports must pass the host's own forward chains
     plugins: Discovery = field(default_factory=Discovery)
     registry: RegistryOptions = field(default_factory=RegistryOptions)

@@ -51,11 +51,12 @@ _NEWTABLE, _GETTABLE, _DELTABLE, _NEWCHAIN, _NEWRULE, _NEWSET, _NEWSETELEM, _DEL
     12,
     14,
 )
-_GETCHAIN = 4
+_GETCHAIN, _DELCHAIN, _DELRULE = 4, 5, 8
 _BEGIN, _END = 16, 17
 _CREATE, _APPEND = 0x400, 0x800
 _NFGENMSG = struct.Struct(">BBH")
 _U32 = struct.Struct(">I")
+_U64 = struct.Struct(">Q")
 _NATIVE = struct.Struct("=I")
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 _BUFFER = 32 << 20  # a transaction is one packet: 10,000 ports are 1 MB
@@ -243,12 +244,25 @@ class Transaction:
             body += [_number(5, ACCEPT), _text(7, kind)]
         self._add(_NEWCHAIN, _CREATE, f"make chain {name}", *body)
 
-    def add_rule(self, chain: str, *expressions: bytes) -> None:
-        """Append a rule."""
-        row = pack_nested(4, *expressions)
-        self._add(
-            _NEWRULE, _CREATE | _APPEND, f"add a rule to {chain}", _text(1, self._table), _text(2, chain), row
-        )
+    def flush_chain(self, name: str) -> None:
+        """Remove a chain's rules."""
+        self._add(_DELRULE, 0, f"empty chain {name}", _text(1, self._table), _text(2, name))
+
+    def delete_chain(self, name: str) -> None:
+        """Remove an empty chain that nobody jumps to."""
+        self._add(_DELCHAIN, 0, f"remove chain {name}", _text(1, self._table), _text(3, name))
+
+    def add_rule(self, chain: str, *expressions: bytes, before: int = 0) -> None:
+        """Append a rule, or put it before the one of that handle."""
+        body = [_text(1, self._table), _text(2, chain), pack_nested(4, *expressions)]
+        if before:
+            body.append(pack_attribute(6, _U64.pack(before)))
+        self._add(_NEWRULE, _CREATE | (0 if before else _APPEND), f"add a rule to {chain}", *body)
+
+    def delete_rule(self, chain: str, handle: int) -> None:
+        """Remove the rule of a handle."""
+        body = [_text(1, self._table), _text(2, chain), pack_attribute(3, _U64.pack(handle))]
+        self._add(_DELRULE, 0, f"remove a rule of {chain}", *body)
 
     def add_set(
         self, name: str, key: Sequence[int], size: int, *, data: Sequence[int] = (), data_size: int = 0

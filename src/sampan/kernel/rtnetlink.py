@@ -31,7 +31,7 @@ _RTM_NEWADDR = 20
 _RTM_NEWROUTE, _RTM_GETROUTE = 24, 26
 _CREATE, _EXCL, _REPLACE = 0x400, 0x200, 0x100
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO = 1, 3, 4, 10, 18
-_IFLA_AF_SPEC, _IFLA_NET_NS_FD = 26, 28
+_IFLA_AF_SPEC, _IFLA_GROUP, _IFLA_NET_NS_FD = 26, 27, 28
 _INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA = 1, 2, 4, 5
 _VETH_PEER = 1
 _BRPORT_MODE, _BRPORT_ISOLATED = 4, 33
@@ -120,9 +120,10 @@ def set_port(name: str, *, hairpin: int, isolated: int) -> Request:
     return Request(RTM_NEWLINK, body + info + _without_link_local(), what=f"set bridge port {name}")
 
 
-def set_up(index: int) -> Request:
-    """Bring a link up."""
+def set_up(index: int, *, group: int = 0) -> Request:
+    """Bring a link up. group: the number it is to be found by beside others (`ip link show group`)."""
     body = pack_link(index, flags=IFF_UP, change=IFF_UP)
+    body += pack_attribute(_IFLA_GROUP, _U32.pack(group)) if group else b""
     return Request(RTM_NEWLINK, body, what=f"bring up link {index}")
 
 

@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final
 
 from sampan import log
+from sampan.kernel import nftables_watch
 from sampan.network.drivers import Place
 from sampan.network.firewall import Firewall
 from sampan.network.links import Links, Names
 from sampan.network.model import Endpoint, NetworkRecord
+from sampan.network.neighbours import Dropping, Neighbours
 
 if TYPE_CHECKING:
     from _socket import socket
 
 
+Watch = Callable[[int, Callable[[], None]], object]  # have a function called when a descriptor is readable
+
+
+_SETTLE_S: Final = 0.2  # dockerd changes its rules in many steps
+
+
 class Bridges:
     """See `Driver`. Nothing touches the host before a container needs it."""
 
-    def __init__(self, names: Names, links: Links) -> None:
+    def __init__(self, names: Names, links: Links, *, watch: Watch, strict: bool) -> None:
         self._links = links
         self._firewall = Firewall(names.table)
+        self._table = names.table
+        self._neighbours = Neighbours(names, strict=strict)
+        self._watch = watch
+        self._changes: socket | None = None
+        self._settling: threading.Timer | None = None
         self._lock = threading.Lock()
         self._ready: set[str] = set()  # ids of networks that the rules know
 
@@ -39,6 +52,7 @@ class Bridges:
                 self._firewall.write((), ())
             self._firewall.add_network(network)
             self._ready.add(network.id)
+            self._see_others()
 
     def connect(self, places: Sequence[Place], *, namespace: int, inside: socket) -> None:
         """Make the pairs, then the rules of all of them at once."""
@@ -53,12 +67,8 @@ class Bridges:
 
     def withdraw(self, places: Sequence[Place]) -> None:
         """Take containers and their ports out of the rules."""
-        if not self._firewall.written:
-            return
-        try:
+        if self._firewall.written:
             self._firewall.remove_endpoints(_with_bridges(places))
-        except FileNotFoundError:  # never published, or the table was flushed
-            log.debug("no rules to withdraw")
 
     def remove_links(self, places: Sequence[Place], *, inside: socket | None) -> None:
         """Remove the host's ends; 10 ms each, since the kernel waits for all who may still use one."""
@@ -72,6 +82,7 @@ class Bridges:
                 self._firewall.remove_network(network)
                 self._links.remove(network.bridge)
                 self._ready.discard(network.id)
+                self._see_others()
 
     def recover(self, places: Sequence[Place]) -> None:
         """Have every bridge, write the rules anew, sweep interfaces."""
@@ -80,14 +91,65 @@ class Bridges:
             for network in used.values():
                 self._links.ensure_bridge(network)
             if used:
-                self._firewall.write(used.values(), [endpoint for _, endpoint in places])
+                self._firewall.write(used.values(), _with_bridges(places))
             else:
                 self._firewall.delete()
             self._ready = set(used)
             self._links.sweep(endpoint.veth for _, endpoint in places)
+            self._see_others()
+
+    # ---- other firewalls
+
+    def _see_others(self) -> None:
+        """Be told of their changes from now on, and have our rules there where they are needed."""
+        if self._changes is None and self._ready:
+            self._firewall.use(self._open_watch)
+        try:
+            self._firewall.use(lambda sock: self._neighbours.settle(sock, needed=bool(self._ready)))
+        except OSError as exc:
+            log.warning("rules for another firewall are not set yet", reason=exc)
+
+    def _open_watch(self, own: socket) -> None:
+        self._changes = nftables_watch.open_watch(nftables_watch.port_of(own))
+        self._watch(self._changes.fileno(), self._changed)
+
+    def _changed(self) -> None:
+        """Somebody else has changed nftables: have our table, and our rules in theirs, as they were."""
+        changes = self._changes
+        if changes is None:
+            return
+        try:
+            if nftables_watch.take_changes(changes, self._table):
+                log.warning(
+                    "somebody took our nftables table away, or a part: written again", table=self._table
+                )
+                self._firewall.rewrite()
+        except OSError as exc:
+            log.error("nftables table cannot be written again", table=self._table, reason=exc)
+        with self._lock:
+            if self._changes is not None and self._settling is None:
+                self._settling = threading.Timer(_SETTLE_S, self._settle)
+                self._settling.daemon = True
+                self._settling.start()
+
+    def _settle(self) -> None:
+        with self._lock:
+            self._settling = None
+            if self._changes is not None:
+                self._see_others()
+
+    def droppings(self) -> list[Dropping]:
+        """Return others' forward chains that drop by policy, as far as they matter to us."""
+        return list(self._neighbours.found)
 
     def close(self) -> None:
         """Let sockets go."""
+        with self._lock:
+            if self._changes is not None:
+                self._changes.close()
+                self._changes = None
+            if self._settling is not None:
+                self._settling.cancel()
         self._firewall.close()
 
 

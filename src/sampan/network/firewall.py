@@ -6,7 +6,7 @@ Networks and ports are elements, so that the rules stay as they are however many
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Final
 
@@ -27,69 +27,102 @@ _DSTNAT, _SRCNAT, _RAW, _FILTER = -100, 100, -300, 0
 
 
 class Firewall:
-    """The table in the kernel; any thread may call. It is not there before `write`."""
+    """The table in the kernel; any thread may call. It is not there before `write`.
+
+    What it was told is kept here: whoever takes the table away, all of it can be written again.
+    """
 
     def __init__(self, table: str) -> None:
         self._table = table
         self._lock = threading.Lock()
         self._socket: socket | None = None
+        self._networks: dict[str, NetworkRecord] = {}
+        self._endpoints: dict[str, BridgeEndpoint] = {}
         self.written = False
 
-    def write(self, networks: Iterable[NetworkRecord], endpoints: Iterable[Endpoint]) -> None:
+    def write(self, networks: Iterable[NetworkRecord], endpoints: Iterable[BridgeEndpoint]) -> None:
         """Put the whole table in place of what is there, as one transaction."""
+        with self._lock:
+            self._networks = {network.id: network for network in networks}
+            self._endpoints = {endpoint[1].id: endpoint for endpoint in endpoints}
+            self._write()
+
+    def rewrite(self) -> None:
+        """Put the table there again, as far as it was written."""
+        with self._lock:
+            if self.written:
+                self._write()
+
+    def _write(self) -> None:
         change = Transaction(self._table)
         change.replace_table()
         _add_sets(change)
         _add_chains(change)
-        bridges = {}
-        for network in networks:
+        for network in self._networks.values():
             _change_network(change, network)
-            bridges[network.id] = network.bridge
-        _change_endpoints(change, [(bridges[one.network], one) for one in endpoints])
-        self._commit(change)
+        _change_endpoints(change, self._endpoints.values())
+        change.commit(self._open())
         self.written = True
 
     def add_network(self, network: NetworkRecord) -> None:
         """Let a network's bridge be known."""
         change = Transaction(self._table)
         _change_network(change, network)
-        self._commit(change)
+        with self._lock:
+            self._networks[network.id] = network
+            self._add(change)
 
     def remove_network(self, network: NetworkRecord) -> None:
         """Forget a network's bridge."""
         change = Transaction(self._table)
         _change_network(change, network, adding=False)
-        self._commit(change)
+        with self._lock:
+            self._networks.pop(network.id, None)
+            self._remove(change)
 
     def add_endpoints(self, endpoints: Sequence[BridgeEndpoint]) -> None:
         """Let containers be known, and send what comes to their published ports to them."""
         change = Transaction(self._table)
         _change_endpoints(change, endpoints)
-        self._commit(change)
+        with self._lock:
+            self._endpoints.update({endpoint[1].id: endpoint for endpoint in endpoints})
+            self._add(change)
 
     def remove_endpoints(self, endpoints: Sequence[BridgeEndpoint]) -> None:
-        """Undo `add_endpoints`.
+        """Undo `add_endpoints`; those that never were there are fine."""
+        with self._lock:
+            known = [endpoint for endpoint in endpoints if self._endpoints.pop(endpoint[1].id, None)]
+            change = Transaction(self._table)
+            _change_endpoints(change, known, adding=False)
+            self._remove(change)
 
-        Raises:
-            FileNotFoundError: one of them, or the table, is not there.
-        """
-        change = Transaction(self._table)
-        _change_endpoints(change, endpoints, adding=False)
-        self._commit(change)
+    def _add(self, change: Transaction) -> None:
+        try:
+            change.commit(self._open())
+        except FileNotFoundError:  # somebody flushed the ruleset just now
+            self._write()
+
+    def _remove(self, change: Transaction) -> None:
+        try:
+            change.commit(self._open())
+        except FileNotFoundError:
+            self._write()  # what is left is what was told
+
+    def use(self, task: Callable[[socket], None]) -> None:
+        """Call task with the table's socket: who watches for others' changes is not told of its own."""
+        with self._lock:
+            task(self._open())
 
     def delete(self) -> None:
         """Remove the table, if it is there."""
         with self._lock:
+            self._networks.clear()
+            self._endpoints.clear()
             if nft.has_table(self._open(), self._table):
                 change = Transaction(self._table)
                 change.delete_table()
                 change.commit(self._open())
         self.written = False
-
-    def _commit(self, change: Transaction) -> None:
-        if change:
-            with self._lock:
-                change.commit(self._open())
 
     def _open(self) -> socket:
         if self._socket is None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from _socket import socket
 
 _USUAL_RUN_ROOT: Final = "/run/sampan"
+_GROUPS: Final = 0x53000000  # other tools number theirs from 0
 
 
 class Names:
@@ -32,6 +33,7 @@ class Names:
         self.bridge = "sampan0" if usual else f"sampan-{tag[:8]}"
         self.table = "sampan" if usual else f"sampan-{tag[:8]}"
         self.veth_prefix = f"sv{tag[:4]}"
+        self.group = _GROUPS | int(tag[:6], 16)  # of all its bridges, so that a rule can name them
 
     def veth(self, endpoint_id: str) -> str:
         """Return the name of the host's end of an endpoint's pair."""
@@ -75,7 +77,13 @@ class Links:
             index = rtnetlink.links(sock)[network.bridge]
             _set_up_bridge(network.bridge)
             gateway = IPv4Address(network.pool.gateway).packed
-            netsocket.run(sock, [rtnetlink.new_address(index, gateway, prefix), rtnetlink.set_up(index)])
+            netsocket.run(
+                sock,
+                [
+                    rtnetlink.new_address(index, gateway, prefix),
+                    rtnetlink.set_up(index, group=self._names.group),
+                ],
+            )
             self._bridges[network.bridge] = index
 
     def forget_bridge(self, name: str) -> None:

@@ -22,17 +22,22 @@ from sampan import log
 from sampan.errors import Conflict, Forbidden, InvalidArgument, NotFound, SampanError
 from sampan.lean import Undo
 from sampan.network.addresses import Allocator, choose_subnet
-from sampan.network.bridges import Bridges
+from sampan.network.bridges import Bridges, Watch
 from sampan.network.drivers import Driver, Place
 from sampan.network.gateways import Interface, Interfaces, choose_gateway
 from sampan.network.host_ports import HostPorts, PortTaken
 from sampan.network.links import Links, Names
 from sampan.network.model import BRIDGE, Endpoint, NetworkRecord, Pool, Published
+from sampan.network.neighbours import Dropping
 from sampan.network.rows import Rows
 from sampan.store.database import Database
 
 if TYPE_CHECKING:
     from _socket import socket
+
+
+def _nobody(_fd: int, _handler: Callable[[], None]) -> None:
+    """Watch nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,11 +82,15 @@ class _Live:
 class Networks:
     """All networks; any thread may call. Nothing touches the host before a container needs it."""
 
-    def __init__(self, db: Database, names: Names) -> None:
+    def __init__(
+        self, db: Database, names: Names, *, watch: Watch = _nobody, strict_firewall: bool = False
+    ) -> None:
+        """watch: has a function called when a descriptor is readable. strict_firewall: see `Neighbours`."""
         self._rows = Rows(db)
         self._names = names
         self._links = Links(names)
-        self._drivers: dict[str, Driver] = {BRIDGE: Bridges(names, self._links)}
+        self._bridges = Bridges(names, self._links, watch=watch, strict=strict_firewall)
+        self._drivers: dict[str, Driver] = {BRIDGE: self._bridges}
         self._ports = HostPorts()
         self._lock = threading.RLock()
         self._live: dict[str, _Live] = {}
@@ -398,6 +407,10 @@ class Networks:
             except PortTaken as exc:
                 log.warning("a published port has another user, too", container=endpoint.name, reason=exc)
         return True
+
+    def droppings(self) -> list[Dropping]:
+        """Return the forward chains of other firewalls that drop by policy while we have networks up."""
+        return self._bridges.droppings()
 
     def close(self) -> None:
         """Let sockets go; containers keep their network."""

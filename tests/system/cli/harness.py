@@ -113,12 +113,18 @@ class Terminal:
 
 
 @contextmanager
-def running_dockerd(folder: Path) -> Iterator[Daemon]:
-    """Run Debian's dockerd on roots of its own, without bridge, firewall rules or forwarding."""
+def running_dockerd(folder: Path, *, network: str = "") -> Iterator[Daemon]:
+    """Run Debian's dockerd on roots of its own, without bridge, firewall rules or forwarding.
+
+    network: the namespace that it takes for the host's; there it has all of them.
+    """
     host = f"unix://{folder}/docker.sock"
     command = ["dockerd", "--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec"]
     command += ["--pidfile", f"{folder}/pid", "-H", host, "--cgroup-parent", "/sampan-test-dockerd"]
-    command += ["--iptables=false", "--bridge=none", "--ip-forward=false"]
+    if network:
+        command = ["nsenter", f"--net=/run/netns/{network}", "--", *command]
+    else:
+        command += ["--iptables=false", "--bridge=none", "--ip-forward=false"]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True

@@ -1,0 +1,1 @@
+"""CNI: networks that other people's plugins make (docs/networks.md, "CNI")."""
