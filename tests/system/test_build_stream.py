@@ -146,7 +146,6 @@ def test_failing_command_is_the_exit_code(sampand: Sampand, tmp_path: Path) -> N
         ("FROM busybox\nSTOPSIGNAL no", "invalid signal: no"),
         ("FROM busybox\nEXPOSE x", "invalid containerPort: x"),
         ("FROM busybox\nCOPY out /d\nCOPY --from=busybox ../../../../etc/shadow /x", "not found"),
-        ("FROM busybox\nADD http://127.0.0.1/x /d", "not supported yet"),
         ("FROM $none", "should not be blank"),
     ],
 )  # fmt: skip

@@ -1,11 +1,14 @@
-"""The images that one build begins with or copies from: each is found, or pulled, once."""
+"""The images and named contexts that a build begins with or copies from: each is found, or pulled, once."""
 
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
+from sampan.build import instructions as i
 from sampan.build.host import Base, Cancel, Fetch, Host
-from sampan.build.request import BuildRequest, Output
+from sampan.build.index import Index
+from sampan.build.request import BuildRequest, FilesSource, Output
 
 
 class Bases:
@@ -33,3 +36,30 @@ class Bases:
             if key not in self._found:
                 self._found[key] = self._host.find_base(name, platform=platform, fetch=self._fetch)
             return self._found[key]
+
+
+class OpenContexts:
+    """Named contexts that are files, open for as long as the build."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: dict[str, Index] = {}
+
+    def of(self, name: str, source: FilesSource) -> Index:
+        """Return a context's files."""
+        with self._lock:
+            if name not in self._open:
+                self._open[name] = source.open()
+            return self._open[name]
+
+    def close(self) -> None:
+        """Close all."""
+        with self._lock:
+            while self._open:
+                self._open.popitem()[1].close()
+
+
+def copy_of_context(head: i.From, name: str) -> i.Copy:
+    """Return the step by which a stage begins with a context's files."""
+    node = replace(head.node, keyword="COPY")
+    return i.Copy(node=node, sources=("/",), destination="/", from_=name)

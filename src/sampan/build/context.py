@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-import posixpath
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterable, Iterator
 
-from sampan.build.ignore import parse_ignore
-from sampan.build.patterns import PatternList
+from sampan.build.index import Index
 from sampan.build.trees import Item, make_entry
 from sampan.errors import InvalidArgument
 from sampan.kernel.files import write_all
@@ -24,17 +21,13 @@ from sampan.store.archive.names import clean_name
 from sampan.store.archive.readable import Readable
 from sampan.store.archive.reader import TarReader
 
-_IGNORE: Final = ".dockerignore"
-_MAX_DOCUMENT: Final = 8 << 20
 
-
-class Context:
-    """A context's files; a `trees.Tree`. Close it, or use it in a `with`."""
+class Context(Index):
+    """A context that was sent."""
 
     def __init__(self, fd: int) -> None:
+        super().__init__()
         self._fd = fd
-        self._items: dict[str, Item] = {"": Item("", make_entry(headers.DIRECTORY, ""))}
-        self._names: dict[str, set[str]] = {"": set()}
         self.size_bytes = 0
 
     @classmethod
@@ -52,6 +45,20 @@ class Context:
         except BaseException:
             context.close()
             raise
+        return context
+
+    @classmethod
+    def of_file(cls, name: str, pieces: Iterable[memoryview], path: str) -> Context:
+        """Spool one file; see `read`."""
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        os.unlink(path)
+        context = cls(fd)
+        for piece in pieces:
+            write_all(fd, bytes(piece))
+            context.size_bytes += len(piece)
+        entry = make_entry(headers.REGULAR, name)
+        entry.size = entry.stored_bytes = context.size_bytes
+        context.put(Item(name, entry))
         return context
 
     def _read(self, stream: Readable) -> None:
@@ -91,78 +98,6 @@ class Context:
         found.same = found.same or object()
         return Item(path, found.entry, found.digest, found.offset, found.same)
 
-    def put(self, item: Item) -> None:
-        """Add a file, with the directories above it; a later one of the same name counts."""
-        parent, _, name = item.path.rpartition("/")
-        if item.path:
-            if parent not in self._names:
-                self.put(Item(parent, make_entry(headers.DIRECTORY, parent)))
-            self._names[parent].add(name)
-        if item.is_directory:
-            self._names.setdefault(item.path, set())
-        elif item.path in self._names:
-            self.drop(item.path)
-            self._names[parent].add(name)
-        self._items[item.path] = item
-
-    def drop(self, path: str) -> None:
-        """Take a file or a directory with all below it away."""
-        for name in sorted(self._names.pop(path, ())):
-            self.drop(f"{path}/{name}")
-        if self._items.pop(path, None) is not None:
-            parent, _, name = path.rpartition("/")
-            self._names[parent].discard(name)
-
-    def ignore(self, dockerfile: str, *, everything: bool) -> None:
-        """Apply `.dockerignore`, or the one beside the Dockerfile, to everything.
-
-        Docker's clients have done so, but have to send these two themselves: then only they may go.
-        """
-        for name in (f"{dockerfile}{_IGNORE}", _IGNORE):
-            raw = self.document(name)
-            if raw is not None:
-                patterns = parse_ignore(raw, file=name)
-                if everything:
-                    self._apply(patterns)
-                for sent in (dockerfile, _IGNORE):
-                    if patterns.matches(posixpath.normpath(sent)):
-                        self.drop(posixpath.normpath(sent))
-                return
-
-    def _apply(self, patterns: PatternList) -> None:
-        if not patterns:
-            return
-        gone = [path for path in self._items if path and patterns.matches(path)]
-        for path in gone:
-            item = self._items.get(path)
-            if item is not None and not (item.is_directory and patterns.has_exceptions):
-                self.drop(path)
-        if patterns.has_exceptions:
-            for path in sorted(gone, key=len, reverse=True):  # directories that hold nothing any more
-                if path in self._names and not self._names[path]:
-                    self.drop(path)
-
-    def document(self, path: str) -> bytes | None:
-        """Return a file's content, None if there is no such file.
-
-        Raises:
-            InvalidArgument: it is no regular file, or very large.
-        """
-        item = self._items.get(posixpath.normpath(path))
-        if item is None:
-            return None
-        if item.entry.kind != headers.REGULAR or item.entry.size > _MAX_DOCUMENT:
-            raise InvalidArgument(f"{path} is no regular file of at most {_MAX_DOCUMENT >> 20} MiB")
-        return b"".join(bytes(piece) for piece in self.data(item))
-
-    def find(self, path: str) -> Item | None:
-        """See `trees.Tree`."""
-        return self._items.get(path)
-
-    def names(self, path: str) -> list[str]:
-        """See `trees.Tree`."""
-        return sorted(self._names.get(path, ()))
-
     def data(self, item: Item) -> Iterator[memoryview]:
         """See `trees.Tree`."""
         at, end = item.offset, item.offset + item.entry.stored_bytes
@@ -178,12 +113,6 @@ class Context:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-
-    def __enter__(self) -> Context:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.close()
 
 
 class Documents:

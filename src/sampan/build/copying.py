@@ -24,6 +24,7 @@ from sampan.store.archive.directories import Directories, DirectoryTimes
 from sampan.store.archive.headers import BLOCK, Entry
 from sampan.store.archive.limits import DEFAULT_LIMITS
 from sampan.store.archive.placing import Placer, Rules
+from sampan.store.archive.readable import Readable
 from sampan.store.archive.reader import TarReader
 
 
@@ -72,7 +73,7 @@ class _Copier:
         plain: list[tuple[Picked, str]] = []
         archives: list[Picked] = []
         for one in self._selection.picked:
-            if self._wish.unpack and one.single and is_archive(one.tree, one.item):
+            if self._wish.unpack and one.single and not one.raw and is_archive(one.tree, one.item):
                 archives.append(one)
             else:
                 within = is_directory or not one.single
@@ -81,7 +82,7 @@ class _Copier:
             return
         self._place(_Entries(plain, self._wish), self._base if is_directory or archives else "")
         for one in archives:
-            stream = PlainStream(_Stream(one.tree, one.item))
+            stream = PlainStream(open_file(one.tree, one.item))
             reader = TarReader(lambda stream=stream: stream.read(CHUNK_BYTES))  # type: ignore[misc]  # bound now
             self._place(reader, self._base, below=os.fsencode(self._base) or b".")
 
@@ -164,9 +165,14 @@ class _Entries(TarReader):
         return self._current[0].data(self._current[1])
 
 
+def open_file(tree: Tree, item: Item) -> Readable:
+    """Return a file of a tree, to be read in pieces."""
+    return _Stream(tree, item)
+
+
 @dataclass(slots=True)
 class _Stream:
-    """A file of a tree, to be read in pieces."""
+    """See `open_file`."""
 
     tree: Tree
     item: Item
@@ -188,7 +194,7 @@ def is_archive(tree: Tree, item: Item) -> bool:
     if item.entry.kind != headers.REGULAR or item.entry.size < 20:
         return False
     try:
-        stream = PlainStream(_Stream(tree, item))
+        stream = PlainStream(open_file(tree, item))
         block = b""
         while len(block) < BLOCK and (piece := stream.read(BLOCK - len(block))):
             block += piece

@@ -170,6 +170,16 @@ class Host(Protocol):
         ...
 
     @property
+    def downloads(self) -> str:
+        """A directory for what is fetched, which need not be there yet."""
+        ...
+
+    @property
+    def private(self) -> str:
+        """A directory of root's in memory, which need not be there yet; gone at each start."""
+        ...
+
+    @property
     def temporary(self) -> str:
         """A directory for what a build needs for its own time; emptied at each start."""
         ...

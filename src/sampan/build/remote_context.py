@@ -148,7 +148,7 @@ class RemoteContext(Context):
         """Return one of the documents."""
         return self._documents.get(path)
 
-    def ignore(self, dockerfile: str, *, everything: bool) -> None:
+    def ignore(self, dockerfile: str, *, everything: bool, given: bytes | None = None) -> None:
         """Do nothing: the client has left out what is ignored."""
 
     def data(self, item: Item) -> Iterator[memoryview]:

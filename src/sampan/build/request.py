@@ -1,13 +1,63 @@
-"""What a build is asked for, whichever door it came through."""
+"""What a build is asked for, whichever door it came through, and what it tells meanwhile."""
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from sampan.build.host import Limits
+from sampan.build.index import Index
 from sampan.store.references import Reference
+
+
+class Secrets(Protocol):
+    """Where `--mount=type=secret` gets its bytes: they are never kept."""
+
+    def read(self, secret_id: str) -> bytes | None:
+        """Return a secret, None if the client has none of that id."""
+        ...
+
+
+class Agents(Protocol):
+    """The client's SSH agents, for `--mount=type=ssh`."""
+
+    def connect(self, agent_id: str) -> socket.socket | None:
+        """Return a stream to an agent, None if the client has none of that id; the caller closes it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSource:
+    """A named context that is an image."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class FilesSource:
+    """A named context that is files. open: called at most once, when a step first reads them."""
+
+    open: Callable[[], Index]
+
+
+Source = ImageSource | FilesSource
+
+
+class Nothing:
+    """No secrets, no agents."""
+
+    def read(self, secret_id: str) -> bytes | None:
+        """See `Secrets`."""
+        return None
+
+    def connect(self, agent_id: str) -> socket.socket | None:
+        """See `Agents`."""
+        return None
+
+
+NOTHING: Final = Nothing()
 
 
 def _no_auth(_domain: str) -> str:
@@ -19,11 +69,15 @@ class BuildRequest:
     """One build. dockerfile: its path in the context; build_args: None takes one away; network: for RUN.
 
     ignores: the context is whole, `.dockerignore` was not applied yet.
+    document: the Dockerfile itself, when it is not in the context; ignore: `.dockerignore`, the same.
     entitlements: what RUN may take beyond its sandbox: network.host, security.insecure.
     registry_auth: the value of `X-Registry-Auth` for a registry's domain, "" for none.
+    contexts: named contexts, by name in lower case.
     """
 
     dockerfile: str = "Dockerfile"
+    document: bytes | None = field(default=None, repr=False)
+    ignore: bytes | None = None
     tags: Sequence[Reference] = ()
     target: str = ""
     build_args: Mapping[str, str | None] = field(default_factory=dict)
@@ -38,6 +92,9 @@ class BuildRequest:
     ignores: bool = False
     entitlements: frozenset[str] = frozenset()
     registry_auth: Callable[[str], str] = field(default=_no_auth, compare=False, repr=False)
+    secrets: Secrets = field(default=NOTHING, compare=False, repr=False)
+    agents: Agents = field(default=NOTHING, compare=False, repr=False)
+    contexts: Mapping[str, Source] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +105,7 @@ class BuildResult:
 
 
 class Output(Protocol):
-    """Where a build tells what it does."""
+    """Where a build tells what it does; called from the threads of its stages."""
 
     def text(self, text: str) -> None:
         """Take a piece of the classic stream."""

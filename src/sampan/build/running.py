@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from sampan.build import instructions as i
 from sampan.build.cachemounts import CacheMounts
+from sampan.build.confidential import Confidential
 from sampan.build.config import environment_of, join_workdir
 from sampan.build.copying import Wish, copy_selection
 from sampan.build.host import Cancel, Command, Host, StepMount
@@ -149,9 +150,7 @@ def _arguments(run: i.Run, shell: tuple[str, ...]) -> tuple[tuple[str, ...], tup
 
 def _mount(text: str, words: Words, state: StageState) -> i.Mount:
     mount = parse_mount(text, words.expand)
-    if mount.kind in ("secret", "ssh"):
-        if mount.required:
-            raise WordError(f"{mount.kind} {mount.id or 'default'}: not found")
+    if mount.kind in ("secret", "ssh") and not mount.target:
         return mount
     if mount.kind == "cache" and (mount.from_ or mount.source):
         raise Unsupported("not supported yet: from and source of a cache mount")
@@ -202,10 +201,10 @@ class Runner:
         """
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         with ExitStack() as stack:
-            mounts = self._prepare(step, stack)
+            mounts, variables = self._prepare(step, stack)
             command = Command(
                 argv=step.argv,
-                environment=step.environment,
+                environment=(*step.environment, *variables),
                 directory=step.directory,
                 user=state.defaults.User,
                 network=step.network,
@@ -226,8 +225,14 @@ class Runner:
             _remove_mount_points(ran.upper, self._host, state, [mount.target for mount in mounts])
             yield ran.upper
 
-    def _prepare(self, step: RunStep, stack: ExitStack) -> tuple[StepMount, ...]:
-        """Make what is mounted, in the order of the instruction."""
+    def _prepare(self, step: RunStep, stack: ExitStack) -> tuple[tuple[StepMount, ...], list[str]]:
+        """Make what is mounted, in the order of the instruction; return it, and variables of secrets."""
+        private = Confidential(
+            self._request.secrets,
+            self._request.agents,
+            lambda: self._private_folder(stack),
+            stack,
+        )
         folder = f"{self._host.temporary}/build-{os.urandom(8).hex()}"
         os.mkdir(folder, 0o700)
         stack.callback(remove_tree, folder)
@@ -243,13 +248,22 @@ class Runner:
                 )
             elif mount.kind == "tmpfs":
                 made.append(StepMount(kind="tmpfs", target=mount.target, size_bytes=mount.size_bytes))
+            else:
+                one = private.secret(mount) if mount.kind == "secret" else private.agent(mount)
+                made += [one] if one is not None else []
         for number, (name, content) in enumerate(step.scripts):
             path = f"{folder}/script-{number}"
             with open(path, "x", encoding="utf-8") as file:
                 file.write(content)
             os.chmod(path, 0o755)  # noqa: S103 -- the user of the step runs it; its folder is 0700
             made.append(StepMount(kind="bind", source=path, target=f"{_PIPES}/{name}", read_only=True))
-        return tuple(made)
+        return tuple(made), private.environment
+
+    def _private_folder(self, stack: ExitStack) -> str:
+        path = f"{self._host.private}/{os.urandom(8).hex()}"
+        os.makedirs(path, mode=0o700)
+        stack.callback(remove_tree, path)
+        return path
 
     def _bind(self, bound: BoundFiles, path: str) -> StepMount:
         os.mkdir(path, 0o755)

@@ -19,12 +19,14 @@ class Picked:
     """One file or directory to make: name is its path below the destination.
 
     single: a source that is a file; whether it lies in the destination or is it, the destination decides.
+    raw: an archive stays one.
     """
 
     tree: Tree
     item: Item
     name: str
     single: bool = False
+    raw: bool = False
 
 
 @dataclass(frozen=True, slots=True)

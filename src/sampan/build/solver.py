@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 import msgspec
 
 from sampan.build import instructions as i
-from sampan.build.bases import Bases
+from sampan.build.bases import Bases, OpenContexts, copy_of_context
 from sampan.build.cache import StepCache
 from sampan.build.cachemounts import CacheMounts
 from sampan.build.config import with_path
-from sampan.build.context import Context
+from sampan.build.fetching import Fetcher, OpenRemotes
 from sampan.build.graph import Graph, Watcher
 from sampan.build.host import Cancel, Host
+from sampan.build.index import Index
 from sampan.build.ordering import InOrder
 from sampan.build.parsing import Dockerfile, parse_dockerfile, parse_trigger
-from sampan.build.request import BuildRequest, BuildResult, Output
+from sampan.build.request import BuildRequest, BuildResult, FilesSource, Output
 from sampan.build.running import Runner
 from sampan.build.stages import PROXIES, Stage, Stages, plan_stages
 from sampan.build.state import StageState
 from sampan.build.stepping import Stepper
 from sampan.build.syntax import DockerfileError
 from sampan.build.trees import RootTree, Tree
+from sampan.build.voices import StageVoice
 from sampan.build.words import WordError
 from sampan.errors import InvalidArgument, SampanError, Unsupported
 from sampan.spec.image import ContainerDefaults, Platform
@@ -41,22 +42,17 @@ class Builder:
         self.cache = cache
         self._built = built
         self._mounts = CacheMounts(host)
+        self.fetcher = Fetcher(host)
 
-    def prepare(self, request: BuildRequest, context: Context) -> Plan:
+    def prepare(self, request: BuildRequest, context: Index) -> Plan:
         """Read the Dockerfile and find what is to be done; nothing is done yet.
 
         Raises:
             InvalidArgument, NotFound: it is wrong; the client is told before any output.
         """
-        name = request.dockerfile
-        raw = context.document(name)
-        if raw is None and name == "Dockerfile":
-            name = "dockerfile"
-            raw = context.document(name)
-        if raw is None:
-            raise InvalidArgument(f"Cannot locate specified Dockerfile: {request.dockerfile}")
+        name, raw = _find_dockerfile(request, context)
         dockerfile = parse_dockerfile(raw, file=name)
-        context.ignore(name, everything=request.ignores)
+        context.ignore(name, everything=request.ignores, given=request.ignore)
         own = host_platform()
         platform = parse_platform(request.platform) if request.platform else own
         stages = plan_stages(
@@ -65,13 +61,14 @@ class Builder:
             target=request.target,
             platform=platform,
             build_platform=own,
+            contexts=request.contexts.keys(),
         )
         return Plan(request, dockerfile, stages, platform)
 
     def run(
         self,
         plan: Plan,
-        context: Context,
+        context: Index,
         output: Output,
         cancel: Cancel,
         *,
@@ -84,10 +81,30 @@ class Builder:
         """
         with ExitStack() as stack:
             run = _BuildRun(
-                self._host, self.cache, self._built, self._mounts, plan, context, output, cancel, watcher
+                self._host,
+                self.cache,
+                self._built,
+                self._mounts,
+                self.fetcher,
+                plan,
+                context,
+                output,
+                cancel,
+                watcher,
             )
             stack.enter_context(run)
             return run.run()
+
+
+def _find_dockerfile(request: BuildRequest, context: Index) -> tuple[str, bytes]:
+    name = request.dockerfile
+    raw = context.document(name) if request.document is None else request.document
+    if raw is None and name == "Dockerfile":
+        name = "dockerfile"
+        raw = context.document(name)
+    if raw is None:
+        raise InvalidArgument(f"Cannot locate specified Dockerfile: {request.dockerfile}")
+    return name, raw
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +126,9 @@ class _BuildRun:
         cache: StepCache,
         built: Built,
         mounts: CacheMounts,
+        fetcher: Fetcher,
         plan: Plan,
-        context: Context,
+        context: Index,
         output: Output,
         cancel: Cancel,
         watcher: Watcher | None,
@@ -124,6 +142,8 @@ class _BuildRun:
         self._cancel = cancel
         self._runner = Runner(host, mounts, plan.request, cancel)
         self._bases = Bases(host, plan.request, output, cancel)
+        self._files = OpenContexts()
+        self._remotes = OpenRemotes(fetcher, plan.request, cancel)
         self._order = InOrder(plan.stages.reached)
         self._states: dict[int, StageState] = {}
         self._ended = {index: threading.Event() for index in plan.stages.reached}
@@ -141,6 +161,8 @@ class _BuildRun:
 
     def __exit__(self, *_error: object) -> None:
         self._opened.close()
+        self._files.close()
+        self._remotes.close()
 
     def run(self) -> BuildResult:
         """Run every stage that is reached, then finish the image."""
@@ -188,16 +210,18 @@ class _BuildRun:
             self._ended[stage.index].set()
 
     def _do_stage(self, stage: Stage) -> None:
-        voice = _Voice(self._order, stage.index, self._output, self._graph)
+        voice = StageVoice(self._order, stage.index, self._output, self._graph)
         head = stage.parsed.head
-        with self._graph.doing(stage.index, head):
-            state = self._begin(stage)
         with ExitStack() as held:
-            held.enter_context(self._built.held(state.stack))
-            self._announce(voice, stage, head)
+            with self._graph.doing(stage.index, head):
+                state = self._begin(stage)
+                held.enter_context(self._built.held(state.stack))
+            self._announce(voice, head)
             own_id = state.short_id() if state.stack else ""
             voice.say(f" ---> {self._parents.get(stage.index, own_id)}\n")
             stepper = self._make_stepper(stage, state, voice)
+            if self._has_files(stage):
+                self._do(stepper, copy_of_context(head, str(stage.base)))
             triggers = list(state.defaults.OnBuild or ())
             if triggers:
                 state.defaults = msgspec.structs.replace(state.defaults, OnBuild=None)
@@ -207,7 +231,7 @@ class _BuildRun:
                 self._do(stepper, one)
                 held.enter_context(self._built.held(state.stack))
             for one in stage.parsed.body:
-                self._announce(voice, stage, one)
+                self._announce(voice, one)
                 with self._graph.doing(stage.index, one):
                     self._do(stepper, one)
                 held.enter_context(self._built.held(state.stack))
@@ -230,7 +254,7 @@ class _BuildRun:
             exc.hint = exc.hint or one.node.place.excerpt()
             raise
 
-    def _announce(self, voice: _Voice, stage: Stage, one: i.Instruction) -> None:
+    def _announce(self, voice: StageVoice, one: i.Instruction) -> None:
         number = self._steps.number(one)
         shown = one.node.original
         voice.say(f"Step {number}/{self._steps.total} : {shown}")
@@ -246,7 +270,11 @@ class _BuildRun:
         if stage.base == "scratch":
             defaults = with_path(ContainerDefaults(WorkingDir="/"))
             return StageState(defaults, (), platform)
-        base = self._bases.find(stage.base, platform=stage.platform or self._plan.request.platform)
+        source = self._plan.request.contexts.get(stage.base.lower())
+        if isinstance(source, FilesSource):
+            return StageState(with_path(ContainerDefaults(WorkingDir="/")), (), platform)
+        name = stage.base if source is None else source.name
+        base = self._bases.find(name, platform=stage.platform or self._plan.request.platform)
         self._parents[stage.index] = base.id.removeprefix("sha256:")[:12]
         return StageState(
             with_path(base.config.config),
@@ -257,7 +285,14 @@ class _BuildRun:
             created=base.config.created,
         )
 
-    def _make_stepper(self, stage: Stage, state: StageState, voice: _Voice) -> Stepper:
+    def _has_files(self, stage: Stage) -> bool:
+        """Tell whether a stage begins with the files of a named context."""
+        base = stage.base
+        return isinstance(base, str) and isinstance(
+            self._plan.request.contexts.get(base.lower()), FilesSource
+        )
+
+    def _make_stepper(self, stage: Stage, state: StageState, voice: StageVoice) -> Stepper:
         return Stepper(
             host=self._host,
             cache=self._cache,
@@ -265,6 +300,7 @@ class _BuildRun:
             context=self._context,
             trees=self,
             runner=self._runner,
+            remotes=self._remotes,
             state=state,
             stage=stage.index,
             escape=self._plan.dockerfile.tree.escape,
@@ -287,7 +323,11 @@ class _BuildRun:
             if index not in self._ended:
                 raise Unsupported(f"not supported yet: stage {name!r} is needed by an ONBUILD trigger only")
             return self._open(f"stage {index}", self._state_of(index).stack)
-        base = self._bases.find(name, platform=self._plan.request.platform)
+        source = self._plan.request.contexts.get(name.lower())
+        if isinstance(source, FilesSource):
+            return self._files.of(name.lower(), source)
+        image = name if source is None else source.name
+        base = self._bases.find(image, platform=self._plan.request.platform)
         return self._open(f"image {base.id}", base.stack)
 
     def _open(self, key: str, stack: Stack) -> Tree:
@@ -296,34 +336,6 @@ class _BuildRun:
                 self._opened.enter_context(self._built.held(stack))
                 self._trees[key] = RootTree(self._opened.enter_context(self._host.open_root(stack)))
             return self._trees[key]
-
-
-class _Voice:
-    """A stage's own text."""
-
-    def __init__(self, order: InOrder, stage: int, output: Output, graph: Graph) -> None:
-        self._order = order
-        self._stage = stage
-        self._output = output
-        self._graph = graph
-
-    def say(self, text: str) -> None:
-        """See `stepping.Voice`."""
-        self._order.say(self._stage, _call(self._output.text, text))
-
-    def pass_on(self, text: str) -> None:
-        """See `stepping.Voice`."""
-        self.say(text)
-        self._graph.said(self._stage, text)
-
-    def hit(self) -> None:
-        """See `stepping.Voice`."""
-        self.say(" ---> Using cache\n")
-        self._graph.hit(self._stage)
-
-
-def _call(function: Callable[[str], None], text: str) -> Callable[[], None]:
-    return lambda: function(text)
 
 
 class _Steps:

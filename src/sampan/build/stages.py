@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from sampan.build import instructions as i
@@ -73,8 +73,9 @@ def plan_stages(
     target: str,
     platform: Platform,
     build_platform: Platform,
+    contexts: Collection[str] = (),
 ) -> Stages:
-    """Find the stages and what the target reaches.
+    """Find the stages and what the target reaches. contexts: names that stand for stages and images.
 
     Raises:
         InvalidArgument: a FROM is blank, or a stage is used before it is there. NotFound: no such target.
@@ -96,6 +97,8 @@ def plan_stages(
                 names[name] = value
     stages: list[Stage] = []
     for index, parsed in enumerate(dockerfile.stages):
+        if parsed.head.name in contexts:
+            parsed = ParsedStage(replace(parsed.head, image=parsed.head.name), ())
         stages.append(_make_stage(index, parsed, stages, Words(names, escape)))
     chosen = _find_target(stages, target)
     plan = Stages(tuple(stages), chosen, (), names, frozenset(used))

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Protocol
 
 import msgspec
@@ -13,10 +14,12 @@ import msgspec
 from sampan.build import config as c
 from sampan.build import instructions as i
 from sampan.build.cache import Document, Done, StepCache, key_of
-from sampan.build.context import Context, Documents
+from sampan.build.context import Documents
 from sampan.build.copying import Wish, copy_selection
+from sampan.build.fetching import OpenRemotes
 from sampan.build.host import Host
 from sampan.build.owners import accounts_file, find_owner, is_octal, needs_accounts, parse_mode
+from sampan.build.remotes import Remote, UrlSource, find_remote
 from sampan.build.request import BuildRequest
 from sampan.build.running import Runner, plan_run
 from sampan.build.selecting import Selection, check_destination, select, selection_digest
@@ -28,7 +31,6 @@ from sampan.kernel.resolve import mkdir_in_root
 from sampan.store.built import top_of
 
 _NOP = "/bin/sh -c #(nop) "
-_REMOTE = ("http://", "https://", "git://", "git@", "ssh://")
 
 
 class Trees(Protocol):
@@ -40,10 +42,10 @@ class Trees(Protocol):
 
 
 class Voice(Protocol):
-    """Says what a stage does, in the order of stages."""
+    """Says what a stage does; see `voices`."""
 
     def say(self, text: str) -> None:
-        """Say it."""
+        """Say a piece of classic's stream."""
         ...
 
     def pass_on(self, text: str) -> None:
@@ -64,9 +66,10 @@ class Stepper:
         host: Host,
         cache: StepCache,
         request: BuildRequest,
-        context: Context,
+        context: Tree,
         trees: Trees,
         runner: Runner,
+        remotes: OpenRemotes,
         state: StageState,
         stage: int,
         escape: str,
@@ -81,6 +84,7 @@ class Stepper:
         self._context = context
         self._trees = trees
         self._runner = runner
+        self._remotes = remotes
         self.state = state
         self._stage = stage
         self._escape = escape
@@ -270,17 +274,19 @@ class Stepper:
         keyword = one.node.keyword
         destination = self._destination(words.expand(one.destination))
         sources = [words.expand(source) for source in one.sources]
-        for source in sources:
-            if one.add and (source.startswith(_REMOTE) or source.partition("#")[0].endswith(".git")):
-                raise Unsupported(f"not supported yet: ADD of a remote source: {source}")
-        if one.checksum:
-            raise InvalidArgument("checksum can't be specified for non-HTTP(S) sources")
+        remotes = [(source, find_remote(source) if one.add else None) for source in sources]
+        checksum = words.expand(one.checksum)
+        if checksum and len(sources) != 1:
+            raise InvalidArgument("checksum can't be specified for multiple sources")
+        if checksum and remotes[0][1] is None:
+            raise InvalidArgument("checksum requires HTTP(S) or git sources")
         chown, chmod = words.expand(one.chown), words.expand(one.chmod)
         mode = parse_mode(chmod) if chmod else None
         selections = [
             selection
             for selection in (
-                self._select(one, sources, keyword),
+                *(self._select_remote(one, remote, checksum) for _, remote in remotes if remote),
+                self._select(one, [source for source, remote in remotes if not remote], keyword),
                 self._heredocs(one, words),
             )
             if selection is not None
@@ -299,6 +305,8 @@ class Stepper:
             "keeps_owners": kept,
             "unpack": one.add if one.unpack is None else one.unpack,
         }
+        if any(each.raw for each in together.picked):
+            document["raw"] = [each.name for each in together.picked if each.raw and each.single]
         if needs_accounts(chown):
             with self._host.open_root(state.stack) as root_fd:
                 document["accounts"] = [
@@ -335,6 +343,16 @@ class Stepper:
             ) from exc
         return selection
 
+    def _select_remote(self, one: i.Copy, remote: Remote, checksum: str) -> Selection:
+        if isinstance(remote, UrlSource) and not remote.name:
+            if one.destination.endswith("/"):
+                raise InvalidArgument(f"cannot determine filename for url: {remote.url}")
+            remote = UrlSource(remote.url, "download")
+        tree = self._remotes.of(remote, checksum=checksum, keep_git=one.keep_git_dir)
+        source = f"/{remote.name}" if isinstance(remote, UrlSource) else "/"
+        found = select(tree, [_literal(source)], parents=False, excludes=one.excludes)
+        return replace(found, picked=tuple(replace(each, raw=not one.unpack) for each in found.picked))
+
     def _heredocs(self, one: i.Copy, words: Words) -> Selection | None:
         if not one.heredocs:
             return None
@@ -350,6 +368,11 @@ class Stepper:
         path = c.join_workdir(self.state.defaults, text)
         is_directory = text.endswith(("/", "/.")) or text in ("", ".")
         return path + "/" if is_directory and path != "/" else path
+
+
+def _literal(path: str) -> str:
+    """Return a pattern that means a path and nothing else."""
+    return "".join(f"\\{char}" if char in "*?[\\" else char for char in path)
 
 
 def _joined(selections: Sequence[Selection]) -> Selection:

@@ -7,15 +7,14 @@ import sys
 
 from sampan import fastjson
 from sampan.cli.bars import Bars
-from sampan.cli.images import read_pieces
 from sampan.cli.outcome import Failed, UsageError
 from sampan.cli.progress import read_documents
 from sampan.cli.registry_auth import all_headers
+from sampan.client.build_door import Inputs, begin_build
+from sampan.lean import Undo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from sampan.cli.context import Context
     from sampan.cli.flags import Flags
     from sampan.client.http import Response
@@ -34,29 +33,33 @@ _SIZES = (("memory", "memory"), ("memory-swap", "memswap"), ("shm-size", "shmsiz
 
 def build(context: Context, flags: Flags, arguments: list[str]) -> int:
     """Build an image of a Dockerfile and a directory."""
-    source, file = arguments[0], flags.text("file")
+    source = arguments[0]
     progress = flags.text("progress", "auto")
     if progress not in ("auto", "plain", "json"):
         raise UsageError(f"--progress {progress!r}: auto, plain or json")
-    query = _query(flags)
-    if source == "-":
-        chunks = _from_input(file)
-        dockerfile = file or "Dockerfile"
-    else:
-        if not os.path.isdir(source):
+    with Undo() as held:  # what the build needs of us while it runs
+        inputs = Inputs(source, flags.text("file"))
+        if source != "-" and not os.path.isdir(source) and not inputs.is_url:
             raise UsageError(f"unable to prepare context: path {source!r} is no directory", code=1)
-        from sampan.client.build_context import find_dockerfile, send_directory
-
-        dockerfile, extra = find_dockerfile(source, file)
-        chunks = send_directory(source, dockerfile, extra)
-    query.append(("dockerfile", dockerfile))
-    headers = [("Content-Type", "application/x-tar"), *all_headers()]
-    response = context.session().open("POST", "/build", query, chunks=chunks, headers=headers, patient=True)
-    image_id = _show(response, quiet=flags.truth("quiet"), as_json=progress == "json")
+        if any(flags.items(name) for name in ("secret", "build-context", "ssh")):
+            _add_inputs(flags, inputs, held)
+        response = begin_build(context.session(), _query(flags), inputs, headers=all_headers())
+        image_id = _show(response, quiet=flags.truth("quiet"), as_json=progress == "json")
     if flags.text("iidfile"):
         with open(flags.text("iidfile"), "w", encoding="utf-8") as out:
             out.write(image_id)
     return 0
+
+
+def _add_inputs(flags: Flags, inputs: Inputs, held: Undo) -> None:
+    from sampan.cli.build_inputs import open_agents, place_of, read_contexts, read_secrets
+
+    inputs.secrets = read_secrets(flags.items("secret"))
+    for name, place in read_contexts(flags.items("build-context")).items():
+        inputs.add_context(name, elsewhere=place_of(place), folder=place)
+    agents = open_agents(flags.items("ssh"))
+    held.add(agents.close)
+    inputs.agents = agents.sockets
 
 
 def _query(flags: Flags) -> list[tuple[str, str]]:
@@ -80,25 +83,6 @@ def _pair(text: str) -> tuple[str, str | None]:
     """Return a build argument; a name alone takes the value from our own environment."""
     name, equals, value = text.partition("=")
     return name, value if equals else os.environ.get(name)
-
-
-def _from_input(file: str) -> Iterator[bytes]:
-    """Return standard input as the context: an archive, or a Dockerfile alone."""
-    first = os.read(0, 1 << 16)
-    while first and len(first) < 512 and (more := os.read(0, 1 << 16)):
-        first += more
-    is_compressed = first[:2] == b"\x1f\x8b" or first[:4] in (b"\x28\xb5\x2f\xfd", b"\xfd7zX")
-    if is_compressed or first[257:262] == b"ustar":
-        return _joined(first, read_pieces(0))
-    from sampan.client.build_context import send_dockerfile
-
-    rest = b"".join(read_pieces(0))
-    return send_dockerfile(file or "Dockerfile", first + rest)
-
-
-def _joined(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
-    yield first
-    yield from rest
 
 
 def _show(response: Response, *, quiet: bool, as_json: bool) -> str:

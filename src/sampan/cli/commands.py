@@ -85,7 +85,7 @@ COMMANDS: tuple[CommandRow, ...] = (
      "login:logout", "flag_table:NONE", "Forget name and password for a registry"),
     ("builder prune", (), "", 0, 0,
      "prune:builds", "flag_table:PRUNE_ALL", "Forget the steps of builds that are cached"),
-    ("image build", ("build", "builder build"), "PATH|-", 1, 1,
+    ("image build", ("build", "builder build"), "PATH|URL|-", 1, 1,
      "build:build", "flag_table:BUILD", "Build an image of a Dockerfile and a directory"),
     ("image bootstrap", (), "busybox|debian[:SUITE]|hello", 1, 1,
      "images:bootstrap", "flag_table:BOOTSTRAP", "Make a base image from the distribution's packages"),

@@ -194,6 +194,7 @@ IMAGES = _options(
 )
 BUILD = _options(
     ("add-host", "", "list", "Name and address for /etc/hosts while RUN runs: NAME:ADDRESS"),
+    ("build-context", "", "list", "Another context: NAME=DIRECTORY or NAME=docker-image://IMAGE"),
     ("build-arg", "", "list", "Value of an ARG; a name alone takes it from the environment"),
     ("cgroup-parent", "", "string", "Cgroup that the steps run below"),
     ("cpuset-cpus", "", "string", "CPUs for RUN"),
@@ -210,7 +211,9 @@ BUILD = _options(
     ("progress", "", "string", "How progress is shown: auto, plain, json"),
     ("pull", "", "bool", "Ask for newer base images"),
     ("quiet", "q", "bool", "Show only the image's id"),
+    ("secret", "", "list", "Secret for RUN --mount=type=secret: id=NAME[,src=FILE|,env=VARIABLE]"),
     ("shm-size", "", "bytes", "Size of /dev/shm for RUN"),
+    ("ssh", "", "list", "SSH agent for RUN --mount=type=ssh: default, or ID=SOCKET or KEY"),
     ("tag", "t", "list", "Name of the image: NAME[:TAG]"),
     ("target", "", "string", "Stage to build"),
 )

@@ -71,7 +71,7 @@ def _refuse(call: Call) -> None:
         )
     if call.text("version") == "2":
         raise Unsupported("not supported yet: builds by BuildKit; set DOCKER_BUILDKIT=0")
-    for name in ("remote", "outputs", "session"):
+    for name in ("outputs", "session"):
         if call.text(name):
             raise Unsupported(f"not supported yet: {name} {call.text(name)!r}")
     if call.flag("squash"):

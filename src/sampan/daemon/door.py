@@ -20,6 +20,7 @@ from sampan.daemon import (
     routes_networks,
     routes_registry,
     routes_sampan,
+    routes_sampan_build,
     routes_stats,
     routes_stop,
     routes_streams,
@@ -161,4 +162,5 @@ def build_router(control: Control) -> Router:
     ):
         module.add_routes(router)
     routes_sampan.add_routes(router, control)
+    routes_sampan_build.add_routes(router)
     return router

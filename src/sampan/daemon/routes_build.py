@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import io
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
@@ -19,6 +22,11 @@ from sampan.errors import InvalidArgument, ProcessFailed
 
 if TYPE_CHECKING:
     from sampan.build.host import Cancel
+    from sampan.build.index import Index
+    from sampan.build.request import BuildRequest
+    from sampan.store.archive.readable import Readable
+
+    Begin = Callable[[Readable, ExitStack, Cancel], tuple[BuildRequest, Callable[[], Index]]]
 
 _BUFFER: Final = 1024 * 1024
 _BEGUN: Final[dict[str, object]] = {}  # the first message: the Dockerfile is right
@@ -58,9 +66,23 @@ class _Stream:
 
 async def build(call: Call) -> web.StreamResponse:
     """POST /build: 400 or 404 for a wrong Dockerfile; what fails later is the stream's last object."""
+    builds, request, remote = call.engine.builds, read_request(call), call.text("remote")
+
+    def begin(body: Readable, _: ExitStack, stop: Cancel) -> tuple[BuildRequest, Callable[[], Index]]:
+        if remote:
+            whole = replace(request, ignores=True)
+            return whole, lambda: builds.fetch(remote, whole, stop)
+        return request, lambda: builds.receive(body)
+
+    return await stream_build(call, begin)
+
+
+async def stream_build(call: Call, begin: Begin) -> web.StreamResponse:
+    """Build, and answer with what it says. begin: called in a thread, before anything, with the
+    body, a stack that is closed when the build has ended, and what stops it.
+    """
     from sampan.build.host import Cancel
 
-    request = read_request(call)
     mailbox: Mailbox[dict[str, object]] = Mailbox(call.post)
     output = _Stream(mailbox, quiet=call.flag("q"))
     stop = Cancel()
@@ -68,9 +90,10 @@ async def build(call: Call) -> web.StreamResponse:
     feeder = asyncio.create_task(upload.feed(call.request), name="upload of a context")
 
     def work() -> None:
-        with io.BufferedReader(upload, _BUFFER) as body:
+        with io.BufferedReader(upload, _BUFFER) as body, ExitStack() as held:
+            request, open_context = begin(body, held, stop)
             call.engine.builds.build(
-                request, body, output=output, cancel=stop, begin=lambda: mailbox.put(_BEGUN)
+                request, open_context, output=output, cancel=stop, begin=lambda: mailbox.put(_BEGUN)
             )
 
     async def run() -> None:

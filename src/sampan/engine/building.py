@@ -62,6 +62,16 @@ class BuildHost:
         """See `build.host.Host`."""
         return self._core.paths.temporary
 
+    @property
+    def downloads(self) -> str:
+        """See `build.host.Host`."""
+        return f"{self._core.paths.data}/build-downloads"
+
+    @property
+    def private(self) -> str:
+        """See `build.host.Host`."""
+        return self._core.paths.private
+
     def find_base(self, name: str, *, platform: str, fetch: Fetch) -> Base:
         """See `build.host.Host`. A local image is never asked for elsewhere, unless `fetch.always` is set."""
         image = None if fetch.always else self._find_local(name, platform)

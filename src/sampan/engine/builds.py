@@ -17,9 +17,9 @@ from sampan.store.archive.readable import Readable
 
 if TYPE_CHECKING:
     from sampan.build.cache import CacheRecord, Pruned
-    from sampan.build.context import Context
     from sampan.build.graph import Watcher
     from sampan.build.host import Cancel
+    from sampan.build.index import Index
     from sampan.build.known_digests import KnownDigests
     from sampan.build.request import BuildRequest, Output
     from sampan.build.solver import Builder
@@ -39,31 +39,57 @@ class Builds:
         self._lock = threading.Lock()
         self._builder: Builder | None = None
 
+    def receive(self, stream: Readable) -> Index:
+        """Take a context that a client sends as a tar stream.
+
+        Raises:
+            InvalidArgument: the archive is damaged, or a name leads out of it.
+        """
+        from sampan.build.context import Context
+
+        return Context.read(stream, self.spool_path())
+
+    def open_directory(self, fd: int) -> Index:
+        """Take an open directory of this machine as a context, without reading it yet; it owns fd then."""
+        from sampan.build.directory import DirectoryContext
+        from sampan.build.filecache import FileCache
+
+        status = os.fstat(fd)
+        name = f"{status.st_dev}:{status.st_ino}:{os.readlink(f'/proc/self/fd/{fd}')}"
+        return DirectoryContext(fd, FileCache(f"{self._core.paths.data}/build-contexts", name))
+
+    def fetch(self, place: str, request: BuildRequest, cancel: Cancel) -> Index:
+        """Fetch a context by URL: a git repository, an archive, or a Dockerfile alone.
+
+        Raises:
+            SampanError: it cannot be had.
+        """
+        return self._get().fetcher.open_context(place, request, cancel)
+
     def build(
         self,
         request: BuildRequest,
-        stream: Readable,
+        open_context: Callable[[], Index],
         *,
         output: Output,
         cancel: Cancel,
         begin: Callable[[], None],
     ) -> str:
-        """Build an image of a context, a tar stream, and return its id.
+        """Build an image of a context, and return its id.
 
+        open_context: called once; what it opens is closed here.
         begin: called once the Dockerfile is known to be right, before any output.
 
         Raises:
             SampanError: the Dockerfile is wrong, or a step failed; steps that were done are in the cache.
         """
-        from sampan.build.context import Context
-
-        with Context.read(stream, self.spool_path()) as context:
+        with open_context() as context:
             return self.build_in(request, context, output=output, cancel=cancel, begin=begin)
 
     def build_in(
         self,
         request: BuildRequest,
-        context: Context,
+        context: Index,
         *,
         output: Output,
         cancel: Cancel,

@@ -15,6 +15,7 @@ class Paths:
         self.containers = f"{roots.data}/containers"
         self.run_containers = f"{roots.run}/containers"
         self.seccomp_cache = f"{roots.data}/cache/seccomp"
+        self.private = f"{roots.run}/build"  # secrets of steps that run
         self.temporary = f"{roots.data}/tmp"  # noqa: S108 -- the store's: emptied when it opens
 
     def bundle(self, container_id: str) -> str:

@@ -183,6 +183,7 @@ class Recovery:
             log.warning("sweeping unknown run directory", container=container_id)
             end_shim(core, container_id)
             clear_runtime_state(core, container_id, cgroup="")
+        shutil.rmtree(core.paths.private, ignore_errors=True)
         core.store.snapshots.sweep({ContainerId(one) for one in known})
         self._sweep_volumes(known)
         for container_id in _ids_in(core.paths.containers) - known:

@@ -1,0 +1,166 @@
+"""A context that lies on this machine, read where it is: nothing is sent, spooled or copied before a COPY.
+
+Directories are listed when something asks for them. Contents are hashed once: `FileCache` remembers digests
+by what the file system says of a file. A file that changes between its digest and its copy fails the build.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import stat
+from collections.abc import Iterator
+from typing import Final
+
+from sampan.build.filecache import Facts, FileCache
+from sampan.build.ignore import parse_ignore
+from sampan.build.index import IGNORE, Index
+from sampan.build.patterns import PatternList
+from sampan.build.trees import Item, make_entry
+from sampan.errors import Conflict
+from sampan.kernel.constants import RESOLVE_NO_SYMLINKS
+from sampan.kernel.resolve import open_in_root
+from sampan.store.archive import headers
+
+_PIECE: Final = 1 << 20
+_KINDS: Final = {
+    stat.S_IFREG: headers.REGULAR,
+    stat.S_IFDIR: headers.DIRECTORY,
+    stat.S_IFLNK: headers.SYMLINK,
+}
+
+
+class DirectoryContext(Index):
+    """An open directory, whose descriptor it takes over. Used by threads of several stages.
+
+    All is owned by root, as in what Docker's clients send; sockets, pipes and devices are not there.
+    """
+
+    def __init__(self, fd: int, cache: FileCache) -> None:
+        super().__init__()
+        self._fd = fd
+        self._cache = cache
+        self._listed: dict[str, dict[str, None]] = {}
+        self._facts: dict[str, Facts] = {}
+        self._links: dict[tuple[int, int], object] = {}
+        self._patterns = PatternList([])
+
+    def find(self, path: str) -> Item | None:
+        """See `trees.Tree`."""
+        parent, _, name = path.rpartition("/")
+        if path and name not in self._list(parent):
+            return None
+        return self._items[path]
+
+    def names(self, path: str) -> list[str]:
+        """See `trees.Tree`."""
+        return list(self._list(path))
+
+    def ignore(self, dockerfile: str, *, everything: bool, given: bytes | None = None) -> None:
+        """See `Index`; here it is applied as directories are listed."""
+        for name in (f"{dockerfile}{IGNORE}", IGNORE):
+            raw = self.document(name) if given is None else given
+            if raw is not None:
+                self._patterns = parse_ignore(raw, file=name)
+                self._listed.clear()
+                return
+
+    def _list(self, path: str) -> dict[str, None]:
+        if path not in self._listed:
+            found = self.find(path) if path else self._items[path]
+            is_directory = found is not None and found.is_directory
+            self._listed[path] = dict.fromkeys(sorted(self._read(path))) if is_directory else {}
+        return self._listed[path]
+
+    def _read(self, path: str) -> list[str]:
+        """Return what is kept of an existing directory."""
+        try:
+            fd = open_in_root(
+                self._fd, path or ".", os.O_RDONLY | os.O_DIRECTORY, resolve=RESOLVE_NO_SYMLINKS
+            )
+        except OSError as exc:
+            raise _changed(path) from exc
+        try:
+            with os.scandir(fd) as entries:
+                found_names = [
+                    (entry.name, is_directory)
+                    for entry in entries
+                    if (is_directory := self._look(fd, path, entry)) is not None
+                ]
+        finally:
+            os.close(fd)
+        return [
+            name
+            for name, is_directory in found_names
+            if not self._patterns or self._is_kept(posixpath.join(path, name), is_directory=is_directory)
+        ]
+
+    def _look(self, fd: int, folder: str, entry: os.DirEntry[str]) -> bool | None:
+        """Take a name of an open directory in; tell whether it is a directory, None if it is left out."""
+        try:
+            status = os.stat(entry.name, dir_fd=fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        kind = _KINDS.get(stat.S_IFMT(status.st_mode))
+        if kind is None:
+            return None
+        path = f"{folder}/{entry.name}" if folder else entry.name
+        made = make_entry(kind, path)
+        made.mode = stat.S_IMODE(status.st_mode)
+        made.mtime_ns = status.st_mtime_ns
+        item = Item(path, made)
+        if kind == headers.SYMLINK:
+            made.linkname = os.fsencode(os.readlink(entry.name, dir_fd=fd))
+        elif kind == headers.REGULAR:
+            made.size = made.stored_bytes = status.st_size
+            facts = Facts(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+            self._facts[path] = facts
+            item.digest = self._cache.find(path, facts)
+            if status.st_nlink > 1:
+                item.same = self._links.setdefault((status.st_dev, status.st_ino), object())
+        self._items[path] = item
+        return kind == headers.DIRECTORY
+
+    def _is_kept(self, path: str, *, is_directory: bool) -> bool:
+        """Tell whether `.dockerignore` leaves a name there: a directory also for what is kept below it."""
+        if not self._patterns.matches(path):
+            return True
+        return is_directory and self._patterns.has_exceptions and self._holds(path)
+
+    def _holds(self, path: str) -> bool:
+        self._listed[path] = dict.fromkeys(sorted(self._read(path)))
+        return bool(self._listed[path])
+
+    def data(self, item: Item) -> Iterator[memoryview]:
+        """See `trees.Tree`.
+
+        Raises:
+            Conflict: the file is another one than it was.
+        """
+        try:
+            fd = open_in_root(self._fd, item.path, os.O_RDONLY | os.O_NONBLOCK, resolve=RESOLVE_NO_SYMLINKS)
+        except OSError as exc:
+            raise _changed(item.path) from exc
+        with os.fdopen(fd, "rb", buffering=0) as file:
+            while piece := file.read(_PIECE):
+                yield memoryview(piece)
+            status = os.fstat(fd)
+        facts = Facts(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+        if facts != self._facts[item.path]:
+            raise _changed(item.path)
+
+    def close(self) -> None:
+        """Remember the digests, and close the directory."""
+        if self._fd >= 0:
+            digests = {
+                path: (facts, digest)
+                for path, facts in self._facts.items()
+                if (digest := self._items[path].digest)
+            }
+            self._cache.save(digests)
+            os.close(self._fd)
+            self._fd = -1
+
+
+def _changed(path: str) -> Conflict:
+    return Conflict(f"{path or 'the context'} was changed while it was read", hint="build again")
