@@ -52,7 +52,7 @@ if [ -e $tree/cgroup.controllers ]; then
     echo "+$controller" >$tree/cgroup.subtree_control
   done
 fi
-unset hybrid tree
+unset container hybrid tree
 "$@"
 code=$?
 [ ! -x .venv/bin/sampan ] || .venv/bin/sampan system stop >/dev/null 2>&1
@@ -194,7 +194,8 @@ def _config(root: Path, namespace: str, command: tuple[str, ...] | list[str]) ->
             "terminal": os.isatty(0) and os.isatty(1),
             "user": {"uid": 0, "gid": 0},
             "args": ["/bin/sh", "-c", INIT, "init", *command],
-            "env": [path, "HOME=/root", "LANG=C.UTF-8", *passed_on],
+            # `container` tells packages of process 1 not to set the kernel's own settings, which we share.
+            "env": [path, "HOME=/root", "LANG=C.UTF-8", "container=sampan", *passed_on],
             "cwd": f"/{CHECKOUT}",
             "capabilities": {kind: names for kind in ("bounding", "effective", "permitted")},
         },

@@ -361,11 +361,12 @@ def test_v2_parent_with_processes_hands_no_controllers_on(hierarchy: Hierarchy) 
 def test_v2_threaded_parent_is_refused(hierarchy: Hierarchy) -> None:
     if hierarchy.v2 is None:
         pytest.skip("needs a v2 tree")
-    parent = Path(f"{hierarchy.v2.mount_point}{parent_path()}")
-    parent.mkdir()  # directly below the root, which may have threaded children beside its controllers
+    # Its own parent is new, and so without controllers or processes, which would forbid threaded children.
+    parent = Path(f"{hierarchy.v2.mount_point}{parent_path()}/threaded")
+    parent.mkdir(parents=True)
     try:
         Path(parent, "cgroup.type").write_text("threaded")
-        manager = open_manager(hierarchy, f"{parent_path()}/child")
+        manager = open_manager(hierarchy, f"{parent_path()}/threaded/child")
         with pytest.raises(Unsupported, match="its parent is a threaded cgroup"):
             manager.create()
         manager.close()

@@ -107,7 +107,7 @@ CASES = {
 
 
 # Docker's client sends these as ours does, or knows these flags, since 28; Debian 13 has 26.
-SINCE_28 = ("disks", "rights", "two networks")
+SINCE_28 = ("disks", "rights", "two networks", "parts of mounts")
 
 
 def docker_version() -> int:

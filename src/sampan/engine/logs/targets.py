@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import socket
@@ -98,8 +99,9 @@ def syslog_target(record: Record) -> dict[str, str]:
     }
     try:
         if "host" in target:
-            target["ip"] = _resolve(target["host"], int(target["port"]))
-        syslog_log.connect(target).close()
+            target["ip"] = _find_listener(target)
+        else:
+            syslog_log.connect(target).close()
     except OSError as exc:
         where = target.get("path") or f"{target['host']}:{target['port']}"
         raise _not_initialized(f"dial {target['proto']} {where}: {exc.strerror or exc}") from exc
@@ -122,9 +124,23 @@ def _find_local() -> dict[str, str]:
     raise _not_initialized("Unix syslog delivery error")
 
 
-def _resolve(host: str, port: int) -> str:
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return str(found[0][4][0])
+def _find_listener(target: Mapping[str, str]) -> str:
+    """Return the first of the host's addresses that answers; udp never tells: the first one.
+
+    Raises:
+        OSError: what the last one said.
+    """
+    found = socket.getaddrinfo(target["host"], int(target["port"]), type=socket.SOCK_STREAM)
+    addresses = list(dict.fromkeys(str(address[4][0]) for address in found))
+    for number, ip in enumerate(addresses, 1):
+        try:
+            syslog_log.connect({**target, "ip": ip}).close()
+        except OSError:
+            if number == len(addresses):
+                raise
+        else:
+            return ip
+    raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
 
 
 def journald_target(record: Record, socket_path: str) -> dict[str, str]:
