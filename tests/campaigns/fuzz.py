@@ -20,6 +20,7 @@ from typing import Any
 
 from tests.campaigns import census
 from tests.campaigns.fuzz_requests import Maker, Request
+from tests.system.network_host import NetworkHost
 from tests.system.sampand import Sampand, wait_for
 
 from sampan.daemon.door import build_router
@@ -45,17 +46,19 @@ class _Program:
         raise AssertionError
 
 
-def fuzz(daemon: Sampand, count: int, seed: int) -> list[str]:
+def fuzz(daemon: NetworkHost, count: int, seed: int) -> list[str]:
     """Send count requests; the census, the log and the answers must be clean."""
     daemon.stop()
     daemon.log.unlink()
     daemon.start("--log-level=info")
     routes = build_router(_Program()).routes()
     print(f"{len(routes)} routes", flush=True)
+    _use_networks(daemon)
     run = _Run(daemon, routes)
     run.spend(max(count // 10, 500), seed)
     run.clean_up()
     before, memory, threads = census.take(daemon), _memory(daemon), _threads(daemon)
+    links = _links(daemon)
     run.spend(count, seed + 1)
     run.clean_up()
     census.settle(daemon, before)
@@ -64,16 +67,28 @@ def fuzz(daemon: Sampand, count: int, seed: int) -> list[str]:
     found = run.violations() + _traces(daemon)
     if _memory(daemon) > memory + MEMORY_GROWTH:
         found.append(f"memory: {memory} bytes before, {_memory(daemon)} after")
+    if _links(daemon) != links:
+        found.append(f"links: {links} before, {_links(daemon)} after")
     if census.zombies(daemon):
         found.append(f"zombies: {census.zombies(daemon)}")
     changed = census.differences(before, census.take(daemon))
     return found + [line for line in changed if not line.startswith("layers")]  # images loaded by chance
 
 
+def _use_networks(daemon: NetworkHost) -> None:
+    """Have everything made that is made at its first use and stays: the bridge, the DNS."""
+    daemon.call("POST", "/networks/create", {"Name": "fuzznet"})
+    for network in ("bridge", "fuzznet"):
+        body = {"Image": "busybox", "Cmd": ["true"], "HostConfig": {"NetworkMode": network}}
+        container = daemon.call("POST", "/containers/create", body)["Id"]
+        daemon.call("POST", f"/containers/{container}/start")
+        daemon.call("DELETE", f"/containers/{container}?force=1")
+
+
 class _Run:
     """Clients that share what they found."""
 
-    def __init__(self, daemon: Sampand, routes: list[tuple[str, str]]) -> None:
+    def __init__(self, daemon: NetworkHost, routes: list[tuple[str, str]]) -> None:
         self._daemon = daemon
         self._routes = routes
         self.statuses: Counter[int] = Counter()
@@ -129,6 +144,8 @@ class _Run:
         self._daemon.remove_containers()
         for volume in self._daemon.call("GET", "/volumes")["Volumes"] or []:
             self._daemon.request("DELETE", f"/volumes/{volume['Name']}?force=1")
+        for network in self._daemon.call("GET", "/networks"):
+            self._daemon.request("DELETE", f"/networks/{network['Id']}")
         wait_for(lambda: census.take(self._daemon).shims == 0, "the last shim's end")
         wait_for(lambda: self._daemon.request("GET", "/_ping")[0] == 200, "an answer")
 
@@ -173,7 +190,8 @@ class _User:
                 (["sleep", "100"], ["true"], ["sh", "-c", "echo hi; sleep 0.1; exit 2"], ["nothing"])
             ),
             "HostConfig": {
-                "NetworkMode": "none",
+                "NetworkMode": dice.choice(("none", "none", "fuzznet", "bridge")),
+                "PortBindings": dice.choice(({}, {"80/tcp": [{"HostPort": "0"}]})),
                 "AutoRemove": dice.random() < 0.2,
                 "Init": dice.random() < 0.2,
             },
@@ -216,6 +234,11 @@ class _User:
                 ("GET", "/events?until=1", None),
                 ("POST", "/images/busybox/tag?repo=fuzz&tag=1", None),
                 ("DELETE", "/images/fuzz:1", None),
+                ("POST", "/networks/create", {"Name": "fuzznet"}),
+                ("POST", "/networks/fuzznet/connect", {"Container": name}),
+                ("POST", "/networks/fuzznet/disconnect", {"Container": name, "Force": True}),
+                ("DELETE", "/networks/fuzznet", None),
+                ("GET", "/networks", None),
                 ("POST", "/volumes/create", {"Name": "fuzzvol"}),
                 ("DELETE", "/volumes/fuzzvol", None),
             )
@@ -276,6 +299,11 @@ def _traces(daemon: Sampand) -> list[str]:
         elif " error " in line[:60] and not _DOCKERS_OWN.search(line):
             found.setdefault(_VARIABLE.sub("…", line)[:200], line[:3000])
     return [f"log: {line}" for line in found.values()]
+
+
+def _links(daemon: NetworkHost) -> list[str]:
+    """Return the names of the interfaces that sampand's host has."""
+    return sorted(line.split()[1] for line in daemon.on_host("ip", "-o", "link").text.splitlines())
 
 
 def _memory(daemon: Sampand) -> int:

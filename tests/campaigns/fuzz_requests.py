@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
+from tests.campaigns.fuzz_archives import archive, credentials
 from tests.campaigns.fuzz_values import HANDS_OFF, PLAUSIBLE, broken, nested, scalar, value, word
 
 from sampan.spec import docker
@@ -19,7 +20,8 @@ PARAMETERS = (
     "all limit size filters since until before name platform fromSrc fromImage repo tag changes message force noprune v "
     "link t signal condition stdout stderr stdin stream logs follow timestamps tail details detachKeys h w path "
     "noOverwriteDirNonDir copyUIDGID ps_args one-shot type digests shared-size container comment author pause "
-    "quiet names detach verbose term checkpoint manifests"
+    "quiet names detach verbose term checkpoint manifests dockerfile remote buildargs labels target nocache pull rm "
+    "squash version networkmode extrahosts cachefrom outputs session shmsize memory cpusetcpus ulimits scope id"
 ).split()
 BODIES: dict[str, tuple[str, ...]] = {
     "/containers/create": docker.ContainerCreate.__struct_fields__,
@@ -28,9 +30,23 @@ BODIES: dict[str, tuple[str, ...]] = {
     "/containers/{id}/exec": docker.ExecCreate.__struct_fields__,
     "/sampan/v1/containers/{id}/exec": docker.ExecCreate.__struct_fields__,
     "/exec/{id}/start": docker.ExecStart.__struct_fields__,
-    "/volumes/create": ("Name", "Driver", "DriverOpts", "Labels"),
+    "/volumes/create": docker.VolumeCreate.__struct_fields__,
+    "/networks/create": docker.NetworkCreate.__struct_fields__,
+    "/networks/{id}/connect": docker.NetworkConnect.__struct_fields__,
+    "/networks/{id}/disconnect": docker.NetworkDisconnect.__struct_fields__,
+    "/auth": ("username", "password", "serveraddress", "identitytoken", "registrytoken"),
     "/commit": docker.Config.__struct_fields__,
 }
+# Take a tar archive.
+ARCHIVES = frozenset(
+    (
+        "/build",
+        "/images/load",
+        "/containers/{id}/archive",
+        "/sampan/v1/volumes/{name}/import",
+        "/images/create",
+    )
+)
 FILTERS = "id name label status ancestor before since exited network volume dangling reference type event until health".split()
 VERSIONS = (
     "",
@@ -126,6 +142,9 @@ class Maker:
 
     def _body(self, pattern: str) -> bytes:
         dice = self._dice
+        if pattern in ARCHIVES and dice.random() < 0.8:
+            data = archive(dice)
+            return broken(dice, data) if dice.random() < 0.1 else data
         fields = BODIES.get(pattern)
         if fields is None or dice.random() < 0.15:
             choice = dice.randrange(4)
@@ -180,6 +199,8 @@ class Maker:
         lines = ["Host: x", f"Content-Type: {kind}"]
         if body:
             lines.append(f"Content-Length: {len(body)}")
+        if dice.random() < 0.1:
+            lines.append(f"X-Registry-{dice.choice(('Auth', 'Config'))}: {credentials(dice)}")
         if dice.random() < 0.1:
             lines += ["Connection: Upgrade", f"Upgrade: {dice.choice(('tcp', 'websocket', 'h2c', 'x'))}"]
         if dice.random() < 0.05:

@@ -104,7 +104,7 @@ PLAUSIBLE: dict[str, tuple[Any, ...]] = {
     "Ulimits": ([], [{"Name": "nofile", "Soft": 10, "Hard": 20}], [{"Name": "x"}], [{"Name": "core", "Soft": 5, "Hard": 1}]),
     "CapAdd": (None, ["NET_ADMIN"], ["ALL"], ["x"], [], "ALL"),
     "CapDrop": (None, ["ALL"], ["CHOWN"], ["y"]),
-    "NetworkMode": ("none", "none", "", "default", "container:nobody", "nothing"),
+    "NetworkMode": ("none", "none", "", "default", "bridge", "fuzznet", "container:nobody", "nothing"),
     "IpcMode": ("", "private", "none", "shareable", "container:nobody", "x"),
     "PidMode": ("", "container:nobody", "x"),
     "UTSMode": ("", "x"),
@@ -137,6 +137,18 @@ PLAUSIBLE: dict[str, tuple[Any, ...]] = {
     "DetachKeys": ("", "ctrl-a", "ctrl-", "x,y", "ctrl-@,"),
     "Name": ("", "fuzzvol", "a", "x" * 300, "a/b", ".."),
     "Driver": ("", "local", "nothing"),
+    "IPAM": (
+        None, {}, {"Driver": "x"}, {"Config": [{"Subnet": "10.211.0.0/24"}]}, {"Config": [{"Subnet": "10.211.0.0/24", "Gateway": "1.2.3.4"}]},
+        {"Config": [{"Subnet": "10.211.0.0/33"}]}, {"Config": [{"Subnet": "fd00::/64"}]}, {"Config": [{"IPRange": "x"}]}, {"Config": {}},
+    ),
+    "Options": ({}, {"com.docker.network.driver.mtu": "x"}, {"com.docker.network.bridge.name": "a" * 16}, {"x": "y"}),
+    "Internal": (True, False),
+    "EnableIPv6": (None, True, False),
+    "ConfigFrom": (None, {"Network": "x"}),
+    "Container": ("fuzz0", "fuzz1", "nobody", ""),
+    "EndpointConfig": (None, {}, {"Aliases": ["a", ""]}, {"IPAMConfig": {"IPv4Address": "10.211.0.7"}}, {"IPAMConfig": {"IPv4Address": "x"}}, {"MacAddress": "zz"}),
+    "PortBindings": ({}, {"80/tcp": [{"HostPort": "0"}]}, {"80": None}, {"80/tcp": [{"HostPort": "70000"}]}, {"x/y": [{}]}, {"80/udp": [{"HostIp": "x"}]}),
+    "serveraddress": ("localhost:1", "", "http://", "x/y", "192.0.2.9:1"),
     "DriverOpts": ({}, {"type": "tmpfs", "device": "tmpfs"}, {"o": "size=1m"}, {"x": "y"}),
 }  # fmt: skip
 # Never invented: what they may hold reaches the machine.

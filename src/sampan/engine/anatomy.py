@@ -165,7 +165,7 @@ def _processes(core: Core, container: Container) -> list[Document]:
     finally:
         manager.close()
     found: list[Document] = []
-    for pid in pids:
+    for pid in sorted(set(pids) - {container.checker_pid}):
         try:
             status = read_status(pid)
             command = _read(f"/proc/{pid}/cmdline").rstrip("\0").replace("\0", " ")

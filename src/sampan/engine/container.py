@@ -48,6 +48,7 @@ class Container:
         self.restarting = False  # its end is followed by a start: neither AutoRemove nor the policy acts
         self.backoff_s = 0.0  # how long the last restart waited
         self.health: Health | None = None  # replaced, never changed; None without a check, or never started
+        self.checker_pid = 0  # of the process that runs its checks, 0 for none (docs/restarts-and-health.md)
         self.pauses = 0  # how often it was paused: a check across a pause says nothing
         self.explanation: list[Document] = []
         self.file_users = FileUsers()

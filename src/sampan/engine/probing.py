@@ -6,6 +6,7 @@
  timers: due ◄── end + interval ◄── health, log, events, remedy ◄──────────────────────────────────────┘
 ```
 
+Where checks come often, `begin` asks a checker (runtime/launcher/checker.py) instead, which is there already.
 The timers' thread and the supervisor's do all of it; no thread waits for a check. A start that hangs gives
 its slot away after a second; the shim kills a check that takes too long, and if the shim does not answer, it
 is given up here.
@@ -39,10 +40,10 @@ from sampan.engine.health import (
 )
 from sampan.engine.supervisor import Last
 from sampan.engine.timers import Timer
-from sampan.errors import SampanError
+from sampan.errors import SampanError, Unavailable
 from sampan.ids import new_exec_id
 from sampan.kernel.files import read_file
-from sampan.runtime.launcher.client import ExecStart, ProbeCall, ProbeStarted
+from sampan.runtime.launcher.client import CheckerCall, ExecStart, ProbeCall, ProbeStarted
 from sampan.spec import docker
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ _SLOTS: Final = 4 * (os.cpu_count() or 1)  # starts at once; running checks are 
 _SLOT_S: Final = 1.0  # a start that takes longer holds nobody up
 _START_S: Final = 30.0  # as Docker: what a start may take, apart from the check's own time-out
 _GRACE_S: Final = 10.0  # beyond the time-out, for a shim that should have said so
+_OFTEN_S: Final = 5.0  # checks that come more often than this are worth a checker, which costs memory
+_CHECKER_TRIES: Final = 2  # a checker that fails so often without a result is done without
 
 
 class _Monitor:
@@ -63,7 +66,9 @@ class _Monitor:
         self.stopped = False
         self.timer: Timer | None = None
         self.process: dict[str, JsonValue] | None = None
-        self.call: ProbeCall | None = None
+        self.call: ProbeCall | None = None  # of the check that runs, or a checker that waits for the next
+        self.is_running = False
+        self.checker_failures = 0
         self.guard: Timer | None = None
         self.slot = _Slot()
         self.exec_id = ""
@@ -127,6 +132,9 @@ class Prober:
             monitor.stopped = True
             if monitor.timer is not None:
                 monitor.timer.cancel()
+            call = monitor.call
+            if call is not None and call.lasting:
+                call.abandon()  # `_read` closes it
 
     def _schedule(self, monitor: _Monitor, *, share: float = 1.0) -> None:
         """Set the time of the next check; share is the part of its interval that is waited for."""
@@ -171,18 +179,46 @@ class Prober:
             self._give_back(slot)
             return
         monitor.begun_ns, monitor.pauses, monitor.exec_id = time.time_ns(), container.pauses, new_exec_id()
-        try:
-            order = self._make_order(monitor)
-            monitor.call = call = shim.probe(order)
-        except (SampanError, OSError, ValueError) as exc:
-            self._give_back(slot)
-            self._finish(monitor, exit_code=-1, output=str(exc))
-            return
         self._tell(monitor, "exec_create", "exec_start")
-        timers = self._core.timers
-        timers.call_later(_SLOT_S, lambda: self._give_back(slot))
-        monitor.guard = timers.call_later(_START_S, call.abandon)
+        self._start(monitor)
+
+    def _start(self, monitor: _Monitor) -> None:
+        """Start a check, by the checker if there is one; its slot is held."""
+        slot, begun_ns = monitor.slot, monitor.begun_ns
+        monitor.is_running = True
+        monitor.guard = self._core.timers.call_later(_SLOT_S, lambda: self._late(monitor, slot, begun_ns))
+        try:
+            if not _ask_checker(monitor.call):
+                self._open_call(monitor)
+        except (SampanError, OSError, ValueError) as exc:
+            self._finish(monitor, exit_code=-1, output=str(exc))
+
+    def _open_call(self, monitor: _Monitor) -> None:
+        shim, health, check = monitor.container.shim, monitor.container.health, monitor.check
+        if shim is None or health is None:
+            raise Unavailable("the container has just ended")
+        order = self._make_order(monitor)
+        often = next_delay_s(health, check, now_ns=time.time_ns()) <= _OFTEN_S
+        wants_checker = often and monitor.checker_failures < _CHECKER_TRIES
+        call = shim.open_checker(order) if wants_checker else shim.probe(order)
+        monitor.call = call
         self._core.supervisor.watch(call.fd, lambda: self._read(monitor, call))
+
+    def _late(self, monitor: _Monitor, slot: _Slot, begun_ns: int) -> None:
+        """A check has neither begun nor ended in a second: let others begin, and give it up in the end."""
+        self._give_back(slot)
+        if monitor.is_running and monitor.begun_ns == begun_ns and monitor.call is not None:
+            self._guard(monitor, _START_S)
+
+    def _guard(self, monitor: _Monitor, limit_s: float) -> None:
+        call, begun_ns = monitor.call, monitor.begun_ns
+
+        def give_up() -> None:
+            if call is not None and monitor.begun_ns == begun_ns:
+                monitor.checker_failures = _CHECKER_TRIES  # it had its time: not once more
+                call.abandon()
+
+        monitor.guard = self._core.timers.call_later(limit_s, give_up)
 
     def _make_order(self, monitor: _Monitor) -> ExecStart:
         """Return the check as an exec of the container's own process, with other arguments."""
@@ -200,19 +236,23 @@ class Prober:
         )
 
     def _read(self, monitor: _Monitor, call: ProbeCall) -> Last | None:
-        """Take what the shim says; runs in the supervisor's thread."""
+        """Take what shim or checker says; runs in the supervisor's thread."""
         try:
             news = call.read()
         except SampanError as exc:
             text = str(exc)
-            return lambda: self._finish(monitor, exit_code=-1, output=text)
+            if call.lasting:
+                return lambda: self._lose_checker(monitor, call, text)
+            return lambda: self._end(monitor, exit_code=-1, output=text)
         if news is None:
+            if isinstance(call, CheckerCall):
+                monitor.container.checker_pid = call.checker_pid
             return None
         if isinstance(news, ProbeStarted):
             self._give_back(monitor.slot)
             if monitor.guard is not None:
                 monitor.guard.cancel()
-            monitor.guard = self._core.timers.call_later(monitor.check.timeout_s + _GRACE_S, call.abandon)
+            self._guard(monitor, monitor.check.timeout_s + _GRACE_S)
             return None
         code, output = news.code, news.output
         if news.timed_out:
@@ -220,14 +260,37 @@ class Prober:
             output = f"Health check exceeded timeout ({_go_duration(monitor.check.timeout_s)})" + (
                 f": {output}" if output else ""
             )
-        return lambda: self._finish(monitor, exit_code=code, output=output)
+        if not call.lasting:
+            return lambda: self._end(monitor, exit_code=code, output=output)
+        monitor.checker_failures = 0
+        self._finish(monitor, exit_code=code, output=output)
+        return None
 
-    def _finish(self, monitor: _Monitor, *, exit_code: int, output: str) -> None:
-        """A check has ended, or could not begin: note it and set the time of the next."""
+    def _lose_checker(self, monitor: _Monitor, call: ProbeCall, reason: str) -> None:
+        """A checker has ended: with its container, or it was killed, or cannot work here."""
+        call.close()
+        if monitor.call is call:
+            monitor.call = None
+            monitor.container.checker_pid = 0
+        if not monitor.is_running:
+            return
+        monitor.checker_failures += 1
+        if monitor.stopped or monitor.checker_failures > _CHECKER_TRIES:
+            self._finish(monitor, exit_code=-1, output=reason)
+        else:
+            self._start(monitor)
+
+    def _end(self, monitor: _Monitor, *, exit_code: int, output: str) -> None:
+        """A check by an exec of its own has ended, or could not begin."""
         if monitor.call is not None:
             monitor.call.close()
             monitor.call = None
-            self._tell(monitor, "exec_die", exitCode=str(exit_code))
+        self._finish(monitor, exit_code=exit_code, output=output)
+
+    def _finish(self, monitor: _Monitor, *, exit_code: int, output: str) -> None:
+        """Note the end of a check and set the time of the next."""
+        monitor.is_running = False
+        self._tell(monitor, "exec_die", exitCode=str(exit_code))
         if monitor.guard is not None:
             monitor.guard.cancel()
         self._give_back(monitor.slot)
@@ -268,6 +331,17 @@ class Prober:
         for action in actions:
             text = action if action == "exec_die" else f"{action}: {command}"
             events.publish(container_event(monitor.container, text, execID=monitor.exec_id, **attributes))
+
+
+def _ask_checker(call: ProbeCall | None) -> bool:
+    """Ask a checker for a check; False if there is none."""
+    if not isinstance(call, CheckerCall):
+        return False
+    try:
+        call.again()
+    except OSError:
+        return False  # it has just ended; `_read` closes it
+    return True
 
 
 def _spread(container_id: str) -> float:

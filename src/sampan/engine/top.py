@@ -32,7 +32,7 @@ def top(core: Core, container: Container, args: str) -> docker.ContainerTop:
         raise Conflict(f"container {container.id} is not running")
     manager = core.cgroup(container)
     try:
-        pids = frozenset(manager.pids())
+        pids = frozenset(manager.pids()) - {container.checker_pid}
     finally:
         manager.close()
     found = parse_ps(_run_ps(args or "-ef"), pids | zombies_of(pids))

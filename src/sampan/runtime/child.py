@@ -76,6 +76,13 @@ def enter_cgroups(child: Child, entry_fds: tuple[int, ...]) -> None:
         os.write(fd, b"0")
 
 
+def enter_unified(child: Child, cgroup_fd: int) -> None:
+    """Move into a cgroup of v2, for a process that was not born there."""
+    procs = os.open("cgroup.procs", os.O_WRONLY | os.O_CLOEXEC, dir_fd=cgroup_fd)
+    os.write(procs, b"0")
+    os.close(procs)
+
+
 def set_affinity(child: Child, cpus: frozenset[int]) -> None:
     """Run on these processors only."""
     os.sched_setaffinity(0, cpus)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from sampan.errors import Conflict, InvalidArgument, SampanError
+from sampan.errors import Conflict, InvalidArgument, SampanError, Unsupported
 from sampan.kernel import files, namespaces, process
 from sampan.kernel.cgroups import detect, open_manager
 from sampan.lean import Undo, record
@@ -23,6 +23,7 @@ from sampan.runtime.steps import Child, Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import NoReturn
 
     from sampan.kernel.cgroups import CgroupManager
@@ -121,6 +122,45 @@ def become_process(request: ExecRequest, entry: Entry, channel_fd: int) -> NoRet
     if request.process.oom_score_adj is not None:
         process.set_oom_score_adj("self", request.process.oom_score_adj)
     run_child(child, steps, lambda child: program.execute(child, wanted), timed=False)
+
+
+def become_checker(
+    request: ExecRequest, channel_fd: int, shim_fd: int, serve: Callable[[Child, Program], None]
+) -> NoReturn:
+    """Turn this process, a fork of the shim, into a container's checker (runtime/launcher/checker.py).
+
+    As `become_process`, but its own pid namespace stays as it is, and instead of execve comes serve, which
+    starts the program as its child. channel_fd is the asker's; shim_fd becomes `child.error_fd`.
+
+    Raises:
+        as `exec_process`, before the first step. Unsupported: only a plain exec can run this program.
+    """
+    state = load_state(request.state_root, request.id)
+    require_status(state, ("running",), "exec in")
+    filter = _load_filter(state)
+    if (filter is not None and filter.listener_path) or plan_labels(request.process):
+        raise Unsupported("a seccomp listener and a label of the program need an exec each")
+    setgroups = state.document.get("setgroups") is True
+    wanted = plan_program(request.process, filter, None, setgroups=setgroups)
+    init = _open_init(state)
+    manager = _open_cgroup(state, "")
+    kinds = _different_namespaces(state)
+    child = Child(ToldOnly(channel_fd), request.stdio, request.keep_fds, fifo_fd=-1, error_fd=shim_fd)
+    steps = _plan(request, state, wanted, manager, init, kinds)
+    if manager is not None and manager.clone_fd() >= 0:
+        enter = Step(label="join the cgroup", run=child_steps.enter_unified, arguments=(manager.clone_fd(),))
+        steps = (enter, *steps)
+    if "pid" in kinds:
+        join = Step(
+            label="children's pid namespace",
+            run=child_steps.join_process,
+            arguments=(init, CLONE_FLAGS["pid"]),
+        )
+        steps = (join, *steps)
+    process.set_dumpable(False)
+    if request.process.oom_score_adj is not None:
+        process.set_oom_score_adj("self", request.process.oom_score_adj)
+    run_child(child, steps, lambda child: serve(child, wanted), timed=False)
 
 
 def _allowed(request: ExecRequest) -> tuple[str, ...]:

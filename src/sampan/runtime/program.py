@@ -433,7 +433,12 @@ def execute(child: Child, program: Program) -> None:
     try:
         os.execve(child.program_path, program.argv, program.env)  # noqa: S606 -- this is what it is all for
     except OSError as exc:
-        reason = (exc.strerror or "").lower()
-        text = f"unable to start container process: exec {_show(child.program_path)}: {reason}"
-        kind = CommandNotFound if exc.errno in (errno.ENOENT, errno.ENOTDIR) else CommandNotExecutable
-        raise kind(text) from exc
+        raise explain_exec(child.program_path, exc) from exc
+
+
+def explain_exec(path: bytes, exc: OSError) -> SampanError:
+    """Return the error of a program that execve refused."""
+    reason = (exc.strerror or "").lower()
+    text = f"unable to start container process: exec {_show(path)}: {reason}"
+    kind = CommandNotFound if exc.errno in (errno.ENOENT, errno.ENOTDIR) else CommandNotExecutable
+    return kind(text)

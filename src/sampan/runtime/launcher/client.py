@@ -32,7 +32,7 @@ from sampan.runtime.launcher.messages import (
     raise_error,
     unpack_event,
 )
-from sampan.runtime.launcher.probe_call import ProbeCall, ProbeEnded, ProbeStarted
+from sampan.runtime.launcher.probe_call import CheckerCall, ProbeCall, ProbeEnded, ProbeStarted
 from sampan.runtime.launcher.rundir import REPORT, SOCKET
 from sampan.runtime.launcher.transport import receive, send
 
@@ -59,6 +59,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AttachRequest",
+    "CheckerCall",
     "Detached",
     "ExecExited",
     "ExecStart",
@@ -292,6 +293,31 @@ class ShimHandle:
             sock.close()
             raise Unavailable(f"the shim does not take a request: {exc}") from exc
         return ProbeCall(sock)
+
+    def open_checker(self, request: ExecStart) -> CheckerCall:
+        """Have a checker made, without waiting for anything; it begins with a check (ExecStart.capture).
+
+        Raises:
+            NotFound, Unavailable: the shim is gone, or takes no request.
+        """
+        mine, yours = seqpacket_pair()
+        try:
+            mine.setblocking(False)
+            asking = _connect(self.run_dir)
+            try:
+                asking.setblocking(False)
+                send(asking, {"op": "checker", "exec": pack(request)}, [yours.fileno()])
+            finally:
+                asking.close()  # the answer is what the checker says
+        except OSError as exc:
+            mine.close()
+            raise Unavailable(f"the shim does not take a request: {exc}") from exc
+        except BaseException:
+            mine.close()
+            raise
+        finally:
+            yours.close()
+        return CheckerCall(mine)
 
     def resize(self, rows: int, columns: int, exec_id: str | None = None) -> None:
         """Set the terminal size of the container or of an exec.

@@ -96,6 +96,10 @@ class ForeignPayload:
         """Raise Unsupported, always."""
         raise Unsupported("another runtime starts its processes itself")
 
+    def become_checker(self, request: ExecStart, stdio: Stdio, channel_fd: int, shim_fd: int) -> NoReturn:
+        """Raise Unsupported, always."""
+        raise Unsupported("another runtime's container has no checker")
+
     def kill_all(self) -> None:
         """Send SIGKILL to every process in the cgroup."""
         kill_cgroup(self._cgroup())

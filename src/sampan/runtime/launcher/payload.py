@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 
-from sampan.errors import NotFound
+from sampan.errors import NotFound, Unsupported
 from sampan.lean import record
 from sampan.runtime import executing, lifecycle
+from sampan.runtime.launcher.checker import serve_checks
 from sampan.runtime.requests import CreateRequest, ExecRequest
 from sampan.spec.config import parse_process
 from sampan.spec.runtime import ConsoleSize
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
 
         def become_exec(self, request: ExecStart, stdio: Stdio, entry: Entry, channel_fd: int) -> NoReturn:
             """Become a further process; channel_fd as of `executing.become_process`."""
+
+        def become_checker(self, request: ExecStart, stdio: Stdio, channel_fd: int, shim_fd: int) -> NoReturn:
+            """Become the container's checker (checker.py). SampanError: it cannot have one."""
 
         def kill_all(self) -> None:
             """Send SIGKILL to every process of the container; none is fine."""
@@ -113,6 +117,15 @@ class OwnPayload:
     def become_exec(self, request: ExecStart, stdio: Stdio, entry: Entry, channel_fd: int) -> NoReturn:
         """Join the container as one more process."""
         executing.become_process(self._exec_request(request, stdio), entry, channel_fd)
+
+    def become_checker(self, request: ExecStart, stdio: Stdio, channel_fd: int, shim_fd: int) -> NoReturn:
+        """Join the container, and run its check from then on."""
+        if os.geteuid() != 0:
+            raise Unsupported("a checker needs a shim that is root's")
+        wanted = self._exec_request(request, stdio)
+        executing.become_checker(
+            wanted, channel_fd, shim_fd, lambda child, program: serve_checks(child, program, request)
+        )
 
     def _exec_request(self, request: ExecStart, stdio: Stdio) -> ExecRequest:
         return ExecRequest(

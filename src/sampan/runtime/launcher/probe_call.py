@@ -1,13 +1,14 @@
-"""A health check that a shim runs, as sampand sees it. Lean."""
+"""A health check that a shim, or a container's checker, runs, as sampand sees it. Lean."""
 
 from __future__ import annotations
 
-from _socket import SHUT_RDWR
+from _socket import MSG_NOSIGNAL, SHUT_RDWR
 
 from sampan.errors import Unavailable
 from sampan.kernel.sockets import close_all
 from sampan.lean import record
 from sampan.runtime.launcher.messages import raise_error
+from sampan.runtime.launcher.probes import ASK
 from sampan.runtime.launcher.transport import receive
 
 TYPE_CHECKING = False
@@ -37,6 +38,8 @@ class ProbeEnded:
 class ProbeCall:
     """A check that a shim runs. `fd` is readable when `read` has something to return."""
 
+    lasting = False
+
     def __init__(self, sock: socket) -> None:
         self._sock = sock
         self.fd = sock.fileno()
@@ -58,8 +61,7 @@ class ProbeCall:
             raise Unavailable("the shim ended without an answer")
         document, fds = packet
         close_all(fds)
-        raise_error(document)
-        return _unpack(document)
+        return self._unpack(document)
 
     def abandon(self) -> None:
         """Wait no longer: the next `read` raises. From any thread."""
@@ -71,6 +73,33 @@ class ProbeCall:
     def close(self) -> None:
         """Close the call; a check that runs is still ended by its time-out."""
         self._sock.close()
+
+    def _unpack(self, document: Document) -> ProbeStarted | ProbeEnded | None:
+        raise_error(document)
+        return _unpack(document)
+
+
+class CheckerCall(ProbeCall):
+    """A checker: it runs its check once unasked, then as often as it is asked; `close` ends it."""
+
+    lasting = True
+    checker_pid = 0  # once it has told
+
+    def again(self) -> None:
+        """Have the check run once more; the last one has ended.
+
+        Raises:
+            OSError: the checker has gone.
+        """
+        self._sock.send(ASK, MSG_NOSIGNAL)
+
+    def _unpack(self, document: Document) -> ProbeStarted | ProbeEnded | None:
+        if "error" in document:
+            raise Unavailable(f"the checker cannot work: {document.get('text')}")
+        pid = document.get("checker")
+        if isinstance(pid, int):
+            self.checker_pid = pid
+        return None if pid or "ready" in document else _unpack(document)
 
 
 def _unpack(document: Document) -> ProbeStarted | ProbeEnded:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 
+ASK = b'{"check":true}'  # to a checker: once more
 _SIGKILL = 9
 
 

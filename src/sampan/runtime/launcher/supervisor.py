@@ -12,6 +12,7 @@ from sampan.errors import Conflict, InvalidArgument, SampanError
 from sampan.kernel.tty import set_size
 from sampan.lean import record
 from sampan.runtime.launcher import rundir
+from sampan.runtime.launcher.checkers import Checkers
 from sampan.runtime.launcher.control import ControlServer
 from sampan.runtime.launcher.execs import Ended, ExecTable
 from sampan.runtime.launcher.exit_record import sync_exit_record, write_exit_record
@@ -79,11 +80,13 @@ class Supervisor:
         self._held: HeldClients | None = None
         self._all_streams: list[Streams] = []
         self._execs = ExecTable(loop, payload, self)
+        self._checkers = Checkers(loop, payload)
         self.control = ControlServer(
             loop,
             {
                 "ack": self._on_ack,
                 "attach": self._on_attach,
+                "checker": self._on_checker,
                 "clear_log": self._on_clear_log,
                 "close_stdin": self._on_close_stdin,
                 "events": self._on_events,
@@ -136,7 +139,7 @@ class Supervisor:
             ended = Ended(code=code, signal=result.si_status if killed else 0, at_ns=time.time_ns())
             if result.si_pid == self._init.pid:
                 self.init_ended(ended)
-            else:
+            elif not self._checkers.child_ended(result.si_pid):
                 self._execs.child_ended(result.si_pid, ended)
 
     def _log_failed(self, dropped_bytes: int) -> None:
@@ -171,6 +174,7 @@ class Supervisor:
     def init_ended(self, ended: Ended) -> None:
         """The container has ended: read the rest of its output, then record and tell it."""
         self._ended = ended
+        self._checkers.close()
         if not self._init.alone:
             self._kill_others()
         if self._streams is not None:
@@ -303,6 +307,11 @@ class Supervisor:
     def _on_exec(self, request: Request) -> None:
         self._get_running()
         self._execs.start(request)
+
+    def _on_checker(self, request: Request) -> Document:
+        self._get_running()
+        self._checkers.start(request)
+        return {}
 
     def _on_resize(self, request: Request) -> Document:
         document = request.document
