@@ -7,6 +7,7 @@ import sys
 
 from sampan import fastjson
 from sampan.cli.bars import Bars
+from sampan.cli.build_output import Output, check_outputs, parse_output, write_outputs
 from sampan.cli.outcome import Failed, UsageError
 from sampan.cli.progress import read_documents
 from sampan.cli.registry_auth import all_headers
@@ -15,6 +16,8 @@ from sampan.lean import Undo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import TextIO
+
     from sampan.cli.context import Context
     from sampan.cli.flags import Flags
     from sampan.client.http import Response
@@ -37,6 +40,12 @@ def build(context: Context, flags: Flags, arguments: list[str]) -> int:
     progress = flags.text("progress", "auto")
     if progress not in ("auto", "plain", "json"):
         raise UsageError(f"--progress {progress!r}: auto, plain or json")
+    outputs = [parse_output(text) for text in flags.items("output")]
+    if flags.truth("push"):
+        outputs.append(Output(kind="registry"))
+    check_outputs(outputs, flags.items("tag"))
+    # Standard output may be taken by an archive.
+    shown = sys.stderr if any(one.dest == "-" for one in outputs) else sys.stdout
     with Undo() as held:  # what the build needs of us while it runs
         inputs = Inputs(source, flags.text("file"))
         if source != "-" and not os.path.isdir(source) and not inputs.is_url:
@@ -44,10 +53,11 @@ def build(context: Context, flags: Flags, arguments: list[str]) -> int:
         if any(flags.items(name) for name in ("secret", "build-context", "ssh")):
             _add_inputs(flags, inputs, held)
         response = begin_build(context.session(), _query(flags), inputs, headers=all_headers())
-        image_id = _show(response, quiet=flags.truth("quiet"), as_json=progress == "json")
+        image_id = _show(response, shown, quiet=flags.truth("quiet"), as_json=progress == "json")
     if flags.text("iidfile"):
         with open(flags.text("iidfile"), "w", encoding="utf-8") as out:
             out.write(image_id)
+    write_outputs(context, image_id, outputs, flags.items("tag"))
     return 0
 
 
@@ -85,32 +95,32 @@ def _pair(text: str) -> tuple[str, str | None]:
     return name, value if equals else os.environ.get(name)
 
 
-def _show(response: Response, *, quiet: bool, as_json: bool) -> str:
+def _show(response: Response, shown: TextIO, *, quiet: bool, as_json: bool) -> str:
     """Print a build's stream and return the image's id.
 
     Raises:
         Failed: the stream ends with an error; a command's code is ours.
     """
     with Bars(quiet=quiet or as_json) as bars:
-        return _read(response, bars, quiet=quiet, as_json=as_json)
+        return _read(response, bars, shown, quiet=quiet, as_json=as_json)
 
 
-def _read(response: Response, bars: Bars, *, quiet: bool, as_json: bool) -> str:
+def _read(response: Response, bars: Bars, shown: TextIO, *, quiet: bool, as_json: bool) -> str:
     image_id = ""
     for document in read_documents(response):
         aux = document.get("aux")
         if isinstance(aux, dict):
             image_id = str(aux.get("ID") or image_id)
         if as_json:
-            print(fastjson.dumps(document), flush=True)
+            print(fastjson.dumps(document), file=shown, flush=True)
         elif "status" in document:
             if not quiet:
                 bars.show(document)
         elif "stream" in document:
             text = str(document["stream"])
             image_id = text.strip() if quiet else image_id
-            sys.stdout.write(text)
-            sys.stdout.flush()
+            shown.write(text)
+            shown.flush()
         if "error" in document:
             detail = document.get("errorDetail")
             code = detail.get("code") if isinstance(detail, dict) else 1

@@ -40,15 +40,29 @@ def push(context: Context, flags: Flags, arguments: list[str]) -> int:
         if tag != "latest" or arguments[0].endswith(":latest"):
             raise Failed("tag can't be used with --all-tags/-a")
         tag = ""
+    _push(context, name, tag, quiet=flags.truth("quiet"))
+    sys.stdout.write(f"{name}{':' if tag else ''}{tag}\n")
+    return 0
+
+
+def push_image(context: Context, image: str, *, quiet: bool) -> None:
+    """Send one image to its registry, showing that on standard error.
+
+    Raises:
+        Failed: the push failed.
+    """
+    name, tag = _split(image)
+    _push(context, name, tag, quiet=quiet)
+
+
+def _push(context: Context, name: str, tag: str, *, quiet: bool) -> None:
     session = context.session()
     headers = auth_header(name) or [("X-Registry-Auth", "e30=")]
     path, query = f"/images/{quote(name)}/push", [("tag", tag)] if tag else []
     response = session.open("POST", path, query, headers=headers, patient=True)
-    with Bars(quiet=flags.truth("quiet")) as bars:
+    with Bars(quiet=quiet) as bars:
         _show(response, bars)
     session.recycle(response)
-    sys.stdout.write(f"{name}{':' if tag else ''}{tag}\n")
-    return 0
 
 
 def _show(response: Response, bars: Bars) -> None:

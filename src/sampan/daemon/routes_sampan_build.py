@@ -16,6 +16,8 @@ from aiohttp import web
 
 from sampan.daemon.build_parameters import read_request
 from sampan.daemon.call import MAX_JSON_BYTES, Call
+from sampan.daemon.outflow import send_archive
+from sampan.daemon.workers import take
 from sampan.daemon.routes_build import stream_build
 from sampan.daemon.routing import Router
 from sampan.errors import Forbidden, InvalidArgument, Unsupported
@@ -56,8 +58,18 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def add_routes(router: Router) -> None:
-    """Add this module's route."""
+    """Add this module's routes."""
     router.add("POST", _PATH, build)
+    router.add("GET", "/sampan/v1/images/{name}/rootfs", rootfs)
+
+
+async def rootfs(call: Call) -> web.StreamResponse:
+    """GET /sampan/v1/images/{name}/rootfs: all files of an image as a tar archive."""
+    archive = await take(
+        call.workers.slow(call.engine.builds.open_root, call.name), release=lambda opened: opened.close()
+    )
+    with archive:
+        return await send_archive(call, "Content-Type: application/x-tar\r\n", archive.write)
 
 
 async def build(call: Call) -> web.StreamResponse:

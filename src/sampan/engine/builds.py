@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sampan.build.known_digests import KnownDigests
     from sampan.build.request import BuildRequest, Output
     from sampan.build.solver import Builder
+    from sampan.engine.image_root import OpenImageRoot
 
 
 _BUILD_FILTERS: Final = (
@@ -115,6 +116,16 @@ class Builds:
         from sampan.build.known_digests import KnownDigests
 
         return KnownDigests(f"{self._core.paths.data}/build-contexts", key)
+
+    def open_root(self, image: str) -> OpenImageRoot:
+        """Return an image's whole root as an archive; the caller writes and closes it.
+
+        Raises:
+            NotFound: there is no such image.
+        """
+        from sampan.engine.image_root import OpenImageRoot
+
+        return OpenImageRoot(self._core, self._remote, image)
 
     def records(self) -> list[CacheRecord]:
         """Return the cache of steps, the one used last first."""
