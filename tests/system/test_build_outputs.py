@@ -12,7 +12,7 @@ from pathlib import Path
 from shutil import which
 
 import pytest
-from tests.system.registry_kit import Registry, needs_registry, serve_registry
+from tests.system.registry_kit import OCI_MANIFEST, Registry, needs_registry, serve_registry
 from tests.system.sampand import Result, Sampand, needs_busybox, needs_root
 
 pytestmark = [needs_root, needs_busybox]
@@ -102,6 +102,6 @@ def test_registry(sampand: Sampand, context: Path, registry: Registry) -> None:
     name = f"{registry.domain}/pushed:1"
     done = build(sampand, context, "FROM scratch\nCOPY f /\n", "-t", name, "--push")
     assert done.code == 0, done.err
-    _, _, manifest = registry.request("GET", "/v2/pushed/manifests/1", Accept="*/*")
+    _, _, manifest = registry.request("GET", "/v2/pushed/manifests/1", Accept=OCI_MANIFEST)
     image_id = json.loads(sampand.docker("inspect", name).out)[0]["Id"]
     assert json.loads(manifest)["config"]["digest"] == image_id

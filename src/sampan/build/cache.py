@@ -93,19 +93,30 @@ class StepCache:
         )
         return done
 
-    def make(self, below: Stack, upper: str, *, document: Document, line: str) -> Done:
-        """Make a layer of an upper directory and remember it under its document's key."""
+    def make(
+        self, below: Stack, upper: str, *, document: Document, line: str, at_ns: int | None = None
+    ) -> Done:
+        """Make a layer of an upper directory, and remember it under its document's key; else as `record`."""
         done: list[Done] = []
 
         def keep(layer: BuiltLayer | None) -> None:
-            done.append(self.record(below, layer, document=document, line=line))
+            done.append(self.record(below, layer, document=document, line=line, at_ns=at_ns))
 
         self._built.add(below, upper, keep=keep)
         return done[0]
 
-    def record(self, below: Stack, layer: BuiltLayer | None, *, document: Document, line: str) -> Done:
-        """Remember what a step came to."""
+    def record(
+        self,
+        below: Stack,
+        layer: BuiltLayer | None,
+        *,
+        document: Document,
+        line: str,
+        at_ns: int | None = None,
+    ) -> Done:
+        """Remember what a step came to. at_ns: when it shall have been, None for now."""
         now = time.time_ns()
+        created = now if at_ns is None else at_ns
         chain = top_of((*below, layer)) if layer is not None else ""
         self._db.execute(
             "INSERT OR REPLACE INTO build_steps VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
@@ -117,11 +128,11 @@ class StepCache:
                 layer.diff_id if layer else "",
                 layer.blob if layer else "",
                 layer.blob_bytes if layer else 0,
-                now,
+                created,
                 now,
             ),
         )
-        return Done(layer, now)
+        return Done(layer, created)
 
     @contextmanager
     def alone(self, key: str) -> Iterator[None]:

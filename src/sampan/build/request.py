@@ -90,6 +90,7 @@ class BuildRequest:
     limits: Limits = field(default_factory=Limits)
     explain: bool = False
     ignores: bool = False
+    squash: bool = False
     entitlements: frozenset[str] = frozenset()
     registry_auth: Callable[[str], str] = field(default=_no_auth, compare=False, repr=False)
     secrets: Secrets = field(default=NOTHING, compare=False, repr=False)

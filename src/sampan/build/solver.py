@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 
@@ -14,6 +15,7 @@ from sampan.build.cache import StepCache
 from sampan.build.cachemounts import CacheMounts
 from sampan.build.config import with_path
 from sampan.build.fetching import Fetcher, OpenRemotes
+from sampan.build.finishing import read_epoch_ns, squash
 from sampan.build.graph import Graph, Watcher
 from sampan.build.host import Cancel, Host
 from sampan.build.index import Index
@@ -33,6 +35,12 @@ from sampan.spec.image import ContainerDefaults, Platform
 from sampan.store.built import Built, Stack
 from sampan.store.platforms import host_platform, parse_platform
 
+_ALWAYS_USED: Final = frozenset(
+    ("SOURCE_DATE_EPOCH", "BUILDKIT_INLINE_CACHE", "BUILDKIT_CONTEXT_KEEP_GIT_DIR", "BUILDKIT_SYNTAX",
+     "BUILDKIT_DOCKERFILE_CHECK", "BUILDKIT_CACHE_MOUNT_NS", "BUILDKIT_SANDBOX_HOSTNAME",
+     "BUILDKIT_MULTI_PLATFORM", "BUILDKIT_BUILD_NAME")
+)  # fmt: skip
+
 
 class Builder:
     """Builds images; thread-safe, one for an engine."""
@@ -50,6 +58,7 @@ class Builder:
         Raises:
             InvalidArgument, NotFound: it is wrong; the client is told before any output.
         """
+        read_epoch_ns(request)
         name, raw = _find_dockerfile(request, context)
         dockerfile = parse_dockerfile(raw, file=name)
         context.ignore(name, everything=request.ignores, given=request.ignore)
@@ -186,11 +195,14 @@ class _BuildRun:
     def _finish(self) -> BuildResult:
         plan, request = self._plan, self._plan.request
         state = self._states[plan.stages.target]
-        config = state.config(labels=request.labels)
-        with self._built.held(state.stack):
+        with self._built.held(state.stack), ExitStack() as held:
+            if request.squash:
+                state = squash(state, self._built, self._cache)
+                held.enter_context(self._built.held(state.stack))
+            config = state.config(labels=request.labels)
             image_id = self._built.make_image(state.stack, config, references=list(request.tags))
         self._output.image(image_id)
-        unused = sorted(set(request.build_args) - self._used - set(PROXIES))
+        unused = sorted(set(request.build_args) - self._used - set(PROXIES) - _ALWAYS_USED)
         if unused:
             self._output.text(f"[Warning] One or more build-args [{' '.join(unused)}] were not consumed\n")
         self._output.text(f"Successfully built {image_id.removeprefix('sha256:')[:12]}\n")
@@ -283,6 +295,8 @@ class _BuildRun:
             history=list(base.config.history),
             author=base.config.author,
             created=base.config.created,
+            inherited=len(base.stack),
+            inherited_history=len(base.config.history),
         )
 
     def _has_files(self, stage: Stage) -> bool:

@@ -19,6 +19,7 @@ class StageState:
     """Changed by one stage's own thread only; `copy` is what a later stage begins with.
 
     arguments: ARGs in scope; None is declared without a value. has_cmd: CMD was set in this stage.
+    inherited: how many of the layers are of the image that it all began with, and entries of its history.
     """
 
     defaults: Defaults
@@ -29,6 +30,8 @@ class StageState:
     author: str = ""
     created: str = ""
     has_cmd: bool = False
+    inherited: int = 0
+    inherited_history: int = 0
 
     def copy(self) -> StageState:
         """Return a state of its own that begins where this one is."""

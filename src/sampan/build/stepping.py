@@ -17,6 +17,7 @@ from sampan.build.cache import Document, Done, StepCache, key_of
 from sampan.build.context import Documents
 from sampan.build.copying import Wish, copy_selection
 from sampan.build.fetching import OpenRemotes
+from sampan.build.finishing import clamp_times, read_epoch_ns
 from sampan.build.host import Host
 from sampan.build.owners import accounts_file, find_owner, is_octal, needs_accounts, parse_mode
 from sampan.build.remotes import Remote, UrlSource, find_remote
@@ -91,6 +92,8 @@ class Stepper:
         self._voice = voice
         self._defaults = defaults
         self._used = used
+        self._epoch_ns = read_epoch_ns(request)
+        self._dated = {} if self._epoch_ns is None else {"epoch": self._epoch_ns}
 
     def do(self, one: i.Instruction) -> None:
         """Do one instruction.
@@ -126,10 +129,11 @@ class Stepper:
             "author": state.author,
             "platform": str(state.platform),
             "before": state.created,
+            **self._dated,
         }
         done = None if self._request.no_cache else self._cache.find(key_of(document), state.stack)
         if done is None:
-            done = self._cache.record(state.stack, None, document=document, line=text)
+            done = self._cache.record(state.stack, None, document=document, line=text, at_ns=self._epoch_ns)
         else:
             self._voice.hit()
         state.add_history(text, created_ns=done.created_ns, empty=True)
@@ -215,8 +219,17 @@ class Stepper:
             texts.append(name if default is None else f"{name}={default}")
         self._note(f"{_NOP} ARG {' '.join(texts)}")
 
-    def _step(self, document: Document, line: str, make: Callable[[], Done], *, created_by: str) -> None:
+    def _keep(self, upper: str, document: Document, line: str) -> Done:
+        """Make a layer of what a step has changed."""
+        if self._epoch_ns is not None:
+            clamp_times(upper, self._epoch_ns)
+        return self._cache.make(self.state.stack, upper, document=document, line=line, at_ns=self._epoch_ns)
+
+    def _step(
+        self, document: Document, line: str, make: Callable[[Document], Done], *, created_by: str
+    ) -> None:
         """Take a step from the cache, or make it; equal ones are made once."""
+        document = {**document, **self._dated}
         key = key_of(document)
         state = self.state
         with nullcontext() if self._request.no_cache else self._cache.alone(key):
@@ -226,7 +239,7 @@ class Stepper:
             else:
                 if self._request.explain:
                     self._voice.say(f" ---> Not cached: {self._cache.explain_miss(document, line)}\n")
-                done = make()
+                done = make(document)
         if done.layer is not None:
             state.stack = (*state.stack, done.layer)
         state.add_history(created_by, created_ns=done.created_ns, empty=done.layer is None)
@@ -235,7 +248,7 @@ class Stepper:
         line = one.node.original
         step = plan_run(one, self.state, self._request, self._words(), self._tree)
 
-        def make() -> Done:
+        def make(document: Document) -> Done:
             ids: list[str] = []
 
             def started(container_id: str) -> None:
@@ -243,7 +256,7 @@ class Stepper:
                 self._voice.say(f" ---> Running in {container_id[:12]}\n")
 
             with self._runner.run(step, one, self.state, started=started, say=self._voice.pass_on) as upper:
-                done = self._cache.make(self.state.stack, upper, document=step.document, line=line)
+                done = self._keep(upper, document, line)
             self._voice.say(f" ---> Removed intermediate container {ids[0]}\n")
             return done
 
@@ -262,10 +275,10 @@ class Stepper:
             return
         document = {"op": "mkdir", "below": top_of(state.stack) or "scratch", "path": path}
 
-        def make() -> Done:
+        def make(document: Document) -> Done:
             with self._host.change(state.stack) as change:
                 os.close(mkdir_in_root(change.root_fd, path, 0o755))
-                return self._cache.make(state.stack, change.upper, document=document, line=one.node.original)
+                return self._keep(change.upper, document, one.node.original)
 
         self._step(document, one.node.original, make, created_by=created_by)
 
@@ -295,6 +308,7 @@ class Stepper:
         check_destination(together, destination, keyword=keyword)
         content = selection_digest(together, owners=not chown)
         kept = bool(one.from_)
+        unpack = one.add if one.unpack is None else one.unpack
         document: dict[str, object] = {
             "op": "copy",
             "below": top_of(state.stack) or "scratch",
@@ -303,7 +317,7 @@ class Stepper:
             "chown": chown,
             "chmod": chmod,
             "keeps_owners": kept,
-            "unpack": one.add if one.unpack is None else one.unpack,
+            "unpack": unpack,
         }
         if any(each.raw for each in together.picked):
             document["raw"] = [each.name for each in together.picked if each.raw and each.single]
@@ -313,7 +327,7 @@ class Stepper:
                     accounts_file(root_fd, file) for file in ("/etc/passwd", "/etc/group")
                 ]
 
-        def make() -> Done:
+        def make(document: Document) -> Done:
             with self._host.change(state.stack) as change:
                 owner = find_owner(chown, change.root_fd) if chown else None if kept else (0, 0)
                 wish = Wish(
@@ -321,11 +335,11 @@ class Stepper:
                     owner=owner,
                     mode=mode,
                     parent_mode=int(chmod, 8) if is_octal(chmod) else None,
-                    unpack=bool(document["unpack"]),
+                    unpack=unpack,
                     archive_owner=owner if chown else None,
                 )
                 copy_selection(change.root_fd, together, wish, spool_directory=self._host.temporary)
-                return self._cache.make(state.stack, change.upper, document=document, line=one.node.original)
+                return self._keep(change.upper, document, one.node.original)
 
         shown = f"{_NOP}{keyword} {_kind(together)}:{content} in {destination} "
         self._step(document, one.node.original, make, created_by=shown)

@@ -30,7 +30,13 @@ _TEXTS = (
     ("cpuset-cpus", "cpusetcpus"),
     ("cpuset-mems", "cpusetmems"),
 )
-_TRUTHS = (("no-cache", "nocache"), ("pull", "pull"), ("quiet", "q"), ("explain-cache", "explain"))
+_TRUTHS = (
+    ("no-cache", "nocache"),
+    ("pull", "pull"),
+    ("squash", "squash"),
+    ("quiet", "q"),
+    ("explain-cache", "explain"),
+)
 _SIZES = (("memory", "memory"), ("memory-swap", "memswap"), ("shm-size", "shmsize"))
 
 
@@ -81,6 +87,8 @@ def _query(flags: Flags) -> list[tuple[str, str]]:
     query += [(key, str(parse_size(name, flags.text(name)))) for name, key in _SIZES if flags.text(name)]
     query += [("extrahosts", host) for host in flags.items("add-host")]
     given = dict(_pair(text) for text in flags.items("build-arg"))
+    if "SOURCE_DATE_EPOCH" in os.environ:
+        given.setdefault("SOURCE_DATE_EPOCH", os.environ["SOURCE_DATE_EPOCH"])
     if given:
         query.append(("buildargs", fastjson.dumps(given)))
     labels = dict(text.partition("=")[::2] for text in flags.items("label"))

@@ -220,6 +220,7 @@ BUILD = _options(
     ("quiet", "q", "bool", "Show only the image's id"),
     ("secret", "", "list", "Secret for RUN --mount=type=secret: id=NAME[,src=FILE|,env=VARIABLE]"),
     ("shm-size", "", "bytes", "Size of /dev/shm for RUN"),
+    ("squash", "", "bool", "Make one layer of all that the build adds to its base"),
     ("ssh", "", "list", "SSH agent for RUN --mount=type=ssh: default, or ID=SOCKET or KEY"),
     ("tag", "t", "list", "Name of the image: NAME[:TAG]"),
     ("target", "", "string", "Stage to build"),

@@ -40,6 +40,7 @@ def read_request(call: Call) -> BuildRequest:
         extra_hosts=call.request.query.getall("extrahosts", []),
         limits=_limits(call),
         explain=call.flag("explain"),
+        squash=call.flag("squash"),
         registry_auth=read_registry_config(call.request.headers.get("X-Registry-Config", "")),
     )
 
@@ -74,8 +75,6 @@ def _refuse(call: Call) -> None:
     for name in ("outputs", "session"):
         if call.text(name):
             raise Unsupported(f"not supported yet: {name} {call.text(name)!r}")
-    if call.flag("squash"):
-        raise Unsupported("not supported yet: squash")
 
 
 def _tags(call: Call) -> list[Reference]:

@@ -17,9 +17,9 @@ from aiohttp import web
 from sampan.daemon.build_parameters import read_request
 from sampan.daemon.call import MAX_JSON_BYTES, Call
 from sampan.daemon.outflow import send_archive
-from sampan.daemon.workers import take
 from sampan.daemon.routes_build import stream_build
 from sampan.daemon.routing import Router
+from sampan.daemon.workers import take
 from sampan.errors import Forbidden, InvalidArgument, Unsupported
 from sampan.kernel.sockets import Credentials, connect_at, from_fd, peer_credentials
 

@@ -14,8 +14,8 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 from sampan.ids import Digest
@@ -38,6 +38,7 @@ from sampan.store.database import Database
 from sampan.store.digests import chain_ids
 from sampan.store.intake import Intake, StagedImage
 from sampan.store.layers import Layers, LayerSource
+from sampan.store.merging import merge_layers
 from sampan.store.model import Image
 from sampan.store.pins import Pins
 from sampan.store.places import Places
@@ -140,6 +141,23 @@ class Built:
                     (chain[-1], layer.blob, time.time_ns()),
                 )
                 keep(layer)
+
+    @contextmanager
+    def merged(self, below: Stack, above: Stack) -> Iterator[str]:
+        """Yield a directory with what layers above others have together, to be added as one: `--squash`.
+
+        The caller holds all of them.
+
+        Raises:
+            OSError: the disk is full; nothing is left behind.
+        """
+        chain = chain_ids([layer.diff_id for layer in (*below, *above)])
+        with Staging(self._places) as staging:
+            path = staging.new_path()
+            os.mkdir(path, 0o755)
+            folders = [os.path.realpath(self._layers.directory(one)) for one in chain[len(below) :]]
+            merge_layers(folders, path)
+            yield path
 
     def has(self, stack: Stack) -> bool:
         """Tell whether the highest layer of a stack is there."""
