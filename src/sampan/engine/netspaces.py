@@ -48,13 +48,18 @@ class Netspaces:
         Raises:
             SampanError: none can be made.
         """
+        found = self.take_ready()
+        return found if found is not None else self._make(1)[0]
+
+    def take_ready(self) -> Netspace | None:
+        """Return a namespace if one is ready; the caller closes it."""
         with self._lock:
             found = self._ready.pop() if self._ready else None
             refill = len(self._ready) <= _READY // 2 and not self._refilling
             self._refilling = self._refilling or refill
         if refill:
             self._worker.submit(self._refill)
-        return found if found is not None else self._make(1)[0]
+        return found
 
     def enter(self, fd: int) -> Netspace:
         """Return a running container's namespace, for changes in it; the caller closes it."""

@@ -10,7 +10,7 @@ from types import TracebackType
 import msgspec
 
 from sampan import log
-from sampan.engine.bundle.namespaces import is_network_name
+from sampan.engine.bundle.namespaces import is_network_name, parse_network_mode
 from sampan.engine.container import Container
 from sampan.engine.events import Events, make_event
 from sampan.engine.launchers import LauncherKeeper
@@ -32,8 +32,8 @@ _EMPTY = docker.EndpointSettings()
 class Attachment:
     """A container's network namespace, ready before its start; use it in a `with` around that.
 
-    path: for the runtime, None for a container without a network of ours. What was made goes when the block
-    ends by an error.
+    path: for the runtime, None where it makes the namespace itself or another's is used. What was made goes
+    when the block ends by an error.
     """
 
     def __init__(self, networking: Networking, record: Record) -> None:
@@ -51,6 +51,9 @@ class Attachment:
             except BaseException:
                 self._undo()
                 raise
+        elif parse_network_mode(self._record.host.NetworkMode).share == "own":
+            self._netspace = self._networking.netspaces.take_ready()
+            self.path = None if self._netspace is None else self._netspace.path
         return self
 
     def _make(self, wanted: list[tuple[NetworkRecord, docker.EndpointSettings]]) -> None:

@@ -121,13 +121,17 @@ def last_cap() -> int:
 
 
 def _is_valid(cap: int) -> bool:
+    return _ask_bounding(cap) is not None
+
+
+def _ask_bounding(cap: int) -> int | None:
+    """Return 1 for a capability in the bounding set, 0 for another, None for one the kernel does not know."""
     try:
-        prctl(PR_CAPBSET_READ, cap)
+        return prctl(PR_CAPBSET_READ, cap)
     except OSError as exc:
         if exc.errno != errno.EINVAL:
             raise
-        return False
-    return True
+        return None
 
 
 def all_caps() -> frozenset[int]:
@@ -160,9 +164,12 @@ def set_caps(sets: CapSets) -> None:
     _capset(_HEADER.pack(LINUX_CAPABILITY_VERSION_3, 0), _DATA.pack(*words))
 
 
-def get_bounding() -> frozenset[int]:
-    """Return the bounding set of the calling thread: what an exec could ever give."""
-    return frozenset(cap for cap in range(last_cap() + 1) if prctl(PR_CAPBSET_READ, cap))
+def get_bounding(among: frozenset[int] | None = None) -> frozenset[int]:
+    """Return the bounding set of the calling thread: what an exec could ever give.
+
+    among: only these are asked for, by a system call each; those that the kernel does not know are in no set.
+    """
+    return frozenset(cap for cap in (all_caps() if among is None else among) if _ask_bounding(cap))
 
 
 def drop_bounding(caps: frozenset[int]) -> None:

@@ -228,8 +228,6 @@ class _Creation:
         make_state_directory(self.request.state_root, self.request.id, self.document)
         self.undo.add(remove_state_directory, self.directory)
         os.mkfifo(f"{self.directory}/{NEW_FIFO}", 0o600)
-        if self.filter is not None:
-            _write_new(f"{self.directory}/{SECCOMP}", self.filter.program)
 
     def _make_cgroup(self) -> None:
         manager = self.manager
@@ -393,6 +391,8 @@ class _Creation:
             )
             self._raise_rlimits(pid)
             channel.go()
+        if self.filter is not None:
+            _write_new(f"{self.directory}/{SECCOMP}", self.filter.program)
         wanted = self.process.oom_score_adj
         if wanted is not None:
             actual = process.set_oom_score_adj(pid, wanted)

@@ -118,7 +118,7 @@ def _parse_sets(wanted: spec.Capabilities | None) -> dict[str, frozenset[int]]:
     Without process.capabilities the program has none.
     """
     sets = {}
-    available = None
+    available: frozenset[int] = frozenset()
     for name in ("bounding", "effective", "inheritable", "permitted", "ambient"):
         numbers = set()
         for text in getattr(wanted, name) if wanted is not None else ():
@@ -127,9 +127,8 @@ def _parse_sets(wanted: spec.Capabilities | None) -> dict[str, frozenset[int]]:
             except InvalidArgument as exc:
                 raise InvalidArgument(f"process.capabilities.{name}: {exc}", hint=exc.hint) from exc
         sets[name] = frozenset(numbers)
-        if available is None:
-            available = capabilities.get_bounding() if numbers else frozenset()
-        missing = numbers - available if numbers else frozenset()
+        available |= capabilities.get_bounding(sets[name] - available)
+        missing = numbers - available
         if missing and os.geteuid() == 0:
             names = ", ".join(sorted(capabilities.NAMES[number] for number in missing))
             raise InvalidArgument(

@@ -71,7 +71,8 @@ def test_v1_writes_lead_from_one_list_to_the_other(before: list[Rule], after: li
         assume(False)
     shown = "a *:* rwm\n" if default else _show(exceptions)
     state = (True, {}) if default else (False, dict(exceptions))
-    for file, line in v1_writes(shown, after):
+    writes = [(file, line) for file, lines in v1_writes(shown, after) for line in lines]
+    for file, line in writes:
         state = _kernel_write(state, file, line)
     assert state == wanted
 

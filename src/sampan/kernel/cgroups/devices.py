@@ -135,8 +135,8 @@ def format_access(access: int) -> str:
     return "".join(letter for letter in "rwm" if access & BITS[letter])
 
 
-def v1_writes(current: str, rules: Sequence[Rule]) -> list[tuple[str, str]]:
-    """Return (file, line) pairs that turn devices.list, as it reads now, into rules.
+def v1_writes(current: str, rules: Sequence[Rule]) -> list[tuple[str, list[str]]]:
+    """Return (file, lines) pairs that turn devices.list, as it reads now, into rules.
 
     With the same default the exceptions are changed one by one, what is new first, so that a running
     container never misses a device that it has and keeps.
@@ -144,19 +144,19 @@ def v1_writes(current: str, rules: Sequence[Rule]) -> list[tuple[str, str]]:
     default, wanted = fold(rules)
     now_default, now = _parse_list(current)
     grant, revoke = ("devices.deny", "devices.allow") if default else ("devices.allow", "devices.deny")
-    writes: list[tuple[str, str]] = []
+    writes: list[tuple[str, list[str]]] = []
     if now_default != default:
-        writes.append((revoke, "a"))
+        writes.append((revoke, ["a"]))
         now = {}
-    for node, access in wanted.items():
-        missing = access & ~now.get(node, 0)
-        if missing:
-            writes.append((grant, f"{format_node(node)} {format_access(missing)}"))
-    for node, access in now.items():
-        surplus = access & ~wanted.get(node, 0)
-        if surplus:
-            writes.append((revoke, f"{format_node(node)} {format_access(surplus)}"))
-    return writes
+    writes.append((grant, _beyond(wanted, now)))
+    writes.append((revoke, _beyond(now, wanted)))
+    return [(file, lines) for file, lines in writes if lines]
+
+
+def _beyond(these: Exceptions, others: Exceptions) -> list[str]:
+    """Return what these have and others have not, as lines."""
+    rest = ((node, access & ~others.get(node, 0)) for node, access in these.items())
+    return [f"{format_node(node)} {format_access(access)}" for node, access in rest if access]
 
 
 def _parse_list(text: str) -> tuple[bool, Exceptions]:

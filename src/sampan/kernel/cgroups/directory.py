@@ -15,7 +15,7 @@ from sampan.kernel.resolve import openat2
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from sampan.kernel.cgroups.hierarchy import Tree
 
@@ -99,9 +99,14 @@ class Directory:
 
     def write(self, name: str, value: str) -> None:
         """Write value to a cgroup file in one call, as the kernel wants it."""
+        self.write_lines(name, (value,))
+
+    def write_lines(self, name: str, lines: Sequence[str]) -> None:
+        """Write lines to a cgroup file that takes one at a call, in order."""
         fd = self.open(name, os.O_WRONLY)
         try:
-            os.write(fd, os.fsencode(value))
+            for line in lines:
+                os.write(fd, os.fsencode(line))
         except OSError as exc:
             exc.filename = f"{self.path}/{name}"
             raise

@@ -48,6 +48,10 @@ class V1Manager:
                 made = place.create(prepare)
                 for new in made:
                     undo.add(new.withdraw)
+                if "cpuset" in place.tree.controllers:
+                    for parent in made[:-1]:
+                        parent.directory().write("cgroup.clone_children", "1")
+                        parent.close()
                 if not made and not shared:
                     processes.check_unused(place.directory())
             if self._unified is not None:
@@ -119,8 +123,8 @@ class V1Manager:
                 "linux.resources.devices: the cgroup controller devices is not mounted",
                 hint="mount it, or boot with cgroup v2: without it a container could open every device",
             )
-        for file, line in v1_writes(directory.read("devices.list"), parsed):
-            directory.write(file, line)
+        for file, lines in v1_writes(directory.read("devices.list"), parsed):
+            directory.write_lines(file, lines)
 
     def freeze(self) -> None:
         directory = self._freezer()
@@ -246,6 +250,7 @@ def _nothing_to_prepare(parent: Directory, child: Directory) -> bool:
 def _inherit_cpuset(parent: Directory, child: Directory) -> bool:
     """Copy processors and memory nodes from the parent where child has none: without, no process may enter.
 
+    The kernel has done so already below a parent with `cgroup.clone_children`, as those have that we make.
     Answers False when the parent has none itself, and must be prepared first.
     Source: kernel admin-guide/cgroup-v1/cpusets.
     """
