@@ -64,6 +64,20 @@ def test_create_twice_is_fine(cgroup: CgroupManager) -> None:
     assert cgroup.pids() == []
 
 
+def test_cpuset_of_a_parent_made_here_goes_on_by_itself(hierarchy: Hierarchy, cgroup: CgroupManager) -> None:
+    path = cgroup.paths().get("cpuset")
+    if path is None:
+        pytest.skip("needs a v1 tree of cpuset")
+    parent = Path(path).parent
+    assert (parent / "cgroup.clone_children").read_text() == "1\n"
+    (parent / "made").mkdir()
+    try:
+        for file in ("cpuset.cpus", "cpuset.mems"):
+            assert (parent / "made" / file).read_text() == (parent / file).read_text() != "\n"
+    finally:
+        (parent / "made").rmdir()
+
+
 def test_cgroup_in_use_is_not_taken_over(hierarchy: Hierarchy, cgroup: CgroupManager) -> None:
     with process_inside(cgroup, signal.pause) as pid:
         for path in (f"{parent_path()}/c", parent_path()):

@@ -55,6 +55,18 @@ def box(shared: Box) -> Iterator[Box]:
     assert shared.leftovers() == []
 
 
+def test_without_a_network_each_has_a_namespace_of_its_own(box: Box) -> None:
+    """Also those that get one that was made ahead."""
+    with ThreadPoolExecutor(4) as pool:
+        refs = list(pool.map(lambda _: box.start("sleep", "60"), range(8)))
+    seen = {os.readlink(f"/proc/{box.state(ref).Pid}/ns/net") for ref in refs}
+    assert len(seen) == len(refs)
+    assert os.readlink("/proc/self/ns/net") not in seen
+    links = box.exec(refs[-1], "ip", "-o", "link").stdout.splitlines()
+    assert len(links) == 1
+    assert b"lo: <LOOPBACK,UP" in links[0]
+
+
 def test_output_code_and_state(box: Box) -> None:
     done = box.run("sh", "-c", "echo out; echo err >&2; exit 3")
     assert (done.stdout, done.stderr, done.code, done.error) == (b"out\n", b"err\n", 3, "")
