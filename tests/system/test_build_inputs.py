@@ -293,3 +293,21 @@ def test_iidfile(sampand: Sampand, tmp_path: Path) -> None:
     done = build(sampand, tmp_path, "FROM busybox\n", "-q", f"--iidfile={tmp_path}/id")
     assert (tmp_path / "id").read_text() == done.text
     assert json.loads(sampand.docker("inspect", done.text).out)[0]["Id"] == done.text
+
+
+def test_check(sampand: Sampand, tmp_path: Path) -> None:
+    (tmp_path / ".dockerignore").write_text("f\n")
+    (tmp_path / "f").write_text("x")
+    text = "# check=experimental=all\nFROM busybox\nCOPY f /f\nCMD x $y\nRUN false\n"
+    done = build(sampand, tmp_path, text, "--check")
+    assert done.code == 1, done.err
+    shown = done.out.decode()
+    assert shown.startswith(
+        "Check complete, 2 warnings have been found!\n\nWARNING: CopyIgnoredFile - https://"
+    )
+    assert "   4 | >>> CMD x $y" in shown
+    assert build(sampand, tmp_path, "FROM busybox\nRUN false\n", "--check").text == (
+        "Check complete, no warnings found."
+    )
+    done = build(sampand, tmp_path, "FROM busybox\nRUNN\n", "--check")
+    assert "did you mean RUN?" in done.err

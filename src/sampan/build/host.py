@@ -145,6 +145,10 @@ class Host(Protocol):
         """
         ...
 
+    def find_local(self, name: str) -> ImageConfig | None:
+        """Return the configuration of an image that is here, None for one that is not."""
+        ...
+
     def open_root(self, stack: Stack) -> AbstractContextManager[int]:
         """Open the files of a stack to be read: an O_PATH descriptor of its root."""
         ...

@@ -9,6 +9,7 @@ from typing import Final, Protocol
 
 from sampan.build.host import Limits
 from sampan.build.index import Index
+from sampan.errors import InvalidArgument
 from sampan.store.references import Reference
 
 
@@ -119,3 +120,19 @@ class Output(Protocol):
     def pull(self, progress: dict[str, object]) -> None:
         """Take an object of the progress of a base's pull, as `POST /images/create` has them."""
         ...
+
+
+def find_dockerfile(request: BuildRequest, context: Index) -> tuple[str, bytes]:
+    """Return the Dockerfile that a request means: its name, and what is in it.
+
+    Raises:
+        InvalidArgument: it is not there.
+    """
+    name = request.dockerfile
+    raw = context.document(name) if request.document is None else request.document
+    if raw is None and name == "Dockerfile":
+        name = "dockerfile"
+        raw = context.document(name)
+    if raw is None:
+        raise InvalidArgument(f"Cannot locate specified Dockerfile: {request.dockerfile}")
+    return name, raw

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -21,7 +21,7 @@ from sampan.build.host import Cancel, Host
 from sampan.build.index import Index
 from sampan.build.ordering import InOrder
 from sampan.build.parsing import Dockerfile, parse_dockerfile, parse_trigger
-from sampan.build.request import BuildRequest, BuildResult, FilesSource, Output
+from sampan.build.request import BuildRequest, BuildResult, FilesSource, Output, find_dockerfile
 from sampan.build.running import Runner
 from sampan.build.stages import PROXIES, Stage, Stages, plan_stages
 from sampan.build.state import StageState
@@ -34,6 +34,9 @@ from sampan.errors import InvalidArgument, SampanError, Unsupported
 from sampan.spec.image import ContainerDefaults, Platform
 from sampan.store.built import Built, Stack
 from sampan.store.platforms import host_platform, parse_platform
+
+if TYPE_CHECKING:
+    from sampan.build.checking import Checked
 
 _ALWAYS_USED: Final = frozenset(
     ("SOURCE_DATE_EPOCH", "BUILDKIT_INLINE_CACHE", "BUILDKIT_CONTEXT_KEEP_GIT_DIR", "BUILDKIT_SYNTAX",
@@ -59,7 +62,7 @@ class Builder:
             InvalidArgument, NotFound: it is wrong; the client is told before any output.
         """
         read_epoch_ns(request)
-        name, raw = _find_dockerfile(request, context)
+        name, raw = find_dockerfile(request, context)
         dockerfile = parse_dockerfile(raw, file=name)
         context.ignore(name, everything=request.ignores, given=request.ignore)
         own = host_platform()
@@ -73,6 +76,12 @@ class Builder:
             contexts=request.contexts.keys(),
         )
         return Plan(request, dockerfile, stages, platform)
+
+    def check(self, request: BuildRequest, context: Index) -> Checked:
+        """Look for what is hardly meant; nothing is done. Raises InvalidArgument as `prepare`."""
+        from sampan.build.checking import check
+
+        return check(self._host, request, context)
 
     def run(
         self,
@@ -103,17 +112,6 @@ class Builder:
             )
             stack.enter_context(run)
             return run.run()
-
-
-def _find_dockerfile(request: BuildRequest, context: Index) -> tuple[str, bytes]:
-    name = request.dockerfile
-    raw = context.document(name) if request.document is None else request.document
-    if raw is None and name == "Dockerfile":
-        name = "dockerfile"
-        raw = context.document(name)
-    if raw is None:
-        raise InvalidArgument(f"Cannot locate specified Dockerfile: {request.dockerfile}")
-    return name, raw
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ _TRUTHS = (
     ("no-cache", "nocache"),
     ("pull", "pull"),
     ("squash", "squash"),
+    ("check", "check"),
     ("quiet", "q"),
     ("explain-cache", "explain"),
 )
@@ -59,11 +60,13 @@ def build(context: Context, flags: Flags, arguments: list[str]) -> int:
         if any(flags.items(name) for name in ("secret", "build-context", "ssh")):
             _add_inputs(flags, inputs, held)
         response = begin_build(context.session(), _query(flags), inputs, headers=all_headers())
-        image_id = _show(response, shown, quiet=flags.truth("quiet"), as_json=progress == "json")
+        result = _show(response, shown, quiet=flags.truth("quiet"), as_json=progress == "json")
+    if flags.truth("check"):
+        return 1 if result.findings else 0
     if flags.text("iidfile"):
         with open(flags.text("iidfile"), "w", encoding="utf-8") as out:
-            out.write(image_id)
-    write_outputs(context, image_id, outputs, flags.items("tag"))
+            out.write(result.image_id)
+    write_outputs(context, result.image_id, outputs, flags.items("tag"))
     return 0
 
 
@@ -103,8 +106,16 @@ def _pair(text: str) -> tuple[str, str | None]:
     return name, value if equals else os.environ.get(name)
 
 
-def _show(response: Response, shown: TextIO, *, quiet: bool, as_json: bool) -> str:
-    """Print a build's stream and return the image's id.
+class _Result:
+    """What a build's stream comes to: the image's id, and how much `--check` has found."""
+
+    def __init__(self) -> None:
+        self.image_id = ""
+        self.findings = 0
+
+
+def _show(response: Response, shown: TextIO, *, quiet: bool, as_json: bool) -> _Result:
+    """Print a build's stream and return what it comes to.
 
     Raises:
         Failed: the stream ends with an error; a command's code is ours.
@@ -113,12 +124,14 @@ def _show(response: Response, shown: TextIO, *, quiet: bool, as_json: bool) -> s
         return _read(response, bars, shown, quiet=quiet, as_json=as_json)
 
 
-def _read(response: Response, bars: Bars, shown: TextIO, *, quiet: bool, as_json: bool) -> str:
-    image_id = ""
+def _read(response: Response, bars: Bars, shown: TextIO, *, quiet: bool, as_json: bool) -> _Result:
+    result = _Result()
     for document in read_documents(response):
         aux = document.get("aux")
         if isinstance(aux, dict):
-            image_id = str(aux.get("ID") or image_id)
+            result.image_id = str(aux.get("ID") or result.image_id)
+            findings = aux.get("Findings")
+            result.findings = len(findings) if isinstance(findings, list) else 0
         if as_json:
             print(fastjson.dumps(document), file=shown, flush=True)
         elif "status" in document:
@@ -126,7 +139,7 @@ def _read(response: Response, bars: Bars, shown: TextIO, *, quiet: bool, as_json
                 bars.show(document)
         elif "stream" in document:
             text = str(document["stream"])
-            image_id = text.strip() if quiet else image_id
+            result.image_id = text.strip() if quiet else result.image_id
             shown.write(text)
             shown.flush()
         if "error" in document:
@@ -134,4 +147,4 @@ def _read(response: Response, bars: Bars, shown: TextIO, *, quiet: bool, as_json
             code = detail.get("code") if isinstance(detail, dict) else 1
             message = str(detail.get("message") if isinstance(detail, dict) else document["error"])
             raise Failed(message, code=code if isinstance(code, int) and 0 < code < 256 else 1)
-    return image_id
+    return result

@@ -197,6 +197,7 @@ BUILD = _options(
     ("build-context", "", "list", "Another context: NAME=DIRECTORY or NAME=docker-image://IMAGE"),
     ("build-arg", "", "list", "Value of an ARG; a name alone takes it from the environment"),
     ("cgroup-parent", "", "string", "Cgroup that the steps run below"),
+    ("check", "", "bool", "Look for what is hardly meant in the Dockerfile; build nothing"),
     ("cpuset-cpus", "", "string", "CPUs for RUN"),
     ("cpuset-mems", "", "string", "Memory nodes for RUN"),
     ("explain-cache", "", "bool", "Say for each step that is not cached what is different from last time"),

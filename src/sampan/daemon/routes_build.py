@@ -21,6 +21,7 @@ from sampan.daemon.upload import Upload
 from sampan.errors import InvalidArgument, ProcessFailed
 
 if TYPE_CHECKING:
+    from sampan.build.checks import Finding
     from sampan.build.host import Cancel
     from sampan.build.index import Index
     from sampan.build.request import BuildRequest
@@ -92,6 +93,12 @@ async def stream_build(call: Call, begin: Begin) -> web.StreamResponse:
     def work() -> None:
         with io.BufferedReader(upload, _BUFFER) as body, ExitStack() as held:
             request, open_context = begin(body, held, stop)
+            if call.flag("check"):
+                checked = call.engine.builds.check(request, open_context)
+                mailbox.put(_BEGUN)
+                output.text(checked.text())
+                mailbox.put({"aux": {"Findings": [_finding(one) for one in checked.findings]}})
+                return
             call.engine.builds.build(
                 request, open_context, output=output, cancel=stop, begin=lambda: mailbox.put(_BEGUN)
             )
@@ -111,6 +118,16 @@ async def stream_build(call: Call, begin: Begin) -> web.StreamResponse:
         feeder.cancel()
         await asyncio.gather(feeder, return_exceptions=True)
         task.add_done_callback(lambda _: _close(stop, task))
+
+
+def _finding(found: Finding) -> dict[str, object]:
+    place = found.place
+    return {
+        "Rule": found.rule,
+        "Message": found.message,
+        "Url": found.url,
+        "Lines": [place.first, place.last],
+    }
 
 
 def _close(stop: Cancel, task: asyncio.Task[None]) -> None:

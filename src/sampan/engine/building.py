@@ -31,13 +31,14 @@ from sampan.engine.planning import plan_bundle
 from sampan.engine.records import Record
 from sampan.engine.remote_images import PullRequest, RemoteImages
 from sampan.engine.requests import check_request
-from sampan.errors import Conflict, NotFound, SampanError
+from sampan.errors import Conflict, InvalidArgument, NotFound, SampanError
 from sampan.ids import ContainerId, new_container_id
 from sampan.kernel.files import write_atomic
 from sampan.runtime.launcher.client import AttachRequest, ShimHandle, ShimRequest, ViewRequest
 from sampan.runtime.launcher.messages import Exited, LogSettings, Lost
 from sampan.runtime.lifecycle import RootMount
 from sampan.spec import docker
+from sampan.spec.image import ImageConfig
 from sampan.store.built import Stack, top_of
 from sampan.store.model import Image
 from sampan.store.platforms import matches, parse_platform
@@ -104,6 +105,14 @@ class BuildHost:
             made = "load it, or make one with `sampan image bootstrap`"
             exc.hint = exc.hint or (f"{here}; {made}" if here else "")
             raise
+
+    def find_local(self, name: str) -> ImageConfig | None:
+        """See `build.host.Host`."""
+        try:
+            image = self._find_local(name, "")
+        except InvalidArgument:
+            return None
+        return image.config if image is not None else None
 
     def lower(self, stack: Stack) -> list[str]:
         """See `build.host.Host`."""

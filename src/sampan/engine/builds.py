@@ -17,6 +17,7 @@ from sampan.store.archive.readable import Readable
 
 if TYPE_CHECKING:
     from sampan.build.cache import CacheRecord, Pruned
+    from sampan.build.checking import Checked
     from sampan.build.graph import Watcher
     from sampan.build.host import Cancel
     from sampan.build.index import Index
@@ -86,6 +87,15 @@ class Builds:
         """
         with open_context() as context:
             return self.build_in(request, context, output=output, cancel=cancel, begin=begin)
+
+    def check(self, request: BuildRequest, open_context: Callable[[], Index]) -> Checked:
+        """Look for what is hardly meant in a Dockerfile; nothing is built.
+
+        Raises:
+            InvalidArgument: it is wrong.
+        """
+        with open_context() as context:
+            return self._get().check(request, context)
 
     def build_in(
         self,
