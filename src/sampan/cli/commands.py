@@ -105,6 +105,28 @@ COMMANDS: tuple[CommandRow, ...] = (
      "images:history", "flag_table:HISTORY", "Show how an image was made, layer by layer"),
     ("image inspect", (), "IMAGE [IMAGE...]", 1, -1,
      "inspect:inspect_images", "flag_table:INSPECT_IMAGE", "Show everything known about images"),
+    ("image tree", (), "[IMAGE...]", 0, -1,
+     "image_tools:tree", "flag_table:IMAGE_TREE", "Show which layers images share"),
+    ("image diff", (), "IMAGE IMAGE", 2, 2,
+     "image_tools:diff", "flag_table:IMAGE_DIFF", "List the files that differ between two images"),
+    ("image mount", (), "[IMAGE...]", 0, -1,
+     "image_tools:mount", "flag_table:IMAGE_MOUNT", "Mount images read-only and print where"),
+    ("image unmount", ("image umount",), "[IMAGE...]", 0, -1,
+     "image_tools:unmount", "flag_table:IMAGE_UNMOUNT", "Undo `image mount`"),
+    ("image flatten", (), "IMAGE [REPOSITORY[:TAG]]", 1, 2,
+     "image_tools:flatten", "flag_table:NONE", "Make an image with one layer that holds all of another"),
+    ("search", (), "[HOST/]WORD", 1, 1,
+     "search:search", "flag_table:SEARCH", "List images of a registry with a word in their name"),
+    ("manifest inspect", (), "NAME", 1, 1,
+     "manifests:inspect", "flag_table:MANIFEST_INSPECT", "Show what a registry has under a name"),
+    ("manifest create", (), "NAME IMAGE [IMAGE...]", 2, -1,
+     "manifests:create", "flag_table:MANIFEST_CREATE", "Begin an image index of images in its registry"),
+    ("manifest annotate", (), "NAME IMAGE", 2, 2,
+     "manifests:annotate", "flag_table:MANIFEST_ANNOTATE", "Say which platform an image of the index is for"),
+    ("manifest push", (), "NAME", 1, 1,
+     "manifests:push", "flag_table:MANIFEST_PUSH", "Send the index to its registry"),
+    ("manifest rm", (), "NAME [NAME...]", 1, -1,
+     "manifests:remove", "flag_table:NONE", "Throw indexes away that were begun here"),
     ("network create", (), "NETWORK", 1, 1,
      "networks:create", "flag_table:NETWORK_CREATE", "Make a network: containers in it reach each other"),
     ("network ls", ("network list",), "", 0, 0,
@@ -166,6 +188,7 @@ NOUNS = (
     ("builder", "Builds, and the cache of their steps"),
     ("network", "Networks: who reaches whom"),
     ("volume", "Volumes: directories that outlive containers"),
+    ("manifest", "Image indexes: one name for several platforms"),
     ("registry", "A registry of one's own"),
     ("system", "The daemon and this machine"),
     ("explain", "See what a container is made of"),
@@ -173,8 +196,7 @@ NOUNS = (
 
 # What docker has and this version has not: named, so that nobody looks for a spelling mistake.
 LATER = frozenset(
-    "buildx search "
-    "compose context manifest plugin swarm node stack service secret config checkpoint trust".split()
+    "buildx compose context plugin swarm node stack service secret config checkpoint trust".split()
 )
 
 

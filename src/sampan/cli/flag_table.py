@@ -270,6 +270,28 @@ COMMIT = _options(
     ("no-pause", "", "bool", "Do not freeze the container meanwhile"),
 )
 SAVE = _options(("output", "o", "string", "File to write instead of standard output"), _PLATFORM)
+IMAGE_TREE = _options(("layers", "", "bool", "Show each layer, and the step that made it"))
+IMAGE_DIFF = _options(
+    _FORMAT,
+    ("exit-code", "", "bool", "End with 1 if anything differs"),
+)
+IMAGE_MOUNT = _options(_FORMAT)
+IMAGE_UNMOUNT = _options(("all", "a", "bool", "Unmount all that are mounted"))
+SEARCH = _options(
+    _FILTER,
+    _FORMAT,
+    ("limit", "", "int", "Names at most (default 25, 100 at most)"),
+    _NO_TRUNC,
+)
+MANIFEST_INSPECT = _options(("verbose", "v", "bool", "Show each image with its descriptor and platform"))
+MANIFEST_CREATE = _options(("amend", "a", "bool", "Add to an index that was begun"))
+MANIFEST_ANNOTATE = _options(
+    ("arch", "", "string", "Architecture, in Go's words"),
+    ("os", "", "string", "Operating system"),
+    ("os-version", "", "string", "Its version"),
+    ("variant", "", "string", "Variant of the architecture"),
+)
+MANIFEST_PUSH = _options(("purge", "p", "bool", "Throw the draft away afterwards"))
 RMI = _options(
     ("force", "f", "bool", "Remove it even if it has several names or a stopped container uses it"),
     ("no-prune", "", "bool", "Keep parents that have no name"),

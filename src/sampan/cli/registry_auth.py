@@ -158,9 +158,13 @@ def _ask_helper(name: str, verb: str, data: bytes) -> Document | None:
     return document if isinstance(document, dict) else {}
 
 
+def folder() -> str:
+    """Return the directory of docker's files for this user."""
+    return os.environ.get("DOCKER_CONFIG") or os.path.join(os.environ.get("HOME", "/"), ".docker")
+
+
 def _path() -> str:
-    folder = os.environ.get("DOCKER_CONFIG") or os.path.join(os.environ.get("HOME", "/"), ".docker")
-    return os.path.join(folder, "config.json")
+    return os.path.join(folder(), "config.json")
 
 
 def _read() -> Document:
@@ -176,13 +180,17 @@ def _read() -> Document:
 
 def _write(config: Document) -> None:
     """Replace the file; only its owner can read it."""
-    path = os.path.realpath(_path())
+    write_private(os.path.realpath(_path()), fastjson.dumps(config).encode())
+
+
+def write_private(path: str, content: bytes) -> None:
+    """Write a file anew, in a folder that may be missing: for its owner only, and never half."""
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     fresh = f"{path}.{os.getpid()}"
     fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with open(fd, "wb") as file:
-            file.write(fastjson.dumps(config).encode())
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.rename(fresh, path)

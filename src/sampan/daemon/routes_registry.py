@@ -10,9 +10,12 @@ from aiohttp import web
 
 from sampan.daemon.call import Call, encode_line, reply
 from sampan.daemon.landing import Mailbox
+from sampan.daemon.routes_sampan import ROOT
 from sampan.daemon.routing import Router
 from sampan.daemon.streaming import end_stream, error_line, open_stream
+from sampan.engine.registry_queries import ListPush
 from sampan.engine.remote_images import PullRequest, PushRequest
+from sampan.errors import InvalidArgument
 from sampan.spec import docker, gojson
 from sampan.spec.image import Platform
 
@@ -25,6 +28,9 @@ def add_routes(router: Router) -> None:
     router.add("POST", "/images/{name}/push", push)
     router.add("POST", "/auth", login)
     router.add("GET", "/distribution/{name}/json", distribution)
+    router.add("GET", "/images/search", search)
+    router.add("POST", f"{ROOT}/manifests/push", push_list)
+    router.add("GET", f"{ROOT}/manifests/{{name}}/json", manifest)
 
 
 async def login(call: Call) -> web.StreamResponse:
@@ -37,6 +43,35 @@ async def distribution(call: Call) -> web.StreamResponse:
     """GET /distribution/{name}/json."""
     auth = call.request.headers.get("X-Registry-Auth", "")
     return reply(await call.workers.slow(call.engine.remote.distribution, call.name, auth=auth))
+
+
+async def search(call: Call) -> web.StreamResponse:
+    """GET /images/search?term=…."""
+    limit = call.text("limit") or "0"
+    if not limit.isdecimal():
+        raise InvalidArgument(f"invalid limit specified: {limit!r} is no number")
+    found = await call.workers.slow(
+        call.engine.registries.search,
+        call.text("term"),
+        limit=int(limit),
+        filters=call.filters(),
+        auth=call.request.headers.get("X-Registry-Auth", ""),
+    )
+    return reply(found)
+
+
+async def manifest(call: Call) -> web.StreamResponse:
+    """GET /sampan/v1/manifests/{name}/json: what a registry has under a name."""
+    auth = call.request.headers.get("X-Registry-Auth", "")
+    return reply(await call.workers.slow(call.engine.registries.read_manifest, call.name, auth=auth))
+
+
+async def push_list(call: Call) -> web.StreamResponse:
+    """POST /sampan/v1/manifests/push: an index of images that are in its registry."""
+    wanted = await call.body(ListPush)
+    auth = call.request.headers.get("X-Registry-Auth", "")
+    digest = await call.workers.slow(call.engine.registries.push_list, wanted, auth=auth)
+    return reply({"Digest": digest}, status=201)
 
 
 async def pull(call: Call) -> web.StreamResponse:

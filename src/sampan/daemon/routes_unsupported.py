@@ -21,7 +21,6 @@ _SWARM: Final = ("/swarm", "/nodes", "/services", "/tasks", "/secrets", "/config
 _METHODS: Final = ("GET", "POST", "PUT", "DELETE", "HEAD")
 
 _NOT_YET: Final = (
-    ("GET", "/images/search", "searching a registry"),
     ("POST", "/plugins/pull", "managed plugins"),
     ("GET", "/plugins/privileges", "managed plugins"),
 )

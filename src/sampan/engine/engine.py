@@ -27,6 +27,7 @@ from sampan.engine.options import EngineSettings
 from sampan.engine.paths import Paths
 from sampan.engine.probing import Prober
 from sampan.engine.recovery import Recovery
+from sampan.engine.registry_queries import RegistryQueries
 from sampan.engine.rehearsal import write_rehearsal
 from sampan.engine.remedies import Remedies
 from sampan.engine.remote_images import RemoteImages
@@ -75,6 +76,7 @@ class Engine:
         self.execs = Execs(core, table)
         self.images = Images(core)
         self.remote = RemoteImages(core)
+        self.registries = RegistryQueries(self.remote)
         self.volumes = core.volumes
         self.networks = NetworkNouns(core)
         self.events: Events = core.events

@@ -12,7 +12,10 @@ from msgspec import UNSET
 
 from sampan.engine.core import Core
 from sampan.engine.events import make_event
+from sampan.engine.flattening import flatten
 from sampan.engine.hello_image import make_hello, resolve_image
+from sampan.engine.image_mounting import ImageMounting
+from sampan.engine.image_views import Difference, TreeLayer, read_differences, read_tree
 from sampan.engine.patterns import compile_filter
 from sampan.engine.pruning import parse_prune_filter, parse_truth, tell_prune
 from sampan.engine.records import Record
@@ -30,6 +33,8 @@ from sampan.store.references import Reference, make_tagged
 from sampan.store.saving import OpenSave
 
 Summaries = list[docker.ImageSummary]
+LayerTree = Sequence[TreeLayer]
+Differences = Sequence[Difference]
 Filters = Mapping[str, Sequence[str]]
 Labels = Mapping[str, str]
 _FILTERS: Final = frozenset({"before", "dangling", "label", "label!", "reference", "since", "until"})
@@ -41,6 +46,7 @@ class Images:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._images = core.store.images
+        self.mounts = ImageMounting(core)
 
     def inspect(self, ref: str) -> docker.ImageInspect:
         """Tell everything about an image.
@@ -97,7 +103,13 @@ class Images:
             Conflict: it has other names or is in use; in Docker's words.
         """
         image = self._images.resolve(ref)
-        removed = self._images.remove(ref, force=force, users=self._users)
+        try:
+            removed = self._images.remove(ref, force=force, users=self._users)
+        except Conflict as exc:
+            if place := self.mounts.place_of(image.id):
+                hint = f"sampan image unmount {ref}"
+                raise Conflict(f"cannot remove {ref}: it is mounted at {place}", hint=hint) from exc
+            raise
         answer = []
         for step in removed:
             if step.kind == "untagged":
@@ -156,6 +168,22 @@ class Images:
         )
         self._emit("import", image_id, reference.familiar if reference is not None else image_id)
         return image_id
+
+    def flatten(self, ref: str, *, repository: str = "", tag: str = "") -> str:
+        """Make an image with one layer that holds the tree of an image; returns its id.
+
+        Raises:
+            NotFound: `No such image: X:tag`. SampanError: the disk is full.
+        """
+        return flatten(self._core, ref, repository=repository, tag=tag)
+
+    def tree(self, refs: Sequence[str]) -> LayerTree:
+        """Return the layers of images, all of them if none is named (`image_views.read_tree`)."""
+        return read_tree(self._core, refs)
+
+    def diff(self, first: str, second: str) -> Differences:
+        """Return the paths that differ between two images (`image_views.read_differences`)."""
+        return read_differences(self._core, first, second)
 
     def bootstrap(self, name: str, *, progress: Callable[[str], None] | None = None) -> str:
         """Make a base image from the distribution's packages: `busybox`, `debian[:suite]` or `hello`.
@@ -241,10 +269,14 @@ class Images:
             Created=_unix(image.config.created),
             Size=image.size_bytes,
             Labels=image.config.config.Labels,
-            Containers=len(self._users(image.id)),
+            Containers=len(self._containers(image.id)),
         )
 
     def _users(self, image_id: Digest) -> Sequence[ImageUser]:
+        mounted = [ImageUser(ContainerId("mount"), running=True)] if self.mounts.place_of(image_id) else []
+        return [*self._containers(image_id), *mounted]
+
+    def _containers(self, image_id: Digest) -> Sequence[ImageUser]:
         return [
             ImageUser(ContainerId(container.id), container.running)
             for container in self._core.index.all()

@@ -17,6 +17,7 @@ from sampan.engine.committing import thaw_interrupted
 from sampan.engine.container import Container
 from sampan.engine.core import Core
 from sampan.engine.ending import KILLED, Ender, finish_removal
+from sampan.engine.image_mounting import ImageMounting
 from sampan.engine.leftovers import clear_runtime_state, end_shim, kill_process
 from sampan.engine.mount_points import user_mounts
 from sampan.errors import Conflict, InvalidArgument, NotFound, SampanError, Unavailable
@@ -192,7 +193,7 @@ class Recovery:
     def _sweep_volumes(self, known: set[str]) -> None:
         """Remove volumes that were made for a container that was not, and unmount what nobody uses."""
         core = self._core
-        core.store.image_mounts.sweep(known)
+        core.store.image_mounts.sweep([*known, *ImageMounting(core).recover()])
         for volume in core.store.volumes.sweep(known):
             try:
                 core.volumes.finish_removal(volume)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from sampan.ids import Digest
 from sampan.registry.credentials import NOBODY, Credentials, parse_registry_auth
 from sampan.registry.downloads import Downloads
+from sampan.registry.manifest_lists import Entry, push_list
 from sampan.registry.options import RegistryOptions
 from sampan.registry.pull_progress import PullProgress, Report
 from sampan.registry.pulling import Puller
 from sampan.registry.pushing import Pusher
 from sampan.registry.repository import Repository
+from sampan.registry.search import Hit, check_limit, parse_term, search
 from sampan.registry.session import Registries, Session
 from sampan.registry.sources import Sources
+from sampan.registry.uploads import Uploads
+from sampan.spec.image import Platform
 from sampan.store.arrivals import Arrivals
 from sampan.store.references import Reference
 
@@ -39,6 +46,30 @@ class Client:
     def session(self, domain: str, credentials: Credentials) -> Session:
         """Return requests to a registry itself as one user."""
         return self._registries.session(self._registries.routes.for_login(domain), credentials)
+
+    def search(self, text: str, auth: str, *, limit: int) -> list[Hit]:
+        """Return names of repositories that have a word (`[host/]word`) in them.
+
+        Raises:
+            InvalidArgument: text or limit is none. NotFound: the registry cannot be searched.
+        """
+        term, limit = parse_term(text), check_limit(limit)
+        route = self._registries.routes.for_search(term.domain)
+        credentials = parse_registry_auth(auth) if auth else NOBODY
+        return search(self._registries.session(route, credentials), term.text, limit=limit)
+
+    def push_list(self, target: Reference, images: Sequence[tuple[Reference, Platform]], auth: str) -> Digest:
+        """Push an index of images that are in target's registry; return its digest.
+
+        Raises:
+            InvalidArgument: an image is elsewhere. SampanError: as the registry says.
+        """
+        credentials = parse_registry_auth(auth) if auth else NOBODY
+        session = self._registries.session(self._registries.routes.for_push(target), credentials)
+        entries = [
+            Entry(source, platform, self.sources_as(source, credentials)) for source, platform in images
+        ]
+        return push_list(Uploads(session, target), target, entries)
 
     def puller(self, arrivals: Arrivals, reference: Reference, report: Report) -> Puller:
         """Return one pull, which tells Docker's lines."""

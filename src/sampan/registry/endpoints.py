@@ -35,7 +35,9 @@ class Endpoint:
         return f"{self.scheme}://{self.authority}"
 
     def address(self, path: str) -> str:
-        """Return the URL of a path of the API, written `/v2/…`."""
+        """Return the URL of a path of the API, written `/v2/…`, or of another one as it is."""
+        if not path.startswith("/v2/"):
+            return self.url + path
         joint = "&" if "?" in path else "?"
         ns = f"{joint}ns={self.namespace}" if self.namespace else ""
         return f"{self.url}{self.root}{path.removeprefix('/v2')}{ns}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Final
 from urllib.parse import urlsplit
 
 from sampan.errors import Forbidden, InvalidArgument
@@ -16,6 +17,8 @@ from sampan.registry.hosts import Host, certificates_in, find_folder, read_hosts
 from sampan.registry.options import RegistryOptions
 from sampan.registry.registries_conf import RegistriesConf
 from sampan.store.references import DEFAULT_DOMAIN, Reference
+
+_HUB_SEARCH: Final = "index.docker.io"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,12 @@ class Routes:
             if "push" in host.capabilities:
                 return self._route(reference, host, insecure=insecure, user_domain=reference.domain)
         raise Forbidden(f"no server is allowed to be pushed to for {reference.domain}")
+
+    def for_search(self, domain: str) -> Route:
+        """Return the registry itself, or for "" what Docker Hub is searched by."""
+        if domain in ("", DEFAULT_DOMAIN):
+            return Route(Reference(DEFAULT_DOMAIN, ""), (Endpoint("https", _HUB_SEARCH),))
+        return self.for_login(domain)
 
     def for_login(self, domain: str) -> Route:
         """Return the registry itself."""

@@ -65,6 +65,17 @@ class Uploads:
         self._send(digest, path, size_bytes, place or self._begin(), sent)
         return Outcome("pushed")
 
+    def mount_blob(self, digest: Digest, source: str) -> None:
+        """See to it that a blob is there: it is, or is mounted from a neighbour.
+
+        Raises:
+            Unavailable: the registry does not mount.
+        """
+        if not self._exists(digest) and self._mount(digest, source):
+            raise Unavailable(
+                f"registry {self._reference.domain} does not give {digest} from {source} to {self._name}"
+            )
+
     def put_manifest(self, name: str, raw: bytes, media_type: str) -> None:
         """Put a manifest under a tag or digest; the blobs it names are there."""
         answer = self._session.request(

@@ -17,7 +17,7 @@ import hashlib
 import os
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final
@@ -95,8 +95,9 @@ class Commits:
                 captured = capture(upper, staging.new_path())
             finally:
                 packed()
+            below = self._manifest(parent).layers
             if not captured.entries:
-                return self._take(staging, parent, None, describe, reference)
+                return self._take(staging, parent, below, None, describe, reference)
             chain = chain_ids([*parent.layers, captured.blob.digest])
             source = LayerSource(
                 chain_id=chain[-1],
@@ -106,28 +107,47 @@ class Commits:
             )
             with self._pins.held(chain[-1:]):
                 self._layers.adopt(source, captured.folder, captured.unpacked)
-                return self._take(staging, parent, captured.blob, describe, reference)
+                return self._take(staging, parent, below, captured.blob, describe, reference)
+
+    def flatten(self, image: Image, root: str, *, describe: Describe, reference: Reference | None) -> Digest:
+        """Make an image of one layer: the whole tree of an image, which is mounted at root; return its id.
+
+        Raises:
+            OSError: the disk is full; nothing is left behind.
+        """
+        with Staging(self._places) as staging:
+            captured = capture(root, staging.new_path())
+            digest = captured.blob.digest
+            chain = chain_ids([digest])
+            source = LayerSource(chain_id=chain[0], diff_id=digest, parent=None, blob=digest)
+            with self._pins.held(chain):
+                self._layers.adopt(source, captured.folder, captured.unpacked)
+                return self._take(staging, image, [], captured.blob, describe, reference)
+
+    def _manifest(self, image: Image) -> Manifest:
+        found = parse_manifest_or_index(self._blobs.read(Digest(image.manifest.digest)), media_type="")
+        if not isinstance(found, Manifest):
+            raise SampanError(f"blob {image.manifest.digest} is no image manifest")
+        return found
 
     def _take(
         self,
         staging: Staging,
         parent: Image,
+        below: Sequence[Descriptor],
         new: StagedBlob | None,
         describe: Describe,
         reference: Reference | None,
     ) -> Digest:
-        below = parse_manifest_or_index(self._blobs.read(Digest(parent.manifest.digest)), media_type="")
-        if not isinstance(below, Manifest):
-            raise SampanError(f"blob {parent.manifest.digest} is no image manifest")
         blobs = [
             StagedBlob(self._places.blob(Digest(layer.digest)), Digest(layer.digest), layer.size)
-            for layer in below.layers
+            for layer in below
         ]
-        layers = list(below.layers)
+        layers, diff_ids = list(below), list(parent.layers) if below else []
         if new is not None:
             blobs.append(new)
             layers.append(Descriptor(mediaType=OCI_LAYER, digest=new.digest, size=new.size_bytes))
-        config = encode(describe([*parent.layers, *([new.digest] if new is not None else [])]))
+        config = encode(describe([*diff_ids, *([new.digest] if new is not None else [])]))
         staged = staging.add([config])
         manifest = Manifest(
             schemaVersion=2,

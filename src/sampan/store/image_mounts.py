@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
-from typing import Final
 
 from sampan.errors import InvalidArgument
 from sampan.ids import Digest
 from sampan.store.collector import Collector
 from sampan.store.database import Database
+from sampan.store.image_views import ImageViews
 from sampan.store.layers import Layers
 from sampan.store.model import Image
-from sampan.store.places import Places
 from sampan.store.rootview import RootView
 from sampan.store.sources import LayerSources
-
-_EMPTY: Final = "scratch/empty"  # overlayfs wants two directories when it has no upper one
 
 
 class ImageMounts:
     """Which container has which image; thread-safe. The table is the store's (`schema.py`)."""
 
     def __init__(
-        self, places: Places, db: Database, layers: Layers, sources: LayerSources, collector: Collector
+        self, db: Database, layers: Layers, sources: LayerSources, collector: Collector, views: ImageViews
     ) -> None:
-        self._places = places
+        self._views = views
         self._db = db
         self._layers = layers
         self._sources = sources
@@ -61,7 +58,7 @@ class ImageMounts:
                 if found is None:
                     raise InvalidArgument(f"image mount: no directory {subpath!r} in the image")
                 layers = [os.readlink(f"/proc/self/fd/{fd}") for fd in reversed(found)]
-        return [self._empty(), *layers]
+        return [self._views.empty(), *layers]
 
     def file(self, container_id: str, image_id: str, subpath: str) -> str | None:
         """Return the path of a regular file in an image, None if the subpath names none."""
@@ -81,8 +78,3 @@ class ImageMounts:
         rows = self._db.query("SELECT DISTINCT container_id FROM image_mounts")
         for container_id in {str(row[0]) for row in rows} - set(known_ids):
             self.release(container_id)
-
-    def _empty(self) -> str:
-        path = f"{self._places.layers}/{_EMPTY}"
-        os.makedirs(path, mode=0o755, exist_ok=True)
-        return path

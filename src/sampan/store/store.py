@@ -17,6 +17,7 @@ from sampan.store.collector import Collector
 from sampan.store.commits import Commits
 from sampan.store.database import Database
 from sampan.store.image_mounts import ImageMounts
+from sampan.store.image_views import ImageViews
 from sampan.store.images import Images
 from sampan.store.intake import Intake
 from sampan.store.layers import Layers
@@ -66,7 +67,8 @@ class Store:
             self.commits = Commits(places, blobs, self.layers, pins, intake)
             self.built = Built(places, self.db, blobs, self.layers, pins, intake, sources, collector)
             self.snapshots = Snapshots(places, self.db, self.layers, sources, collector)
-            self.image_mounts = ImageMounts(places, self.db, self.layers, sources, collector)
+            self.image_views = ImageViews(places, self.layers, sources)
+            self.image_mounts = ImageMounts(self.db, self.layers, sources, collector, self.image_views)
             self.volumes = Volumes(places, self.db)
             self.repositories = repositories.Repositories(self.db, blobs, pins, collector)
             self.uploads = Uploads(places)

@@ -40,6 +40,8 @@ class Registry:
         uploading = Uploading()
         self._endpoints: dict[tuple[str, str], Endpoint] = {
             ("GET", "base"): _base,
+            ("GET", "ping"): listings.ping,
+            ("GET", "search"): listings.search,
             ("GET", "catalog"): listings.catalog,
             ("GET", "tags"): listings.tags,
             ("GET", "referrers"): listings.referrers,
@@ -112,7 +114,7 @@ class Registry:
         except RegistryError as exc:
             exc.headers.update(self._challenge(request, target, action))
             raise
-        is_base = target.kind == "base"
+        is_base = target.kind in ("base", "ping")
         if (
             (grant.is_known or not self._access.wants_login)
             if is_base
@@ -137,7 +139,7 @@ class Registry:
         if target.repository:
             actions = "pull,push" if action == "push" else action
             text += f',scope="repository:{target.repository}:{actions}"'
-        elif target.kind == "catalog":
+        elif target.kind in ("catalog", "search"):
             text += ',scope="registry:catalog:*"'
         return {"WWW-Authenticate": text}
 

@@ -24,6 +24,24 @@ async def catalog(exchange: Exchange) -> web.StreamResponse:
     )
 
 
+async def ping(_exchange: Exchange) -> web.StreamResponse:
+    """GET /v1/_ping: there is a search, and who may log in shows a name and password with each request."""
+    headers = {"X-Docker-Registry-Standalone": "true"}
+    return web.Response(body=b"true", headers=headers, content_type="application/json")
+
+
+async def search(exchange: Exchange) -> web.StreamResponse:
+    """GET /v1/search?q=…&n=…: repositories with the word in their name. Source: Docker Registry API v1."""
+    word, size = exchange.query("q").lower(), page_size(exchange)
+    names = [name for name in await exchange.run(exchange.shelves.list) if word in name]
+    results = [
+        {"name": name, "description": "", "star_count": 0, "is_official": False, "is_automated": False}
+        for name in (names if size < 0 else names[:size])
+    ]
+    body = {"query": exchange.query("q"), "num_results": len(results), "results": results}
+    return web.Response(body=msgspec.json.encode(body), content_type="application/json")
+
+
 async def tags(exchange: Exchange) -> web.StreamResponse:
     """GET /v2/<name>/tags/list."""
     repository = exchange.repository

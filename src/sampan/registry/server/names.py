@@ -10,7 +10,9 @@ from sampan.errors import InvalidArgument
 from sampan.registry.server.errors import RegistryError
 from sampan.store.content_names import ContentName, parse_content_name
 
-Kind = Literal["base", "catalog", "tags", "manifest", "upload start", "upload", "blob", "referrers"]
+Kind = Literal[
+    "base", "ping", "search", "catalog", "tags", "manifest", "upload start", "upload", "blob", "referrers"
+]
 
 _MAX_NAME: Final = 255
 _COMPONENT: Final = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
@@ -24,6 +26,8 @@ _FORMS: Final[tuple[tuple[Kind, re.Pattern[str]], ...]] = (
     ("tags", re.compile(r"(?P<name>.+)/tags/list/?")),
     ("referrers", re.compile(r"(?P<name>.+)/referrers/(?P<last>[^/]+)")),
 )
+# What dockerd asks of a registry for `docker search`. Source: moby, registry/search_endpoint_v1.go.
+_FIXED: Final[dict[str, Kind]] = {"/v2/_catalog": "catalog", "/v1/_ping": "ping", "/v1/search": "search"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +47,8 @@ def parse_path(path: str) -> Target | None:
     """
     if path in ("/v2", "/v2/"):
         return Target("base")
-    if path == "/v2/_catalog":
-        return Target("catalog")
+    if path in _FIXED:
+        return Target(_FIXED[path])
     rest = path.removeprefix("/v2/")
     for kind, form in _FORMS:
         match = form.fullmatch(rest) if rest != path else None

@@ -66,6 +66,7 @@ from sampan.spec.docker.images import (
     ImageSummary,
     Platform,
     RootFS,
+    SearchResult,
 )
 from sampan.spec.docker.networks import (
     IPAM,
@@ -167,6 +168,7 @@ __all__ = [
     "ImageOptions",
     "ImageSummary",
     "ImagesPrune",
+    "SearchResult",
     "IndexInfo",
     "Info",
     "InterfaceStats",

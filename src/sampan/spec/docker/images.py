@@ -126,6 +126,16 @@ class HistoryItem(Struct, frozen=True, kw_only=True):
     Comment: str = ""
 
 
+class SearchResult(Struct, frozen=True, kw_only=True):
+    """One line of GET /images/search."""
+
+    star_count: int
+    is_official: bool
+    name: str
+    is_automated: bool = False  # nobody has these any more
+    description: str
+
+
 class ImageDelete(Struct, frozen=True, kw_only=True):
     """One line of DELETE /images/{name}: exactly one of the two."""
 

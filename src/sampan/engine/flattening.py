@@ -1,0 +1,61 @@
+"""`image flatten`: an image with one layer that holds what all layers of another show together.
+
+The launcher puts the layers together, in a mount namespace of their own (docs/files.md); the tree is packed,
+unpacked and recorded as a commit's is.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from datetime import UTC, datetime
+
+import msgspec
+
+from sampan.engine.core import Core
+from sampan.engine.events import make_event
+from sampan.engine.hello_image import resolve_image
+from sampan.errors import SampanError
+from sampan.ids import Digest
+from sampan.runtime.launcher.client import ViewRequest
+from sampan.runtime.requests import RootMount
+from sampan.spec.image import History, ImageConfig, RootFS
+from sampan.store.model import Image
+from sampan.store.references import Reference, make_tagged
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+def flatten(core: Core, ref: str, *, repository: str, tag: str) -> Digest:
+    """See `Images.flatten`."""
+    reference = make_tagged(repository, tag) if repository else None
+    image = resolve_image(core, ref)
+    try:
+        with core.store.image_views.directories(image) as lower:
+            image_id = _make(core, image, lower, reference)
+    except OSError as exc:
+        if exc.errno not in _FULL:
+            raise
+        raise SampanError(f"cannot flatten {ref}: no space left on device") from exc
+    shown = reference.familiar if reference is not None else image_id
+    core.events.emit(make_event("image", "tag", image_id, {"name": shown}))
+    return image_id
+
+
+def _make(core: Core, image: Image, lower: tuple[str, ...], reference: Reference | None) -> Digest:
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+    def describe(diff_ids: list[Digest]) -> ImageConfig:
+        step = History(created=now, created_by=f"sampan image flatten {image.id}", comment="flattened")
+        return msgspec.structs.replace(
+            image.config, created=now, rootfs=RootFS(diff_ids=list(diff_ids)), history=[step]
+        )
+
+    root = RootMount(lower=lower, upper="", work="")
+    fds = core.launchers.open_view(ViewRequest(root_mount=root, read_only=True))
+    try:
+        place = f"/proc/self/fd/{fds[0]}"
+        return core.store.commits.flatten(image, place, describe=describe, reference=reference)
+    finally:
+        for fd in fds:
+            os.close(fd)
