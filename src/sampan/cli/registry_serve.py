@@ -12,7 +12,18 @@ if TYPE_CHECKING:
     from sampan.cli.context import Context
     from sampan.cli.flags import Flags
 
-_TEXTS = ("data-root", "htpasswd", "tls-cert", "tls-key", "log-level", "log-format", "stale-after")
+_TEXTS = (
+    "data-root",
+    "htpasswd",
+    "proxy",
+    "proxy-user",
+    "proxy-password-file",
+    "tls-cert",
+    "tls-key",
+    "log-level",
+    "log-format",
+    "stale-after",
+)
 _TRUTHS = ("host-images", "tokens", "anonymous-pull", "open", "read-only")
 _PROGRAM = "sampan-registry"
 

@@ -47,6 +47,11 @@ class Client:
         """Return requests to a registry itself as one user."""
         return self._registries.session(self._registries.routes.for_login(domain), credentials)
 
+    def own_sources(self, reference: Reference, credentials: Credentials) -> Sources:
+        """As `sources_as`, but the registry itself alone: no mirror, which might be who asks."""
+        session = self._registries.session(self._registries.routes.to_itself(reference), credentials)
+        return Sources(reference, [Repository(session, reference)])
+
     def search(self, text: str, auth: str, *, limit: int) -> list[Hit]:
         """Return names of repositories that have a word (`[host/]word`) in them.
 

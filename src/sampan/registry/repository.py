@@ -100,6 +100,21 @@ class Repository:
             raise InvalidArgument(f"blob {digest} is damaged: {len(raw)} bytes with digest {digest_of(raw)}")
         return raw
 
+    def blob_size(self, digest: Digest) -> int:
+        """Return how large a blob is.
+
+        Raises:
+            NotFound: it is not there. Unavailable: the registry does not tell.
+        """
+        with self._session.request("HEAD", self.path(f"blobs/{digest}"), scopes=self._scopes) as answer:
+            if answer.status != 200:
+                raise self.error_of(answer, what="blob")
+            answer.read_document(_ERROR_BYTES)
+            length = answer.header("Content-Length")
+            if not length.isdecimal():
+                raise Unavailable(f"the registry does not tell the size of blob {digest}")
+            return int(length)
+
     def open_blob(self, digest: Digest, *, offset: int = 0, tries: int = 0) -> Answer:
         """Open a blob from an offset on (status 206), or from its beginning (200); the caller closes it."""
         headers = {"Range": f"bytes={offset}-"} if offset else {}

@@ -78,8 +78,12 @@ class Routes:
 
     def for_login(self, domain: str) -> Route:
         """Return the registry itself."""
-        host = self._hosts(domain, insecure=False)[-1]
-        return self._route(Reference(domain, ""), host, insecure=False, user_domain=domain)
+        return self.to_itself(Reference(domain, ""))
+
+    def to_itself(self, reference: Reference) -> Route:
+        """Return the registry of a name, without its mirrors."""
+        host = self._hosts(reference.domain, insecure=False)[-1]
+        return self._route(reference, host, insecure=False, user_domain=reference.domain)
 
     def _to(self, reference: Reference, *, insecure: bool, user_domain: str) -> Iterator[Route]:
         if reference.domain == DEFAULT_DOMAIN:

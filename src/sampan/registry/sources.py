@@ -60,6 +60,10 @@ class Sources:
         """Return a small blob, compared with its digest and size (`Repository.get_blob`)."""
         return self._first(self._asked(digest), lambda one: one.get_blob(digest, size_bytes=size_bytes))
 
+    def blob_size(self, digest: Digest) -> int:
+        """Return the size of a blob (`Repository.blob_size`)."""
+        return self._first(self._asked(digest), lambda one: one.blob_size(digest))
+
     def open_blob(self, digest: Digest, *, offset: int = 0, tries: int = 0, failures: int = 0) -> Answer:
         """Open a blob (`Repository.open_blob`); after failures in its midst the next server is asked."""
         asked = self._asked(digest)

@@ -23,6 +23,8 @@ from sampan.store.pins import Pins
 
 COMPONENT: Final = "repositories"
 
+_TOUCH_EVERY_NS: Final = 600 * 10**9
+
 STEPS: Final = (
     """
     CREATE TABLE repository_blobs (
@@ -193,6 +195,20 @@ class Repositories:
             "INSERT OR REPLACE INTO repository_blobs VALUES (?, ?, ?, ?, ?)",
             (repository, blob.digest, blob.content, blob.size_bytes, time.time_ns()),
         )
+
+    def touch_blob(self, repository: str, digest: ContentName) -> None:
+        """Note that a blob was wanted, at most once in a while: it is not swept for some more time."""
+        now = time.time_ns()
+        self._db.execute(
+            "UPDATE repository_blobs SET touched_ns = ? "
+            "WHERE repository = ? AND digest = ? AND touched_ns < ?",
+            (now, repository, digest, now - _TOUCH_EVERY_NS),
+        )
+
+    def set_tag(self, repository: str, tag: str, digest: ContentName) -> None:
+        """Let a tag name a manifest that is here."""
+        with self._db.transaction(durable=True):
+            self._set_tags(repository, digest, [tag])
 
     def add_manifest(
         self, repository: str, manifest: HeldManifest, raw: bytes, *, names: Names, tags: Iterable[str]

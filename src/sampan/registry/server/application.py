@@ -21,6 +21,7 @@ from sampan.registry.server.names import Target, parse_path
 from sampan.registry.server.sending import Sender
 from sampan.registry.server.shelves import Shelves
 from sampan.registry.server.uploads import Uploading
+from sampan.registry.server.upstream import Upstream
 from sampan.store.store import Store
 
 Endpoint = Callable[[Exchange], Awaitable[web.StreamResponse]]
@@ -32,10 +33,13 @@ _VERSION: Final = ("Docker-Distribution-API-Version", "registry/2.0")
 class Registry:
     """Answers requests from shelves; store None: nothing is written."""
 
-    def __init__(self, shelves: Shelves, store: Store | None, access: Access) -> None:
+    def __init__(
+        self, shelves: Shelves, store: Store | None, access: Access, upstream: Upstream | None = None
+    ) -> None:
         self._shelves = shelves
         self._store = store
         self._access = access
+        self._upstream = upstream
         self._sender = Sender()
         uploading = Uploading()
         self._endpoints: dict[tuple[str, str], Endpoint] = {
@@ -91,6 +95,8 @@ class Registry:
         if endpoint is None:
             raise RegistryError("UNSUPPORTED", f"{request.method} is not supported here")
         grant = await self._authorize(request, target)
+        if self._upstream is not None:
+            self._upstream.check_namespace(request.query.get("ns", ""))
         return await endpoint(
             Exchange(
                 request=request,
@@ -99,6 +105,7 @@ class Registry:
                 shelves=self._shelves,
                 store=self._store,
                 sender=self._sender,
+                upstream=self._upstream,
             )
         )
 

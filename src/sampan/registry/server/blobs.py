@@ -8,21 +8,22 @@ from sampan.errors import Conflict
 from sampan.registry.server.errors import RegistryError
 from sampan.registry.server.exchange import Exchange
 from sampan.registry.server.names import parse_digest_part
+from sampan.registry.server.passing import headers_of, pass_on
 from sampan.registry.server.sending import FileAnswer, Span, parse_range
 from sampan.store.repositories import HeldBlob
 
 
 async def get(exchange: Exchange) -> web.StreamResponse:
     """GET and HEAD /v2/<name>/blobs/<digest>."""
+    digest = parse_digest_part(exchange.target.unsafe_last)
+    if exchange.upstream is not None:
+        held = exchange.shelves.find_blob(exchange.repository, digest)
+        if held is None:
+            return await pass_on(exchange, digest)
+        await exchange.run(exchange.upstream.touch, exchange.repository, held)
     blob = _find(exchange)
     request = exchange.request
-    headers = {
-        "Docker-Content-Digest": blob.digest,
-        "ETag": f'"{blob.digest}"',
-        "Content-Type": "application/octet-stream",
-        "Accept-Ranges": "bytes",
-        "Cache-Control": "max-age=31536000",
-    }
+    headers = headers_of(digest)
     if request.headers.get("If-None-Match", "").strip('"') == blob.digest:
         return web.Response(status=304, headers=headers)
     span, status = Span(0, blob.size_bytes), 200

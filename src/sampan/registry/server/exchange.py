@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, ParamSpec, TypeVar
+from functools import partial
+from typing import Concatenate, Final, ParamSpec, TypeVar
 
 from aiohttp import web
 
@@ -14,6 +15,7 @@ from sampan.registry.server.errors import RegistryError
 from sampan.registry.server.names import Target
 from sampan.registry.server.sending import Sender
 from sampan.registry.server.shelves import Shelves
+from sampan.registry.server.upstream import Upstream
 from sampan.store.store import Store
 
 P = ParamSpec("P")
@@ -32,6 +34,7 @@ class Exchange:
     shelves: Shelves
     store: Store | None
     sender: Sender
+    upstream: Upstream | None = None  # this registry is a cache of it
 
     @property
     def repository(self) -> str:
@@ -48,9 +51,17 @@ class Exchange:
         Raises:
             RegistryError: this registry is read-only.
         """
+        if self.upstream is not None:
+            raise RegistryError("DENIED", f"this registry is a cache of {self.upstream.domain}: push there")
         if self.store is None:
             raise RegistryError("DENIED", "this registry is read-only")
         return self.store
+
+    async def ask(self, call: Callable[Concatenate[Upstream, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call a method of upstream in one of its threads."""
+        assert self.upstream is not None  # the caller has seen that
+        work = partial(call, self.upstream, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self.upstream.pool, work)
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Do something that reads or writes files in a thread."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -11,6 +12,7 @@ from aiohttp import web
 from sampan.registry.server.errors import RegistryError
 from sampan.registry.server.exchange import Exchange, page_size
 from sampan.registry.server.names import parse_digest_part
+from sampan.registry.server.upstream import Upstream
 from sampan.spec.image import OCI_INDEX, Descriptor, Index, encode
 
 
@@ -45,6 +47,9 @@ async def search(exchange: Exchange) -> web.StreamResponse:
 async def tags(exchange: Exchange) -> web.StreamResponse:
     """GET /v2/<name>/tags/list."""
     repository = exchange.repository
+    if exchange.upstream is not None:
+        every = await exchange.ask(Upstream.tags, repository)
+        return _page(exchange, {"name": repository}, "tags", partial(_cut, every))
     if not exchange.shelves.exists(repository):
         raise RegistryError("NAME_UNKNOWN", f"repository {repository} is not known to this registry")
     return _page(
@@ -53,6 +58,11 @@ async def tags(exchange: Exchange) -> web.StreamResponse:
         "tags",
         lambda after, limit: exchange.shelves.tags(repository, after=after, limit=limit),
     )
+
+
+def _cut(every: Sequence[str], after: str, limit: int) -> Sequence[str]:
+    found = [one for one in every if one > after]
+    return found if limit < 0 else found[:limit]
 
 
 def _page(

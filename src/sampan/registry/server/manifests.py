@@ -13,6 +13,7 @@ from sampan.registry.server.documents import Document, parse_document
 from sampan.registry.server.errors import RegistryError
 from sampan.registry.server.exchange import Exchange
 from sampan.registry.server.names import check_tag, is_digest, parse_digest_part
+from sampan.registry.server.upstream import Upstream
 from sampan.spec.image import MAX_DOCUMENT_BYTES
 from sampan.store.content_names import ContentName, is_name_of
 from sampan.store.digests import digest_of
@@ -24,6 +25,8 @@ _BODY_S: Final = 60.0
 
 async def get(exchange: Exchange) -> web.StreamResponse:
     """GET and HEAD /v2/<name>/manifests/<tag or digest>: the type it was pushed as, whatever is accepted."""
+    if exchange.upstream is not None:
+        await _bring(exchange)
     manifest = _find(exchange)
     headers = {
         "Docker-Content-Digest": manifest.digest,
@@ -38,6 +41,12 @@ async def get(exchange: Exchange) -> web.StreamResponse:
     return web.Response(
         body=await exchange.run(_read, exchange.shelves.path(manifest.content)), headers=headers
     )
+
+
+async def _bring(exchange: Exchange) -> None:
+    last = exchange.target.unsafe_last
+    name = parse_digest_part(last) if is_digest(last) else check_tag(last)
+    await exchange.ask(Upstream.bring_manifest, exchange.repository, name)
 
 
 def _read(path: str) -> bytes:

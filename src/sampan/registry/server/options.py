@@ -27,6 +27,9 @@ class Options:
     tokens: bool
     anonymous_pull: bool
     read_only: bool
+    proxy: str  # the registry that this one is a cache of; "": none
+    proxy_user: str
+    proxy_password_file: str
     tls_cert: str
     tls_key: str
     stale_s: float
@@ -51,7 +54,11 @@ def parse_options(arguments: list[str]) -> Options:
         raise InvalidArgument("--tokens and --anonymous-pull need --htpasswd: there is nobody to log in")
     if given.host_images and given.htpasswd and given.tokens:
         raise InvalidArgument("--tokens does not go with --host-images: there is no place for its key")
-    read_only = given.read_only or given.host_images
+    if given.proxy and given.host_images:
+        raise InvalidArgument("--proxy does not go with --host-images: a cache keeps what it fetches")
+    if bool(given.proxy_user) != bool(given.proxy_password_file) or (given.proxy_user and not given.proxy):
+        raise InvalidArgument("--proxy-user and --proxy-password-file go together, and with --proxy")
+    read_only = given.read_only or given.host_images or bool(given.proxy)
     if not (given.htpasswd or read_only or given.open or host in _LOOPBACK):
         raise Forbidden(
             f"cannot serve on {given.address}: anybody who reaches it could push",
@@ -66,9 +73,12 @@ def parse_options(arguments: list[str]) -> Options:
         tokens=given.tokens,
         anonymous_pull=given.anonymous_pull,
         read_only=read_only,
+        proxy=given.proxy,
+        proxy_user=given.proxy_user,
+        proxy_password_file=given.proxy_password_file,
         tls_cert=given.tls_cert,
         tls_key=given.tls_key,
-        stale_s=given.stale_after,
+        stale_s=given.stale_after or (7 * _DAY_S if given.proxy else _DAY_S),
         ready_fd=given.ready_fd,
         log_level=given.log_level,
         log_json=given.log_format == "json",
@@ -91,14 +101,22 @@ def _parser() -> argparse.ArgumentParser:
     add("--anonymous-pull", action="store_true", help="let anybody pull; pushing needs a login")
     add("--open", action="store_true", help="let anybody who reaches the address push and delete")
     add("--read-only", action="store_true", help="refuse whatever changes something")
+    add(
+        "--proxy",
+        metavar="REGISTRY",
+        default="",
+        help="be a cache of this registry: docker.io, host[:port], http://host[:port]",
+    )
+    add("--proxy-user", metavar="NAME", default="", help="whom that registry knows us as")
+    add("--proxy-password-file", metavar="FILE", default="", help="holds the password for it")
     add("--tls-cert", metavar="FILE", default="", help="certificate to show, PEM")
     add("--tls-key", metavar="FILE", default="", help="its key, PEM")
     add(
         "--stale-after",
         metavar="SECONDS",
         type=float,
-        default=_DAY_S,
-        help="sweep uploads and unnamed blobs that nobody touched for so long (default: a day)",
+        default=0.0,
+        help="sweep uploads and unnamed blobs that nobody touched for so long (default: a day, or a week for a cache)",
     )
     add("--ready-fd", type=int, default=-1, help=argparse.SUPPRESS)
     add("--log-level", choices=("debug", "info", "warning", "error"), default="info")

@@ -14,12 +14,14 @@ from aiohttp import web
 from sampan import log
 from sampan.errors import Conflict, InvalidArgument
 from sampan.kernel.files import write_atomic
+from sampan.registry.credentials import NOBODY, Credentials
 from sampan.registry.server.access import ALL, NONE, PULL, Access, read_token_key
 from sampan.registry.server.accounts import Accounts
 from sampan.registry.server.application import Registry
 from sampan.registry.server.host_images import HostImages
 from sampan.registry.server.options import Options
 from sampan.registry.server.shelves import Shelves
+from sampan.registry.server.upstream import Upstream
 from sampan.store.store import Store
 
 _SWEEP_EVERY_S: Final = 3600.0
@@ -37,10 +39,26 @@ def run(options: Options) -> None:
         store = None if options.host_images else held.enter_context(Store(options.data_root))
         shelves: Shelves = HostImages(options.data_root) if store is None else store.repositories
         access = _access(options)
-        registry = Registry(shelves, None if options.read_only else store, access)
+        upstream = _upstream(options, store) if options.proxy and store is not None else None
+        if upstream is not None:
+            held.callback(upstream.close)
+        registry = Registry(shelves, None if options.read_only else store, access, upstream)
         if store is not None:
             _sweep(store, options.stale_s)
         asyncio.run(_serve(options, registry, store))
+
+
+def _upstream(options: Options, store: Store) -> Upstream:
+    credentials = NOBODY
+    if options.proxy_user:
+        try:
+            with open(options.proxy_password_file, encoding="utf-8") as file:
+                credentials = Credentials(options.proxy_user, file.read().rstrip("\r\n"))
+        except (OSError, UnicodeDecodeError) as exc:
+            raise InvalidArgument(
+                f"cannot read the password in {options.proxy_password_file}: {exc}"
+            ) from exc
+    return Upstream(store, options.proxy, credentials)
 
 
 def _access(options: Options) -> Access:
