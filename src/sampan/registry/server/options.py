@@ -116,7 +116,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         type=float,
         default=0.0,
-        help="sweep uploads and unnamed blobs that nobody touched for so long (default: a day, or a week for a cache)",
+        help="sweep uploads and blobs that nobody touched for so long (default: a day; of a cache a week)",
     )
     add("--ready-fd", type=int, default=-1, help=argparse.SUPPRESS)
     add("--log-level", choices=("debug", "info", "warning", "error"), default="info")
