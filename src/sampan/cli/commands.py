@@ -113,6 +113,8 @@ COMMANDS: tuple[CommandRow, ...] = (
      "image_tools:mount", "flag_table:IMAGE_MOUNT", "Mount images read-only and print where"),
     ("image unmount", ("image umount",), "[IMAGE...]", 0, -1,
      "image_tools:unmount", "flag_table:IMAGE_UNMOUNT", "Undo `image mount`"),
+    ("image verify", (), "NAME", 1, 1,
+     "verify:verify", "flag_table:IMAGE_VERIFY", "Tell whose signatures an image has"),
     ("image flatten", (), "IMAGE [REPOSITORY[:TAG]]", 1, 2,
      "image_tools:flatten", "flag_table:NONE", "Make an image with one layer that holds all of another"),
     ("search", (), "[HOST/]WORD", 1, 1,

@@ -276,6 +276,10 @@ IMAGE_DIFF = _options(
     ("exit-code", "", "bool", "End with 1 if anything differs"),
 )
 IMAGE_MOUNT = _options(_FORMAT)
+IMAGE_VERIFY = _options(
+    ("key", "", "list", "Public key, PEM, in place of those that the policy names; may repeat"),
+    _FORMAT,
+)
 IMAGE_UNMOUNT = _options(("all", "a", "bool", "Unmount all that are mounted"))
 SEARCH = _options(
     _FILTER,

@@ -16,7 +16,7 @@ from sampan.engine.logs.config import DRIVERS, check_log_config
 from sampan.engine.options import MIB, EngineSettings, LogDefaults
 from sampan.errors import InvalidArgument
 from sampan.plugins.discovery import SOCKETS, SPECS, Discovery
-from sampan.registry.options import CERTS_DIRECTORIES, REGISTRIES_CONF, RegistryOptions
+from sampan.registry.options import CERTS_DIRECTORIES, POLICY, REGISTRIES_CONF, RegistryOptions
 from sampan.settings import Roots, default_roots
 from sampan.spec import docker
 
@@ -192,6 +192,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="mirrors and other places for images, as podman reads them (default %(default)s)",
     )
+    place.add_argument(
+        "--image-policy",
+        default=POLICY,
+        metavar="FILE",
+        help="which images may be pulled, and whose signatures they need (default %(default)s)",
+    )
     new = parser.add_argument_group("containers")
     new.add_argument(
         "--default-network",
@@ -276,6 +282,7 @@ def _registry_options(given: argparse.Namespace) -> RegistryOptions:
         mirrors=tuple(given.registry_mirror),
         certs=tuple(given.registry_certs or CERTS_DIRECTORIES),
         registries_conf=given.registries_conf,
+        policy=given.image_policy,
     )
 
 

@@ -13,7 +13,7 @@ from sampan.daemon.landing import Mailbox
 from sampan.daemon.routes_sampan import ROOT
 from sampan.daemon.routing import Router
 from sampan.daemon.streaming import end_stream, error_line, open_stream
-from sampan.engine.registry_queries import ListPush
+from sampan.engine.registry_queries import ListPush, VerifyRequest
 from sampan.engine.remote_images import PullRequest, PushRequest
 from sampan.errors import InvalidArgument
 from sampan.spec import docker, gojson
@@ -29,6 +29,7 @@ def add_routes(router: Router) -> None:
     router.add("POST", "/auth", login)
     router.add("GET", "/distribution/{name}/json", distribution)
     router.add("GET", "/images/search", search)
+    router.add("POST", f"{ROOT}/images/{{name}}/verify", verify)
     router.add("POST", f"{ROOT}/manifests/push", push_list)
     router.add("GET", f"{ROOT}/manifests/{{name}}/json", manifest)
 
@@ -64,6 +65,13 @@ async def manifest(call: Call) -> web.StreamResponse:
     """GET /sampan/v1/manifests/{name}/json: what a registry has under a name."""
     auth = call.request.headers.get("X-Registry-Auth", "")
     return reply(await call.workers.slow(call.engine.registries.read_manifest, call.name, auth=auth))
+
+
+async def verify(call: Call) -> web.StreamResponse:
+    """POST /sampan/v1/images/{name}/verify: whose signatures an image has."""
+    wanted = await call.body(VerifyRequest)
+    auth = call.request.headers.get("X-Registry-Auth", "")
+    return reply(await call.workers.slow(call.engine.registries.verify, call.name, wanted, auth=auth))
 
 
 async def push_list(call: Call) -> web.StreamResponse:

@@ -52,6 +52,27 @@ class ListPush(msgspec.Struct, frozen=True, kw_only=True):
     Images: list[ListEntry]
 
 
+class VerifyRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Body of POST /sampan/v1/images/{name}/verify. Keys: PEM; none: those that the policy names."""
+
+    Keys: list[str] = []
+
+
+class VerifiedSignature(msgspec.Struct, frozen=True, kw_only=True):
+    """One signature that a key has confirmed. Key: its sha256; Claims: what the signer has noted."""
+
+    Identity: str
+    Key: str
+    Claims: dict[str, object]
+
+
+class Verified(msgspec.Struct, frozen=True, kw_only=True):
+    """Answer to it."""
+
+    Digest: str
+    Signatures: list[VerifiedSignature]
+
+
 class RegistryQueries:
     """`engine.registries`: what is asked of registries without fetching an image."""
 
@@ -124,6 +145,28 @@ class RegistryQueries:
             Size=descriptor.size,
             Document=msgspec.Raw(document.raw),
             Images=images,
+        )
+
+    def verify(self, name: str, wanted: VerifyRequest, *, auth: str) -> Verified:
+        """Tell whose signatures an image has: the one here, or else what the tag names now.
+
+        Raises:
+            InvalidArgument: a key is none. SampanError: as the registry says.
+        """
+        reference = parse_reference(name).with_default_tag()
+        with unprompted():
+            found = self._remote.client().signatures(
+                reference,
+                auth,
+                digest=reference.digest or self._remote.digest_here(reference),
+                keys=[key.encode() for key in wanted.Keys],
+            )
+        return Verified(
+            Digest=found.digest,
+            Signatures=[
+                VerifiedSignature(Identity=one.identity.familiar, Key=one.key, Claims=one.claims)
+                for one in found.signatures
+            ],
         )
 
     def push_list(self, wanted: ListPush, *, auth: str) -> str:

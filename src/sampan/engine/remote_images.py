@@ -109,6 +109,14 @@ class RemoteImages:
                 self._client = Client(self._core.settings.registry)
             return self._client
 
+    def digest_here(self, reference: Reference) -> Digest | None:
+        """Return the digest by which an image here is known to its repository, None if it is not."""
+        try:
+            image = self._core.store.images.resolve(str(reference))
+        except NotFound:
+            return None
+        return next((one.digest for one in image.digests if one.name == reference.name), None)
+
     def open_pull(self, request: PullRequest) -> Pull:
         """Check what is asked for; nothing is fetched yet.
 

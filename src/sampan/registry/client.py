@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from sampan.errors import InvalidArgument
 from sampan.ids import Digest
 from sampan.registry.credentials import NOBODY, Credentials, parse_registry_auth
 from sampan.registry.downloads import Downloads
 from sampan.registry.manifest_lists import Entry, push_list
 from sampan.registry.options import RegistryOptions
+from sampan.registry.policy import read_policy
 from sampan.registry.pull_progress import PullProgress, Report
 from sampan.registry.pulling import Puller
 from sampan.registry.pushing import Pusher
 from sampan.registry.repository import Repository
 from sampan.registry.search import Hit, check_limit, parse_term, search
 from sampan.registry.session import Registries, Session
+from sampan.registry.signatures import Signature, find_signatures, parse_key
 from sampan.registry.sources import Sources
 from sampan.registry.uploads import Uploads
 from sampan.spec.image import Platform
 from sampan.store.arrivals import Arrivals
 from sampan.store.references import Reference
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """Whose signatures an image has."""
+
+    digest: Digest
+    signatures: Sequence[Signature]
 
 
 class Client:
@@ -51,6 +63,27 @@ class Client:
         """As `sources_as`, but the registry itself alone: no mirror, which might be who asks."""
         session = self._registries.session(self._registries.routes.to_itself(reference), credentials)
         return Sources(reference, [Repository(session, reference)])
+
+    def signatures(
+        self, reference: Reference, auth: str, *, digest: Digest | None, keys: Sequence[bytes]
+    ) -> Signed:
+        """Return the signatures of an image that keys (PEM) have made, or the keys that the policy names.
+
+        digest: of the image that is meant; None: the one that the tag has now.
+
+        Raises:
+            InvalidArgument: a key is none, or none is known. SampanError: as the registry says.
+        """
+        sources = self.sources(reference, auth)
+        digest = digest or sources.get_document(reference.tag).digest
+        policy = read_policy(self._registries.options.policy, reference)
+        pems = list(keys) or [pem for requirement in policy.signed for pem in requirement.keys()]
+        if not pems:
+            raise InvalidArgument(
+                f"no key is known for {reference.familiar}",
+                hint="--key FILE, or a policy with sigstoreSigned",
+            )
+        return Signed(digest, find_signatures(sources, digest, [parse_key(pem) for pem in pems]))
 
     def search(self, text: str, auth: str, *, limit: int) -> list[Hit]:
         """Return names of repositories that have a word (`[host/]word`) in them.

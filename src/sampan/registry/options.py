@@ -8,6 +8,7 @@ from typing import Final
 
 CERTS_DIRECTORIES: Final = ("/etc/sampan/certs.d", "/etc/docker/certs.d")
 REGISTRIES_CONF: Final = "/etc/sampan/registries.conf"
+POLICY: Final = "/etc/sampan/policy.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,7 @@ class RegistryOptions:
     insecure: tuple[str, ...] = ()  # host, host:port or network in CIDR form
     certs: tuple[str, ...] = CERTS_DIRECTORIES
     registries_conf: str = REGISTRIES_CONF  # may be missing
+    policy: str = POLICY  # whose signatures images need; may be missing
     mirrors: tuple[str, ...] = ()  # of Docker Hub, as URLs
     downloads: int = 3  # of one image at a time
     uploads: int = 3

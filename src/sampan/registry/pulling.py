@@ -13,7 +13,9 @@ from sampan.errors import InvalidArgument, NotFound
 from sampan.ids import Digest, digest_hex, parse_digest
 from sampan.registry.downloads import Cancelled, Download, Downloads
 from sampan.registry.manifests import RemoteImage, fetch_image, type_of
+from sampan.registry.policy import read_policy
 from sampan.registry.pull_progress import LayerLine, PullProgress
+from sampan.registry.signatures import check_signed
 from sampan.registry.sources import Sources
 from sampan.spec.image import Platform, parse_config
 from sampan.store.archive.readable import Readable
@@ -58,13 +60,17 @@ class Puller:
             InvalidArgument: what it sends is damaged or hostile; nothing is recorded.
         """
         reference = sources.reference
+        policy = read_policy(sources.options.policy, reference)
+        policy.check(reference)
         asked = reference.digest or reference.tag
         self._check_cancelled()
-        known = self._find_known(sources, asked, platform)
+        known = self._find_known(sources, asked, platform) if not policy.signed else None
         if known is not None:
             self._progress.found()
             return known
         image = fetch_image(sources, asked, platform=platform)
+        if policy.signed:
+            check_signed(policy, sources, [image.top.digest, image.manifest.digest])
         self._progress.found()
         names = _names(reference, image.top.digest)
         before = self._arrivals.find_named(names[0])
