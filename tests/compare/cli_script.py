@@ -3,40 +3,11 @@
 # ruff: noqa: E501 -- tables, one command a line
 from __future__ import annotations
 
-import shlex
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-
-@dataclass(frozen=True)
-class Step:
-    """One docker command. key: its name in the list of known differences; what: what is compared."""
-
-    key: str
-    words: tuple[str, ...]
-    stdin: bytes = b""
-    what: tuple[str, ...] = ("code", "out", "err")
-    unordered: bool = False
-
-
-def _steps(noun: str, lines: str, *, what: tuple[str, ...] = ("code", "out", "err")) -> list[Step]:
-    """One step a line. `< text` at its end: standard input; `~` at its start: order of lines does not matter."""
-    found = []
-    for line in lines.strip().splitlines():
-        line = line.strip()
-        unordered = line.startswith("~")
-        command, _, text = line.removeprefix("~").strip().partition(" << ")
-        found.append(
-            Step(
-                key=f"{noun}: {command}",
-                words=tuple(shlex.split(command)),
-                stdin=text.encode(),
-                what=what,
-                unordered=unordered,
-            )
-        )
-    return found
-
+from tests.compare.cli_outside import BUILDS, NETWORKS, PORTS, REGISTRY
+from tests.compare.cli_steps import Step, steps_of
 
 RUN = """
 run --rm --network none busybox echo hi
@@ -408,12 +379,16 @@ def script() -> list[Step]:
 
 def _all() -> list[Step]:
     return [
-        *_steps("run", RUN),
-        *_steps("container", CONTAINERS),
-        *_steps("top", TOP, what=("code", "err")),
-        *_steps("files", FILES),
-        *_steps("image", IMAGES),
-        *_steps("volume", VOLUMES),
-        *_steps("system", SYSTEM),
-        *_steps("code only", CODES_ONLY, what=("code",)),
+        *steps_of("run", RUN),
+        *steps_of("container", CONTAINERS),
+        *steps_of("top", TOP, what=("code", "err")),
+        *steps_of("files", FILES),
+        *steps_of("image", IMAGES),
+        *steps_of("volume", VOLUMES),
+        *steps_of("system", SYSTEM),
+        *steps_of("network", NETWORKS),
+        *steps_of("port", PORTS),
+        *steps_of("build", BUILDS),
+        *steps_of("registry", REGISTRY),
+        *steps_of("code only", CODES_ONLY, what=("code",)),
     ]

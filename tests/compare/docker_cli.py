@@ -8,9 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.compare.cli_script import Step, script
+from tests.compare import contexts
+from tests.compare.cli_script import script
+from tests.compare.cli_steps import Step
 from tests.compare.known import CLI
 from tests.compare.normal import message, text
+from tests.compare.peers import CLOSED, REGISTRY, Peer
 from tests.system.sampand import busybox_tar
 
 _STEP_S = 60.0
@@ -28,15 +31,16 @@ class Outcome:
 class Player:
     """Plays the script against one daemon, with files of its own."""
 
-    def __init__(self, client: str, host: str, folder: Path) -> None:
+    def __init__(self, client: str, peer: Peer, folder: Path) -> None:
         self._client = client
-        self._host = host
+        self._peer = peer
         self._folder = folder
         folder.mkdir()
         (folder / "folder").mkdir()
         (folder / "folder" / "file").write_text("content\n")
         (folder / "envfile").write_text("FROM_FILE=yes\n")
         (folder / "rootfs.tar").write_bytes(busybox_tar())
+        contexts.write(folder / "context")
 
     def play(self, steps: Sequence[Step]) -> list[Outcome]:
         """Return how each step ended."""
@@ -58,10 +62,14 @@ class Player:
             "target": f"{self._folder}/target",
             "archive": f"{self._folder}/archive.tar",
             "rootfs": f"{self._folder}/rootfs.tar",
+            "context": f"{self._folder}/context",
+            "registry": REGISTRY,
+            "closed": CLOSED,
         }
         words = [self._fill(word, files) for word in step.words]
         environment = {"PATH": "/usr/bin:/bin", "HOME": str(self._folder), "DOCKER_CLI_HINTS": "false"}
-        command = [self._client, "-H", self._host, *words]
+        environment["DOCKER_BUILDKIT"] = "0"
+        command = [*self._peer.enter, self._client, "-H", self._peer.host, *words]
         try:
             done = subprocess.run(
                 command, input=step.stdin, capture_output=True, timeout=_STEP_S, env=environment
@@ -78,10 +86,10 @@ class Player:
         return Outcome(done.returncode, *shown)
 
 
-def compare(client: str, theirs: str, ours: str, folder: Path) -> list[str]:
-    """Play against dockerd at theirs and sampand at ours; return one text for each unknown difference."""
-    steps = script()
-    players = [Player(client, host, folder / name) for name, host in (("theirs", theirs), ("ours", ours))]
+def compare(client: str, theirs: Peer, ours: Peer, folder: Path, *, only: str = "") -> list[str]:
+    """Play against dockerd and sampand; return the unknown differences. only: one noun's commands."""
+    steps = [step for step in script() if not only or step.key.startswith(f"{only}: ")]
+    players = [Player(client, peer, folder / name) for name, peer in (("theirs", theirs), ("ours", ours))]
     with ThreadPoolExecutor(2) as pool:
         docker, sampan = pool.map(lambda player: player.play(steps), players)
     found, known, same = [], 0, 0

@@ -10,10 +10,12 @@ from typing import Any
 
 import docker
 import requests
-from docker.models import containers, images, volumes
+from docker.models import containers, images, networks, volumes
+from tests.compare import contexts, py_outside, py_script
 from tests.compare.known import DOCKER_PY
 from tests.compare.normal import message, missing, shape, text
-from tests.compare.py_script import ELSEWHERE, STEPS, Document, Story
+from tests.compare.py_outside import ELSEWHERE
+from tests.compare.py_steps import STEPS, Document, Story
 from tests.system.sampand import busybox_tar
 
 
@@ -25,6 +27,7 @@ def compare(theirs: str, ours: str, folder: Path) -> list[str]:
         own = folder / name
         own.mkdir()
         (own / "file").write_text("content\n")
+        contexts.write(own / "context")
         (own / "rootfs.tar").write_bytes(busybox_tar())
         stories.append((host, own))
     with ThreadPoolExecutor(2) as pool:
@@ -95,9 +98,9 @@ def _differences(theirs: Any, ours: Any) -> list[str]:
 
 def uncalled() -> list[str]:
     """Return the methods of docker-py's clients that the story does not mention, nor excuses."""
-    source = (Path(__file__).parent / "py_script.py").read_text()
+    source = "".join(inspect.getsource(module) for module in (py_script, py_outside))
     excused = set(" ".join(ELSEWHERE.values()).replace(":", " ").split())
-    excused |= {"model", "prepare_model", "build", "from_context", "has_platform"}
+    excused |= {"model", "prepare_model", "from_context"}
     kinds = (
         docker.APIClient,
         docker.DockerClient,
@@ -105,6 +108,9 @@ def uncalled() -> list[str]:
         containers.ContainerCollection,
         images.Image,
         images.ImageCollection,
+        images.RegistryData,
+        networks.Network,
+        networks.NetworkCollection,
         volumes.Volume,
         volumes.VolumeCollection,
     )

@@ -8,16 +8,20 @@ _CAPS = "dockerd cannot do it on a machine without CAP_SYS_RESOURCE; sampan give
 _LISTS = "an empty list or object instead of null; clients take both"
 _NULLS = "null for what nobody asked for, as newer engines"
 _EARLIER = "found when the container is created, not when it starts; the words say which field"
-_REGISTRY = "no registry client yet: 501"
+_UNREACHED = "the words for a registry that cannot be reached"
 _OLD_FIELDS = "fields that newer engines (28) do not have any more"
 _WRONG_BETTER = "what was sent is wrong: 400, as newer engines; dockerd 20.10 says 500"
 _EXEC_CODE = "dockerd 20.10 gives 126 for whatever fails; sampan, as newer engines, 127 for a program that is not there"
 
-# By the step's key (cli_script.py).
-CLI: dict[str, str] = {
+_V6 = "IPv6: not there yet; dockerd binds it also where the machine has none"
+_V4 = "EnableIPv4, as newer engines"
+_CLEARER = "the same refusal in words that say what to do"
+_GATEWAY = "a gateway is given to every network when it is made, as newer engines do"
+
+# By the step's key (cli_script.py, cli_outside.py): containers, images, volumes, the system.
+_INSIDE: dict[str, str] = {
     "run: run --rm --network none busybox /etc": "words of newer runtimes (is a directory); docker's client 20.10 does not know them as 126, newer ones do",
     "run: run --rm --network none --cpu-shares 1 busybox true": _EARLIER,
-    "run: run --rm --network nosuchnet busybox true": "networks: not there yet; names what is not supported",
     "run: run --rm --network none --runtime nosuch busybox true": _NEWER,
     "run: run --rm --network none --privileged busybox grep CapBnd /proc/self/status": _CAPS,
     "container: exec --privileged made grep CapEff /proc/self/status": _CAPS,
@@ -33,6 +37,79 @@ CLI: dict[str, str] = {
     "volume: volume inspect -f '{{.Name}} {{.Driver}} {{json .Labels}} {{json .Options}} {{.Scope}}' vol labelled small": _NULLS,
     "system: events --until 2 --filter nosuch=1": "an unknown filter is refused, not ignored",
 }  # fmt: skip
+_NETWORKS: dict[str, str] = {
+    "network: network create --subnet 10.99.0.0/16 overlap": _NEWER,
+    "network: network create --subnet nonsense bad": _CLEARER,
+    "network: network create --driver nosuch bad": _NEWER,
+    "network: network create --driver overlay bad": "only in a swarm: refused by both, in other words",
+    "network: network create --scope swarm bad": "only in a swarm: refused by both, in other words",
+    "network: network create --ingress bad": "only in a swarm: refused by both, in other words",
+    "network: network create --ipam-driver nosuch bad": _CLEARER,
+    "network: network create -o com.docker.network.driver.mtu=nonsense bad": _CLEARER,
+    "network: network create ''": "dockerd takes an empty name for one that exists",
+    "network: network create 'a b'": "names are checked as those of containers",
+    "network: network rm 'a b'": "names are checked as those of containers",
+    **dict.fromkeys((f"network: network inspect {name}" for name in ("net1", "net2", "none", "net1 nosuch")), _V4),
+    "network: network inspect ranged": _GATEWAY,
+    "network: network inspect -f '{{json .IPAM}} {{json .Options}} {{json .Labels}} {{.Internal}} {{.Attachable}} {{.EnableIPv6}}' net2 inner small named attachable": _GATEWAY,
+    "network: run --rm --network ranged busybox hostname -i": _GATEWAY,
+    "network: run --rm --network inner busybox ip route": "an internal network has no default route, as with newer engines",
+    "network: run --rm --network net2 --ip 10.1.2.3 busybox true": _NEWER,
+    "network: run --rm --network net2 --ip 10.99.0.50 busybox true": _CLEARER,
+    "network: run --rm --network none -p 80:80 busybox true": "says that the ports are not published",
+    "network: run --rm busybox ip -4 -o addr show eth0": "a /32 and a route for the subnet (docs/dns.md); interfaces are numbered in their own namespace",
+    "network: run --rm --network net1 busybox cat /etc/resolv.conf": _NEWER,
+    "network: run --rm --network net1 --dns 9.9.9.9 --dns-search example --dns-option ndots:2 busybox cat /etc/resolv.conf": _NEWER,
+    "network: run --rm --dns 9.9.9.9 --dns-search example --dns-option ndots:2 busybox cat /etc/resolv.conf": _NEWER,
+    "network: inspect -f '{{json .NetworkSettings.Networks}}' one": "the short id is not among the aliases, as API 1.45 and later has it",
+    "network: inspect -f '{{json .NetworkSettings.Networks}}' two": "the short id is not among the aliases, as API 1.45 and later has it",
+    "network: inspect -f '{{range $name, $net := .NetworkSettings.Networks}}{{$name}} {{$net.IPAddress}} {{json $net.Aliases}};{{end}}' one": "the short id is not among the aliases, as API 1.45 and later has it",
+    "network: network connect host one": _NEWER,
+    "network: network connect none one": _CLEARER,
+    "network: network disconnect -f net2 nosuch": _CLEARER,
+    "network: network rm net1": _NEWER,
+    "network: start two": _CLEARER,
+    **dict.fromkeys(
+        (
+            "port: port web",
+            "port: port web 80",
+            "port: port web 80/tcp",
+            "port: port web (3)",
+            "port: ps --format '{{.Names}} {{.Ports}}'",
+            "port: inspect -f '{{json .NetworkSettings.Ports}} {{json .HostConfig.PortBindings}}' web",
+            "port: port range",
+            "port: ps -f name=range --format '{{.Ports}}'",
+        ),
+        _V6,
+    ),
+    "port: run --rm -p 127.0.0.1:8080:80 busybox true": "no userland proxy that could fail",
+    "port: run --rm -p 1.2.3.4:8090:80 busybox true": "no userland proxy that could fail",
+    "port: ps -f publish=nonsense": _CLEARER,
+}  # fmt: skip
+_PLACE = "BuildKit's words: with the place in the Dockerfile"
+_BUILDS: dict[str, str] = {
+    "build: build -f {context}/multi.df --target nosuch {context}": _NEWER,
+    "build: build -f {context}/unknown.df {context}": _NEWER,
+    "build: build -": _NEWER,
+    "build: build -f {context}/nofrom.df {context}": _PLACE,
+    "build: build -f {context}/nocopy.df {context}": _PLACE,
+    "build: build -f {context}/badcmd.df {context}": _PLACE,
+    "build: build --network nosuch --no-cache -q {context}": _PLACE,
+    "build: build -f {context}/nobase.df {context}": "bases are asked for before the first step; other words",
+    "build: history --format '{{.CreatedBy}}|{{.Size}}|{{.Comment}}' --no-trunc built:1": "CMD and COPY as they were written in the Dockerfile",
+    "build: rmi built:1 built:2 built:args built:first built:multi built:label built:stdin": "one image for a build, not one for each instruction (docs/build.md)",
+    "build: builder prune --filter nosuch=1 -f": _CLEARER,
+    "registry: pull 127.0.0.1:1/nosuch": _CLEARER,
+    "registry: pull -a {registry}/box": "the status is told for each tag",
+    "registry: push {closed}/box:1": _CLEARER,
+    "registry: pull {closed}/box:1": "without the address that was asked",
+    "registry: pull {closed}/box:1 (3)": "without the address that was asked",
+    "registry: login -u user -p wrong {closed}": _NEWER,
+    "registry: login -u u -p p 127.0.0.1:1": _CLEARER,
+    "registry: search --limit 1000 x": "search: not there yet",
+    "registry: search --filter nosuch=1 {registry}/x": "search: not there yet",
+}  # fmt: skip
+CLI = _INSIDE | _NETWORKS | _BUILDS
 # By the step's name (py_script.py).
 DOCKER_PY: dict[str, str] = {
     "system_info": _OLD_FIELDS,
@@ -64,16 +141,30 @@ DOCKER_PY: dict[str, str] = {
     "high_image_prune": _LISTS,
     "image_inspect_nosuch": _NEWER,
     "high_image_get_nosuch": _NEWER,
-    "image_import_image": _REGISTRY,
+    "image_import_image": _UNREACHED,
     "image_import_url": "sampand fetches nothing for an import: 501",
-    "image_pull": _REGISTRY,
-    "image_push": _REGISTRY,
-    "image_distribution": _REGISTRY,
-    "image_login": _REGISTRY,
-    "high_run_no_image": _REGISTRY,
-    "high_image_pull": _REGISTRY,
-    "high_image_push": _REGISTRY,
-    "high_image_registry": _REGISTRY,
-    "high_login": _REGISTRY,
+    "image_pull": _UNREACHED,
+    "image_distribution": _UNREACHED,
+    "image_login": _UNREACHED,
+    "high_run_no_image": _UNREACHED,
+    "high_image_pull": _UNREACHED,
+    "high_image_registry": _UNREACHED,
+    "high_login": _UNREACHED,
+    "network_create_overlapping": _NEWER,
+    "network_create_wrong_driver": _NEWER,
+    "network_create_wrong_option": _WRONG_BETTER,
+    "network_remove_used": _NEWER,
+    "network_disconnect_twice": _WRONG_BETTER,
+    "network_high_remove_used": _NEWER,
+    "network_high_prune": _LISTS,
+    "build_missing": _WRONG_BETTER,
+    "build_wrong": _NEWER,
+    "build_target": _NEWER,
+    "build_high_wrong": "bases are asked for before the first step; other words",
+    "registry_distribution_nosuch": _CLEARER,
+    "registry_closed": _CLEARER,
+    "registry_login_wrong": "401, as newer engines; 20.10 says 500",
+    "registry_closed_pull_wrong": _NEWER,
+    "registry_search": "search: not there yet",
     "image_load_wrong": "says what is wrong with the archive, and what to do",
 }

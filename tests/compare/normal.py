@@ -21,6 +21,8 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\b(?:Less than a|About an?|[0-9]+) (?:second|minute|hour)s?\b", "<a while>"),
         (r"\bA? ?<a while> ago", "<a while> ago"),
         (r"^[a-z]+_[a-z]+[0-9]*$", "<name>"),
+        (r"on endpoint [a-z]+_[a-z]+[0-9]* ", "on endpoint <name> "),
+        (r"(digest: sha256:<id> size:) [0-9]+", r"\1 <size>"),
     )
 )
 # Where in the chain of programs something failed: the chain is another one.
@@ -29,6 +31,12 @@ _CHAIN = re.compile(
     r"OCI runtime (create|exec) failed: (runc create failed: |exec failed: )?"
 )
 _UNKNOWN = re.compile(r": unknown(?=\.?\s*$)", re.MULTILINE)
+# Docker's classic builder makes a container for every instruction and says so, in changing words.
+_BUILDER = re.compile(
+    r"^ ---> Running in [0-9a-f]{12}\n|^( ---> Removed|Removing) intermediate container [0-9a-f]{12}(\n|$)",
+    re.MULTILINE,
+)
+_NETWORKING = re.compile(r"failed to set up container networking: ")  # where in the chain, since 28
 # What only says how the machine or the client is set up: dockerd warns of forwarding with every container
 # that has a network; the client adds its help when a create failed, not a start: sampan finds more at create.
 _CHATTER = re.compile(
@@ -42,7 +50,8 @@ _OLD_PREFIX = re.compile(r"(Error response from daemon: |: |^)Error: (?=No such)
 
 def text(raw: str) -> str:
     """Return output with everything put away that cannot be the same twice."""
-    raw = _CHATTER.sub("", _OLD_PREFIX.sub(r"\1", raw.replace("\r\n", "\n")))
+    raw = _NETWORKING.sub("", _BUILDER.sub("", raw.replace("\r\n", "\n")))
+    raw = _CHATTER.sub("", _OLD_PREFIX.sub(r"\1", raw))
     if _CHAIN.search(raw):
         raw = _UNKNOWN.sub("", _CHAIN.sub("", raw))
     for pattern, put in _RULES:

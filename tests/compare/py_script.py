@@ -1,99 +1,18 @@
-"""What docker-py is asked, in order: one story for both daemons. A step is a function of `Story`.
-
-A step returns what is compared: a plain value exactly, a `Document` by its keys and the kinds of its values.
-"""
+"""What docker-py is asked about containers, images, volumes and the daemon, in order: one story for both daemons."""
 
 # ruff: noqa: E501 -- tables, one call a line
 from __future__ import annotations
 
 import io
 import socket
-import tarfile
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import docker
 from docker.types import LogConfig, Mount
+from tests.compare.py_steps import NONE, Document, Story, names, read_all, step, steps, tar, until
 from tests.system.sampand import busybox_tar
 
-Step = Callable[["Story"], Any]
-STEPS: list[tuple[str, Step]] = []
-NONE = {"network_mode": "none"}
 SCRIPT = ["sh", "-c", "echo one; echo two >&2; exec sleep 600"]
-
-
-@dataclass(frozen=True)
-class Document:
-    """A value whose keys and kinds matter, not what it says."""
-
-    value: Any
-
-
-class Story:
-    """One daemon, both clients, and what earlier steps have made."""
-
-    def __init__(self, host: str, folder: Path) -> None:
-        # The API of Debian's dockerd: both answer in the same version.
-        self.high = docker.DockerClient(base_url=host, version="1.41", timeout=60)
-        self.low = self.high.api
-        self.folder = folder
-        self.kept: dict[str, Any] = {}
-
-    def box(self) -> Any:
-        """Return the container that most steps are about."""
-        return self.high.containers.get("box")
-
-
-def step(function: Step) -> Step:
-    """Put a function into the script."""
-    STEPS.append((function.__name__, function))
-    return function
-
-
-def steps(prefix: str, **functions: Step) -> None:
-    """Put several short ones into the script."""
-    for name, function in functions.items():
-        STEPS.append((f"{prefix}_{name}", function))
-
-
-def tar(name: str, data: bytes) -> bytes:
-    """Return an archive of one file."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        entry = tarfile.TarInfo(name)
-        entry.size = len(data)
-        archive.addfile(entry, io.BytesIO(data))
-    return buffer.getvalue()
-
-
-def names(pieces: Iterable[bytes]) -> list[str]:
-    """Return the names in an archive."""
-    with tarfile.open(fileobj=io.BytesIO(b"".join(pieces))) as archive:
-        return sorted(archive.getnames())
-
-
-def until(condition: Callable[[], Any]) -> Any:
-    """Poll until it is so."""
-    deadline = time.monotonic() + 30
-    while not (value := condition()):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return value
-
-
-def read_all(channel: Any) -> bytes:
-    """Return what comes over an attach or exec socket, to its end."""
-    raw: socket.socket = channel._sock
-    raw.settimeout(20)
-    data = b""
-    while piece := raw.recv(65536):
-        data += piece
-    channel.close()
-    return data
-
 
 steps(
     "system",
@@ -161,7 +80,7 @@ steps(
     },
     inspect_host=lambda s: Document(s.low.inspect_container("box")["HostConfig"]),
     inspect_nosuch=lambda s: s.low.inspect_container("nosuch"),
-    logs=lambda s: until(lambda: s.low.logs("box")),
+    logs=lambda s: until(lambda: sorted(s.low.logs("box").splitlines())),
     logs_stdout=lambda s: s.low.logs("box", stderr=False),
     logs_tail=lambda s: s.low.logs("box", tail=0),
     logs_stamped=lambda s: len(s.low.logs("box", timestamps=True, stderr=False).split()),
@@ -469,20 +388,4 @@ steps(
     volume_remove=lambda s: s.high.volumes.get("high").remove(),
     volume_prune=lambda s: s.high.volumes.prune(filters={"label": "nosuch"}),
     login=lambda s: s.high.login("u", "p", registry="127.0.0.1:1"),
-    close=lambda s: s.high.close(),
 )  # fmt: skip
-
-# Methods that the story cannot meet, and why.
-ELSEWHERE = {
-    "builds": "another part of sampan: build prune_builds",
-    "networks": "another part: connect_container_to_network create_network disconnect_container_from_network "
-    "inspect_network networks prune_networks remove_network create_networking_config create_endpoint_config",
-    "swarm": "503: create_config create_secret create_service create_swarm_spec configs inspect_config "
-    "inspect_node inspect_secret inspect_service inspect_swarm inspect_task get_unlock_key init_swarm join_swarm "
-    "leave_swarm nodes remove_config remove_node remove_secret remove_service secrets service_logs services tasks "
-    "unlock_swarm update_node update_service update_swarm",
-    "plugins": "not there: configure_plugin create_plugin disable_plugin enable_plugin inspect_plugin plugins "
-    "pull_plugin plugin_privileges push_plugin remove_plugin upgrade_plugin",
-    "the hub": "asks index.docker.io: search",
-    "the client's own": "no request: reload_config get_adapter from_env",
-}

@@ -10,6 +10,7 @@ import select
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,15 @@ DEADLINE_S = 20.0
 
 
 class RegistryServer:
-    """One registry process on loopback; `close` it."""
+    """One registry process on loopback; `close` it. prefix: what it is started by, for another namespace."""
 
-    def __init__(self, root: Path, *options: str, address: str = "127.0.0.1:0") -> None:
+    def __init__(
+        self, root: Path, *options: str, address: str = "127.0.0.1:0", prefix: Sequence[str] = ()
+    ) -> None:
         self.root = root
         self.log = root.parent / f"{root.name}.log"
         self._options = options
+        self._prefix = prefix
         self._wanted = address
         self.start()
 
@@ -38,6 +42,7 @@ class RegistryServer:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [
+                    *self._prefix,
                     PROGRAM,
                     self._wanted,
                     "--data-root",

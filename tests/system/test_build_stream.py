@@ -175,6 +175,11 @@ def test_bad_target(sampand: Sampand, tmp_path: Path) -> None:
     assert 'target stage "fnal" could not be found (did you mean final?)' in done.err
 
 
+def test_only_a_command_gives_the_exit_code(sampand: Sampand, tmp_path: Path) -> None:
+    done = docker_build(sampand, write(tmp_path, "FROM busybox\nCOPY nosuch /\n"))
+    assert (done.code, "not found" in done.err) == (1, True), done.err
+
+
 def test_client_that_goes_stops_the_build(sampand: Sampand, tmp_path: Path) -> None:
     write(tmp_path, "FROM busybox\nRUN touch /x\nRUN sleep 98741\n")
     environment = {**sampand.environment, "DOCKER_BUILDKIT": "0"}

@@ -105,7 +105,7 @@ def test_all_tags_and_none(sampand: Sampand, registry: Registry) -> None:
     assert set(json.loads(registry.request("GET", "/v2/many/tags/list")[2])["tags"]) == {"a", "b"}
     done = sampand.docker("push", f"{name}:c")
     assert done.code == 1
-    assert f"An image does not exist locally with the tag: {name}:c" in done.err
+    assert f"tag does not exist: {name}:c" in done.err
 
 
 def test_without_a_password(sampand: Sampand, tmp_path: Path) -> None:

@@ -120,6 +120,15 @@ def test_port_forms(net: NetworkHost) -> None:
     assert ports["82/tcp"][0]["HostPort"] == "9101"
     assert int(ports["99/tcp"][0]["HostPort"]) > 1023
     assert "0.0.0.0:9000->80/tcp" in net.docker("ps", "--filter", "name=web").text
+    for wanted, names in (
+        ("publish=9001", "web"),
+        ("publish=9100-9101", "all\nweb"),
+        ("publish=80", ""),
+        ("expose=99", "all\nweb"),
+    ):
+        assert net.docker("ps", "--filter", wanted, "--format", "{{.Names}}").text == names
+    net.docker("stop", "-t", "0", "web")
+    assert net.docker("ps", "-a", "--filter", "name=web", "--format", "{{.Ports}}").text == ""
 
 
 def test_port_taken(net: NetworkHost) -> None:
@@ -201,6 +210,10 @@ def test_connect_and_disconnect(net: NetworkHost) -> None:
     assert "default via 172.18.0.1" in net.docker("exec", "client", "ip", "route").text
     assert net.docker("network", "disconnect", "mine", "client").code == 0
     assert "eth" not in net.docker("exec", "client", "ip", "link").text
+    assert net.docker("network", "connect", "mine", "client").code == 0
+    assert net.fetch_from("client", "web", 80) == "hi"
+    net.docker("restart", "-t", "0", "client")
+    assert net.fetch_from("client", "web", 80) == "hi"
 
 
 def test_sampand_is_killed_and_comes_back(net: NetworkHost) -> None:

@@ -11,7 +11,7 @@ from sampan.build.mount_options import parse_mount
 from sampan.build.parsing import Dockerfile, ParsedStage
 from sampan.build.syntax import did_you_mean
 from sampan.build.words import WordError, Words
-from sampan.errors import InvalidArgument, NotFound
+from sampan.errors import InvalidArgument
 from sampan.spec.image import Platform
 
 PROXIES: Final = tuple(
@@ -78,7 +78,7 @@ def plan_stages(
     """Find the stages and what the target reaches. contexts: names that stand for stages and images.
 
     Raises:
-        InvalidArgument: a FROM is blank, or a stage is used before it is there. NotFound: no such target.
+        InvalidArgument: a FROM is blank, a stage is used before it is there, or there is no such target.
     """
     names = platform_arguments(platform, build_platform)
     names["TARGETSTAGE"] = target or "default"
@@ -151,7 +151,7 @@ def _find_target(stages: Sequence[Stage], target: str) -> int:
     found = _find(stages, target)
     if found is None:
         names = [stage.parsed.head.name for stage in stages if stage.parsed.head.name]
-        raise NotFound(f'target stage "{target}" could not be found{did_you_mean(target, names)}')
+        raise InvalidArgument(f'target stage "{target}" could not be found{did_you_mean(target, names)}')
     return found
 
 

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from sampan.daemon.build_parameters import read_request
 from sampan.daemon.call import Call, encode_line, reply
-from sampan.daemon.failures import hint_of, message_of, status_of
+from sampan.daemon.failures import hint_of, message_of
 from sampan.daemon.landing import Mailbox
 from sampan.daemon.routing import Router
 from sampan.daemon.streaming import end_stream, open_stream
@@ -152,13 +152,13 @@ async def _answer(
 
 
 def _failure(error: BaseException) -> dict[str, object]:
-    """Return the last object of a build that failed; a command's code is the client's own exit code."""
-    hint = hint_of(error)
+    """Return the last object of a build that failed; only a command's code is there: clients exit with it."""
     if isinstance(error, ProcessFailed):
-        code, message = error.exit_code, message_of(error)
-    else:
-        code, message = status_of(error), message_of(error) + (f"\n{hint}" if hint else "")
-    return {"errorDetail": {"code": code, "message": message}, "error": message}
+        message = message_of(error)
+        return {"errorDetail": {"code": error.exit_code, "message": message}, "error": message}
+    hint = hint_of(error)
+    message = message_of(error) + (f"\n{hint}" if hint else "")
+    return {"errorDetail": {"message": message}, "error": message}
 
 
 async def cancel(call: Call) -> web.StreamResponse:

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from sampan.daemon.call import Call, encode_line
 from sampan.daemon.connection import Connection
-from sampan.daemon.failures import JSON_TYPE, hint_of, message_of, status_of
+from sampan.daemon.failures import JSON_TYPE, hint_of, message_of
 from sampan.daemon.headers import add_common
 from sampan.daemon.landing import Mailbox
 from sampan.engine.types import LogEntry
@@ -61,7 +61,7 @@ def error_line(error: BaseException) -> bytes:
     """Return an error as the object that ends a JSON stream whose status was sent as 200."""
     hint = hint_of(error)
     message = message_of(error) + (f" ({hint})" if hint else "")
-    return encode_line({"errorDetail": {"code": status_of(error), "message": message}, "error": message})
+    return encode_line({"errorDetail": {"message": message}, "error": message})
 
 
 async def stream_progress(

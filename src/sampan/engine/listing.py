@@ -99,12 +99,12 @@ def _make_test(core: Core, key: str, values: Sequence[str]) -> Test:
         case "is-task" | "isolation":
             falsy = any(value in ("false", "0", "default") for value in values)
             return lambda _container: falsy
-        case "expose" | "publish":
+        case "expose":
             ports = [_parse_ports(value, key) for value in values]
-            return lambda container: (
-                key == "expose"
-                and any(_exposes(container.record, first, last, protocol) for first, last, protocol in ports)
-            )
+            return lambda container: any(_exposes(container.record, *wanted) for wanted in ports)
+        case "publish":
+            ports = [_parse_ports(value, key) for value in values]
+            return lambda container: any(_publishes(core, container, *wanted) for wanted in ports)
     raise AssertionError(key)
 
 
@@ -169,6 +169,12 @@ def _exposes(record: Record, first: int, last: int, protocol: str) -> bool:
     return False
 
 
+def _publishes(core: Core, container: Container, first: int, last: int, protocol: str) -> bool:
+    return any(
+        first <= (port.PublicPort or 0) <= last and port.Type == protocol for port in _ports(core, container)
+    )
+
+
 def _network_name(record: Record) -> str:
     return record.host.NetworkMode or "default"
 
@@ -225,8 +231,7 @@ def _image_shown(record: Record, images: Mapping[str, set[str]]) -> str:
 
 
 def _ports(core: Core, container: Container) -> list[docker.Port]:
-    record = container.record
-    live = core.networking.ports(record) if container.running else dict.fromkeys(record.config.ExposedPorts)
+    live = core.networking.ports(container.record) if container.running else {}
     ports = []
     for text in sorted(live):
         number, _, protocol = text.partition("/")

@@ -183,15 +183,21 @@ class NetworkNouns:
         check_endpoint(network.name, endpoint)
         with container.lock:
             record = container.record
-            if not is_network_name(record.host.NetworkMode):
+            mode = record.host.NetworkMode
+            alone = (
+                mode == "none" and not record.config.NetworkDisabled
+            )  # so is one that has left its last network
+            if not alone and not is_network_name(mode):
                 raise Forbidden(
                     "container cannot be connected to multiple networks with one of the networks in "
-                    f"{record.host.NetworkMode or 'none'} mode"
+                    f"{mode or 'none'} mode"
                 )
             if self._key(container, network) is not None:
                 raise Forbidden(f"endpoint with name {record.name} already exists in network {network.name}")
-            endpoints = {record.host.NetworkMode: docker.EndpointSettings()} | record.network.EndpointsConfig
-            record = _with_endpoints(record, endpoints | {network.name: endpoint})
+            before = {} if alone else {mode: docker.EndpointSettings(), **record.network.EndpointsConfig}
+            record = _with_endpoints(
+                record, before | {network.name: endpoint}, mode=network.name if alone else ""
+            )
             if container.running:
                 new = self._core.networking.connect(container, network, endpoint, record=record)
                 follow_networks(self._core, record, added=new)

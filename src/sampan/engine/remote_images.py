@@ -143,10 +143,12 @@ class RemoteImages:
 
     def _tags_to_push(self, reference: Reference) -> list[Reference]:
         names = [name for image in self._core.store.images.list() for name in image.tags]
-        found = [name for name in names if name.name == reference.name and reference.tag in ("", name.tag)]
+        here = [name for name in names if name.name == reference.name]
+        if not here:
+            raise NotFound(f"An image does not exist locally with the tag: {reference.familiar_name}")
+        found = [name for name in here if reference.tag in ("", name.tag)]
         if not found:
-            shown = reference.familiar if reference.tag else reference.familiar_name
-            raise NotFound(f"An image does not exist locally with the tag: {shown}")
+            raise NotFound(f"tag does not exist: {reference.familiar}")
         return sorted(found, key=str)
 
     def _push_one(self, reference: Reference, request: PushRequest, report: Report) -> None:

@@ -17,13 +17,13 @@ from sampan.engine.bundle.plan import Warn
 from sampan.engine.bundle.process import check_environment, check_workdir, merge_environment
 from sampan.engine.health import check_health, merge_health
 from sampan.engine.hostfiles import check_nameserver, check_resolver_word, parse_extra_host
-from sampan.engine.machine import GO_ARCH
 from sampan.engine.network_wishes import check_endpoint, check_ports, parse_link, parse_mac
 from sampan.engine.restart_policy import check_policy
 from sampan.engine.signals import parse_signal
 from sampan.errors import InvalidArgument, NotFound, Unsupported
 from sampan.spec import docker
 from sampan.spec.image import ImageConfig
+from sampan.store.platforms import parse_platform
 
 _MAX_HOSTNAME: Final = 64  # HOST_NAME_MAX (limits.h)
 
@@ -194,25 +194,14 @@ def check_platform(platform: str, image: ImageConfig, *, arch: str, image_name: 
     """
     found = str(image.platform)
     if platform:
-        parts = platform.lower().split("/")
-        if not 1 <= len(parts) <= 3 or not all(parts):
-            raise InvalidArgument(f'"{platform}": invalid platform, write os/architecture[/variant]')
-        wanted = _normalise_platform(parts, arch)
-        if wanted != (image.os or "linux", image.architecture):
+        wanted = parse_platform(platform)
+        if (wanted.os, wanted.architecture) != (image.os or "linux", image.architecture):
             raise NotFound(
                 f"image with reference {image_name} was found but does not match the specified platform: "
                 f"wanted {platform}, actual: {found}"
             )
     if image.os not in ("", "linux") or image.architecture not in ("", arch):
         raise Unsupported(f"cannot run image {image_name} of platform {found} on linux/{arch}")
-
-
-def _normalise_platform(parts: list[str], arch: str) -> tuple[str, str]:
-    """Return system and architecture; one word is either."""
-    names = {**GO_ARCH, "x86-64": "amd64"}
-    if len(parts) == 1:
-        return "linux", arch if parts[0] == "linux" else names.get(parts[0], parts[0])
-    return parts[0], names.get(parts[1], parts[1])
 
 
 def merge_image(config: docker.Config, defaults: docker.ImageConfig, warn: Warn) -> docker.Config:

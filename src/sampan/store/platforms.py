@@ -22,6 +22,15 @@ _BY_MACHINE: Final = {
     "riscv64": ("riscv64", ""),
 }
 _ALIASES: Final = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "i386": "386", "armhf": "arm"}
+# One word alone is a system or an architecture that Go knows. Source: the same file, isKnownOS, isKnownArch.
+_SYSTEMS: Final = frozenset(
+    "aix android darwin dragonfly freebsd hurd illumos ios js linux nacl netbsd openbsd plan9 "
+    "solaris windows zos".split()
+)
+_ARCHITECTURES: Final = frozenset(
+    "386 amd64 amd64p32 arm armbe arm64 arm64be loong64 mips mipsle mips64 mips64le mips64p32 mips64p32le "
+    "ppc ppc64 ppc64le riscv riscv64 s390 s390x sparc sparc64 wasm".split()
+)
 _DEFAULT_VARIANT: Final = {"arm64": "v8", "arm": "v7"}
 _PART = re.compile(r"[A-Za-z0-9_.-]+")
 
@@ -44,9 +53,15 @@ def parse_platform(text: str) -> Platform:
         raise InvalidArgument(f"{text!r} is no platform", hint="give os/architecture, such as linux/amd64")
     host = host_platform()
     if len(parts) == 1:
-        if parts[0] == "linux":
-            return host
-        parts = ["linux", parts[0]]
+        word = parts[0].lower()
+        if word in _SYSTEMS:
+            return Platform(os=word, architecture=host.architecture, variant=host.variant)
+        if _ALIASES.get(word, word) not in _ARCHITECTURES:
+            raise InvalidArgument(
+                f'"{parts[0]}": unknown operating system or architecture: invalid argument',
+                hint="such as linux/amd64",
+            )
+        parts = ["linux", word]
     architecture = _ALIASES.get(parts[1].lower(), parts[1].lower())
     variant = parts[2] if len(parts) == 3 else _DEFAULT_VARIANT.get(architecture, "")
     return Platform(os=parts[0].lower(), architecture=architecture, variant=variant)

@@ -119,8 +119,9 @@ def running_dockerd(folder: Path, *, network: str = "") -> Iterator[Daemon]:
     network: the namespace that it takes for the host's; there it has all of them.
     """
     host = f"unix://{folder}/docker.sock"
+    group = f"sampan-test-dockerd-{os.getpid()}-{folder.name}"
     command = ["dockerd", "--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec"]
-    command += ["--pidfile", f"{folder}/pid", "-H", host, "--cgroup-parent", "/sampan-test-dockerd"]
+    command += ["--pidfile", f"{folder}/pid", "-H", host, "--cgroup-parent", f"/{group}"]
     if network:
         command = ["nsenter", f"--net=/run/netns/{network}", "--", *command]
     else:
@@ -136,7 +137,7 @@ def running_dockerd(folder: Path, *, network: str = "") -> Iterator[Daemon]:
         _remove_containers(host)
         process.send_signal(signal.SIGTERM)
         process.wait(DEADLINE_S)
-        _remove_cgroups("sampan-test-dockerd")
+        _remove_cgroups(group)
         shutil.rmtree(folder / "data", ignore_errors=True)
 
 
@@ -145,10 +146,11 @@ def _remove_cgroups(name: str) -> None:
     deadline = time.monotonic() + DEADLINE_S
     while roots := list(Path("/sys/fs/cgroup").glob(f"*/{name}")):
         for root in roots:
-            folders = [path for path in root.rglob("*") if path.is_dir()]
-            for folder in [*sorted(folders, reverse=True), root]:
-                with suppress(OSError):
-                    folder.rmdir()
+            with suppress(OSError):  # one of them has just gone
+                folders = [path for path in root.rglob("*") if path.is_dir()]
+                for folder in [*sorted(folders, reverse=True), root]:
+                    with suppress(OSError):
+                        folder.rmdir()
         assert time.monotonic() < deadline, f"cgroups {roots} are still in use"
 
 

@@ -351,7 +351,7 @@ def test_load_error_is_in_band(door: Served) -> None:
         status, _, body = exchange(sock, load_request(), chunked(b"bad archive"))
     assert status == 200
     assert json.loads(body) == {
-        "errorDetail": {"code": 409, "message": "the archive is cut off"},
+        "errorDetail": {"message": "the archive is cut off"},
         "error": "the archive is cut off",
     }
 

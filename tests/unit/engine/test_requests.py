@@ -207,5 +207,5 @@ def test_platform_refused() -> None:
         check_platform("linux/arm64", image("amd64"), arch="amd64", image_name="x")
     with pytest.raises(Unsupported, match="cannot run image x of platform linux/arm64"):
         check_platform("", image("arm64"), arch="amd64", image_name="x")
-    with pytest.raises(InvalidArgument, match="invalid platform"):
+    with pytest.raises(InvalidArgument, match="is no platform"):
         check_platform("a/b/c/d", image("amd64"), arch="amd64", image_name="x")

@@ -28,6 +28,12 @@ def test_no_platforms(text: str) -> None:
         parse_platform(text)
 
 
+def test_one_word_is_a_system_or_an_architecture() -> None:
+    assert parse_platform("windows").os == "windows"
+    with pytest.raises(InvalidArgument, match='"nonsense": unknown operating system or architecture'):
+        parse_platform("nonsense")
+
+
 def test_an_absent_variant_is_the_usual_one() -> None:
     assert matches(parse_platform("linux/arm64/v8"), Platform(os="linux", architecture="arm64"))
     assert matches(
