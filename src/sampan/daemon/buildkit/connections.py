@@ -14,6 +14,7 @@ from grpclib.protocol import H2Protocol
 from grpclib.server import Server
 
 from sampan.daemon.buildkit.failures import StatusDetails
+from sampan.daemon.buildkit.frames import Splitter
 
 if TYPE_CHECKING:
     from grpclib._typing import IServable
@@ -28,36 +29,19 @@ async def serve(sock: socket.socket, services: list[IServable]) -> None:
     """Answer calls until the client has gone; what then still runs is cancelled."""
     server = Server(services, codec=ProtoCodec(), status_details_codec=StatusDetails(), config=_CONFIG)
     # The library only listens by itself; the protocol behind is the same for a connection that is there.
-    protocol, lost = await _adopt(sock, server._protocol_factory)
+    splitter = await _adopt(sock, server._protocol_factory)
     try:
-        await lost
+        await splitter.lost
     finally:
-        protocol.processor.close("the connection ends")
-        await protocol.handler.wait_closed()  # type: ignore[attr-defined]  # a server's has it
+        splitter.inner.processor.close("the connection ends")
+        await splitter.inner.handler.wait_closed()  # type: ignore[attr-defined]  # a server's has it
 
 
-async def _adopt(
-    sock: socket.socket, factory: Callable[[], H2Protocol]
-) -> tuple[H2Protocol, asyncio.Future[None]]:
-    """Let a protocol of factory speak on a socket; the future is done when the connection is lost."""
+async def _adopt(sock: socket.socket, factory: Callable[[], H2Protocol]) -> Splitter:
+    """Let a protocol of factory speak on a socket."""
     loop = asyncio.get_running_loop()
-    lost: asyncio.Future[None] = loop.create_future()
-
-    def make() -> H2Protocol:
-        protocol = factory()
-        forward = protocol.connection_lost
-
-        def connection_lost(exc: BaseException | None) -> None:
-            forward(exc)
-            if not lost.done():
-                lost.set_result(None)
-
-        # The library tells nobody; this one object does.
-        protocol.connection_lost = connection_lost  # type: ignore[method-assign]  # on purpose
-        return protocol
-
-    _, protocol = await loop.connect_accepted_socket(make, sock)
-    return protocol, lost
+    _, splitter = await loop.connect_accepted_socket(lambda: Splitter(factory()), sock)
+    return splitter
 
 
 class SessionChannel(Channel):
@@ -68,22 +52,27 @@ class SessionChannel(Channel):
             "localhost", 0, codec=ProtoCodec(), status_details_codec=StatusDetails(), config=_CONFIG
         )
         self._socket = sock
-        self._lost: asyncio.Future[None] | None = None
+        self._splitter: Splitter | None = None
 
     async def open(self) -> None:
         """Begin; the client is served from here on."""
         await self.__connect__()
 
     async def _create_connection(self) -> H2Protocol:
-        if self._lost is not None:
+        if self._splitter is not None:
             raise ConnectionResetError("the client has gone")
-        protocol, self._lost = await _adopt(self._socket, self._protocol_factory)
-        return protocol
+        self._splitter = await _adopt(self._socket, self._protocol_factory)
+        return self._splitter.inner
+
+    @property
+    def splitter(self) -> Splitter:
+        """What stands before the protocol."""
+        assert self._splitter is not None  # open came before
+        return self._splitter
 
     async def ended(self) -> None:
         """Return when the client has gone."""
-        assert self._lost is not None  # open came before
-        await asyncio.shield(self._lost)
+        await asyncio.shield(self.splitter.lost)
 
 
 def texts(metadata: Mapping[str, str | bytes], name: str) -> str:

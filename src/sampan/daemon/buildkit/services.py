@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-import traceback
-from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from google.protobuf.message import Message
 from grpclib.const import Cardinality, Handler
-from grpclib.exceptions import GRPCError
 from grpclib.server import Stream
 
 from sampan import __version__, log
 from sampan.daemon.buildkit import messages_pb2 as m
 from sampan.daemon.buildkit.building import Builder
+from sampan.daemon.buildkit.cache_calls import CacheCalls
+from sampan.daemon.buildkit.calls import Metadata, refused, unary
 from sampan.daemon.buildkit.connections import texts
 from sampan.daemon.buildkit.failures import of_status, to_grpc
 from sampan.daemon.buildkit.jobs import Job, Jobs
@@ -41,7 +40,11 @@ _CAPABILITIES: Final = (
     "gateway.solve.metadata", "gateway.solve.evaluate", "gateway.warnings", "frontend.caps",
 )  # fmt: skip
 
-Unary = Callable[[Message, Mapping[str, str | bytes]], Awaitable[Message]]
+_CONTROL_REFUSED: Final = ("ListenBuildHistory", "UpdateBuildHistory", "Session")
+_BRIDGE_REFUSED: Final = (
+    "ResolveImageConfig", "ResolveSourceMeta", "ReadFile", "ReadDir", "StatFile",
+    "NewContainer", "ReleaseContainer", "ExecProcess",
+)  # fmt: skip
 
 
 class Services:
@@ -55,45 +58,38 @@ class Services:
     def __mapping__(self) -> dict[str, Handler]:
         """Return who answers which method: what grpclib asks of a service."""
         control, bridge = "/moby.buildkit.v1.Control/", "/moby.buildkit.v1.frontend.LLBBridge/"
-        unary = Cardinality.UNARY_UNARY
+        health = unary(self._health, m.HealthCheckRequest, m.HealthCheckResponse)
         return {
-            f"{control}ListWorkers": Handler(
-                _unary(self._list_workers), unary, m.ListWorkersRequest, m.ListWorkersResponse
-            ),
-            f"{control}Info": Handler(_unary(self._info), unary, m.InfoRequest, m.InfoResponse),
-            f"{control}Solve": Handler(
-                _unary(self._solve), unary, m.ControlSolveRequest, m.ControlSolveResponse
-            ),
+            **{f"{control}{name}": refused(f"BuildKit's {name}") for name in _CONTROL_REFUSED},
+            **{f"{bridge}{name}": refused(f"BuildKit's {name}") for name in _BRIDGE_REFUSED},
+            **CacheCalls(self._engine.builds).handlers(control),
+            f"{control}ListWorkers": unary(self._list_workers, m.ListWorkersRequest, m.ListWorkersResponse),
+            f"{control}Info": unary(self._info, m.InfoRequest, m.InfoResponse),
+            f"{control}Solve": unary(self._solve, m.ControlSolveRequest, m.ControlSolveResponse),
             f"{control}Status": Handler(
                 self._status, Cardinality.UNARY_STREAM, m.StatusRequest, m.StatusResponse
             ),
-            f"{bridge}Ping": Handler(_unary(self._ping), unary, m.PingRequest, m.PongResponse),
-            f"{bridge}Solve": Handler(
-                _unary(self._bridge_solve), unary, m.BridgeSolveRequest, m.BridgeSolveResponse
-            ),
-            f"{bridge}Evaluate": Handler(
-                _unary(self._evaluate), unary, m.EvaluateRequest, m.EvaluateResponse
-            ),
-            f"{bridge}Inputs": Handler(_unary(self._inputs), unary, m.InputsRequest, m.InputsResponse),
-            f"{bridge}Warn": Handler(_unary(self._warn), unary, m.WarnRequest, m.WarnResponse),
-            f"{bridge}Return": Handler(_unary(self._return), unary, m.ReturnRequest, m.ReturnResponse),
-            "/grpc.health.v1.Health/Check": Handler(
-                _unary(self._health), unary, m.HealthCheckRequest, m.HealthCheckResponse
-            ),
+            f"{bridge}Ping": unary(self._ping, m.PingRequest, m.PongResponse),
+            f"{bridge}Solve": unary(self._bridge_solve, m.BridgeSolveRequest, m.BridgeSolveResponse),
+            f"{bridge}Evaluate": unary(self._evaluate, m.EvaluateRequest, m.EvaluateResponse),
+            f"{bridge}Inputs": unary(self._inputs, m.InputsRequest, m.InputsResponse),
+            f"{bridge}Warn": unary(self._warn, m.WarnRequest, m.WarnResponse),
+            f"{bridge}Return": unary(self._return, m.ReturnRequest, m.ReturnResponse),
+            "/grpc.health.v1.Health/Check": health,
         }
 
     # Control
 
-    async def _list_workers(self, request: Message, metadata: Mapping[str, str | bytes]) -> Message:
+    async def _list_workers(self, request: Message, metadata: Metadata) -> Message:
         return m.ListWorkersResponse(record=[_worker()])
 
-    async def _info(self, request: Message, metadata: Mapping[str, str | bytes]) -> Message:
+    async def _info(self, request: Message, metadata: Metadata) -> Message:
         return m.InfoResponse(buildkit_version=_version())
 
-    async def _health(self, request: Message, metadata: Mapping[str, str | bytes]) -> Message:
+    async def _health(self, request: Message, metadata: Metadata) -> Message:
         return m.HealthCheckResponse(status=m.HealthCheckResponse.SERVING)
 
-    async def _solve(self, request: Message, metadata: Mapping[str, str | bytes]) -> Message:
+    async def _solve(self, request: Message, metadata: Metadata) -> Message:
         assert isinstance(request, m.ControlSolveRequest)
         log.debug("BuildKit build", ref=request.ref, frontend=request.frontend, internal=request.internal)
         job = await self._jobs.add(request)
@@ -122,15 +118,15 @@ class Services:
 
     # The bridge
 
-    async def _job(self, metadata: Mapping[str, str | bytes]) -> Job:
+    async def _job(self, metadata: Metadata) -> Job:
         return await self._jobs.find(texts(metadata, _BUILD_ID))
 
-    async def _ping(self, request: Message, metadata: Mapping[str, str | bytes]) -> Message:
+    async def _ping(self, request: Message, metadata: Metadata) -> Message:
         await self._job(metadata)
         capabilities = [m.Capability(id=name, enabled=True) for name in _CAPABILITIES]
         return m.PongResponse(frontend_api_caps=capabilities, llb_caps=[], workers=[_worker()])
 
-    async def _bridge_solve(self, request: Message, metadata: Mapping[str, str | bytes]) -> Message:
+    async def _bridge_solve(self, request: Message, metadata: Metadata) -> Message:
         assert isinstance(request, m.BridgeSolveRequest)
         job = await self._job(metadata)
         if request.frontend_inputs or not request.frontend:
@@ -139,17 +135,17 @@ class Services:
         result = m.Result(ref=m.Ref(id=reference))
         return m.BridgeSolveResponse(ref=reference, result=result)
 
-    async def _evaluate(self, request: Message, metadata: Mapping[str, str | bytes]) -> Message:
+    async def _evaluate(self, request: Message, metadata: Metadata) -> Message:
         await self._job(metadata)
         return m.EvaluateResponse()  # what we answer is built
 
-    async def _inputs(self, request: Message, metadata: Mapping[str, str | bytes]) -> Message:
+    async def _inputs(self, request: Message, metadata: Metadata) -> Message:
         return m.InputsResponse()
 
-    async def _warn(self, request: Message, metadata: Mapping[str, str | bytes]) -> Message:
+    async def _warn(self, request: Message, metadata: Metadata) -> Message:
         return m.WarnResponse()
 
-    async def _return(self, request: Message, metadata: Mapping[str, str | bytes]) -> Message:
+    async def _return(self, request: Message, metadata: Metadata) -> Message:
         assert isinstance(request, m.ReturnRequest)
         job = await self._job(metadata)
         if not job.returned.done():
@@ -183,27 +179,6 @@ class Services:
         reference = os.urandom(12).hex()
         job.results[reference] = image_id
         return reference
-
-
-def _unary(answer: Unary) -> Callable[[Stream[Message, Message]], Awaitable[None]]:
-    """Return a handler that takes one message and gives one; its errors become the client's."""
-
-    async def handle(stream: Stream[Message, Message]) -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        try:
-            reply = await answer(request, stream.metadata or {})
-        except SampanError as exc:
-            raise to_grpc(exc) from exc
-        except (GRPCError, ConnectionError):
-            raise
-        except Exception as exc:
-            trace = "".join(traceback.format_exception(exc))
-            log.error("a call of BuildKit's protocol failed", error=exc, trace=trace)
-            raise to_grpc(exc) from exc
-        await stream.send_message(reply)
-
-    return handle
 
 
 def _worker() -> m.WorkerRecord:
