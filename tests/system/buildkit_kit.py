@@ -19,15 +19,15 @@ needs_buildx = pytest.mark.skipif(not BUILDX.exists(), reason="no buildx (tools/
 needs_compose = pytest.mark.skipif(not COMPOSE.exists(), reason="no compose (tools/buildkit-clients)")
 
 
-def buildx(daemon: Sampand, *arguments: str, **options: str) -> Result:
-    """Run `docker buildx …`; options are variables of its environment."""
+def buildx(daemon: Sampand, *arguments: str, stdin: bytes = b"") -> Result:
+    """Run `docker buildx …`."""
     config = daemon.folder / "buildx-config"
     plugin = config / "cli-plugins/docker-buildx"
     if not plugin.exists():
         plugin.parent.mkdir(parents=True, exist_ok=True)
         plugin.symlink_to(BUILDX)
-    environment = {**daemon.environment, "DOCKER_CONFIG": str(config), **options}
-    return _run([DOCKER, "buildx", *arguments], environment)
+    environment = {**daemon.environment, "DOCKER_CONFIG": str(config)}
+    return _run([DOCKER, "buildx", *arguments], environment, stdin)
 
 
 def build(daemon: Sampand, folder: Path, *options: str) -> Result:
@@ -41,10 +41,8 @@ def compose(daemon: Sampand, folder: Path, *arguments: str) -> Result:
     return _run([str(COMPOSE), "--project-directory", str(folder), *arguments], environment)
 
 
-def _run(command: list[str], environment: dict[str, str]) -> Result:
-    done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, env=environment, timeout=60, check=False
-    )
+def _run(command: list[str], environment: dict[str, str], stdin: bytes = b"") -> Result:
+    done = subprocess.run(command, input=stdin, capture_output=True, env=environment, timeout=60, check=False)
     return Result(done.returncode, done.stdout, done.stderr.decode(errors="replace"))
 
 

@@ -9,7 +9,7 @@ import re
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from shutil import which
 
@@ -118,10 +118,15 @@ def agent(tmp_path: Path) -> Iterator[str]:
     thread.join()
 
 
+Build = Callable[..., Result]
+
+
 class StepWithAgent:
     """A build whose step waits with its agent's socket mounted; `ask` talks to the agent through it."""
 
-    def __init__(self, sampand: Sampand, folder: Path, mount: str, *options: str) -> None:
+    def __init__(
+        self, sampand: Sampand, folder: Path, mount: str, *options: str, build: Build = build
+    ) -> None:
         self.sampand = sampand
         self.id = folder.parent.name  # of a cache mount of this test's own, by which the step is let go
         text = (
@@ -161,7 +166,7 @@ class StepWithAgent:
         go.touch()
         self.thread.join()
         assert self.done[0].code == 0, self.done[0].err
-        assert b"600 socket\n" in self.done[0].out
+        assert "600 socket\n" in self.done[0].out.decode() + self.done[0].err
         assert list((self.sampand.run / "build").iterdir()) == []
 
 

@@ -9,11 +9,14 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from shutil import which
 
 import pytest
+from tests.system.build_cases import archive_of
 from tests.system.buildkit_kit import build, buildx, compose, needs_buildx, needs_compose, write
 from tests.system.network_host import NetworkHost
-from tests.system.sampand import DOCKER, Sampand, needs_busybox, needs_root, wait_for
+from tests.system.sampand import DOCKER, Result, Sampand, needs_busybox, needs_root, wait_for
+from tests.system.test_build_inputs import StepWithAgent
 
 pytestmark = [needs_root, needs_busybox]
 
@@ -175,13 +178,84 @@ def test_options_reach_the_build(sampand: Sampand, tmp_path: Path) -> None:
     ("options", "match"),
     [
         (["--output=type=local,dest=/nowhere"], "output of type 'local'"),
-        (["--build-context=x=docker-image://busybox"], "build context x"),
+        (["--no-cache-filter=one"], "no cache for some stages"),
     ],
 )
 def test_refused(sampand: Sampand, tmp_path: Path, options: list[str], match: str) -> None:
     done = build(sampand, write(tmp_path, "FROM busybox"), *options)
     assert done.code == 1
     assert f"not supported yet: {match}" in done.err
+
+
+@needs_buildx
+def test_secrets(sampand: Sampand, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("do-not-tell-7712")
+    text = (
+        "FROM busybox\nRUN --mount=type=secret,id=s wc -c < /run/secrets/s\n"
+        "RUN --mount=type=secret,id=v,env=TOKEN echo ${#TOKEN}\n"
+    )
+    write(tmp_path / "c", text)
+    options = (f"--secret=id=s,src={tmp_path}/secret", "--secret=id=v,env=HOME", "-t", "secret")
+    done = build(sampand, tmp_path / "c", *options)
+    assert done.code == 0, done.err
+    assert re.search(r"#\d+ [\d.]+ 16\n", done.err)
+    assert re.search(rf"#\d+ [\d.]+ {len(sampand.environment['HOME'])}\n", done.err)
+    assert b"do-not-tell-7712" not in sampand.docker("save", "secret").out
+    write(tmp_path / "c", "FROM busybox\nRUN --mount=type=secret,id=none,required=true true")
+    assert "secret none: not found" in build(sampand, tmp_path / "c").err
+
+
+@needs_buildx
+@pytest.mark.skipif(which("ssh-agent") is None, reason="no ssh-agent (Debian: openssh-client)")
+def test_ssh_agent(sampand: Sampand, tmp_path: Path) -> None:
+    def by_buildx(daemon: Sampand, folder: Path, text: str, *options: str) -> Result:
+        return build(daemon, write(folder, text), *options)
+
+    key = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    (tmp_path / "context").mkdir()
+    options = ("type=ssh,id=own", f"--ssh=own={key}")
+    with StepWithAgent(sampand, tmp_path / "context", *options, build=by_buildx) as step:
+        for _ in range(2):  # SSH_AGENTC_REQUEST_IDENTITIES (11) is answered by 12 and the number of keys
+            assert step.ask(b"\0\0\0\1\x0b", 9)[4:] == b"\x0c\0\0\0\1"
+    write(tmp_path / "context", "FROM busybox\nRUN --mount=type=ssh,required=true true")
+    assert "ssh agent default: not found" in build(sampand, tmp_path / "context").err
+
+
+@needs_buildx
+def test_named_contexts(sampand: Sampand, tmp_path: Path) -> None:
+    text = "FROM absent\nCOPY --from=other / /o/\nRUN --mount=from=other,target=/m cat /m/sub/f; ls -A /o\n"
+    write(tmp_path / "c", text)
+    (tmp_path / "other/sub").mkdir(parents=True)
+    for name, content in {"sub/f": "from other", "left-out": "", ".dockerignore": "left-out\n"}.items():
+        (tmp_path / "other" / name).write_text(content)
+    options = (f"--build-context=other={tmp_path}/other", "--build-context=absent=docker-image://busybox")
+    done = build(sampand, tmp_path / "c", *options)
+    assert done.code == 0, done.err
+    assert re.search(r"from other\.dockerignore\n#\d+ [\d.]+ sub\n", done.err)
+
+
+@needs_buildx
+def test_a_context_on_standard_input(sampand: Sampand, tmp_path: Path) -> None:
+    archive = archive_of(
+        {"Dockerfile": "FROM busybox\nCOPY . /c/\n", "f": "sent", "no": "", ".dockerignore": "no"}
+    )
+    done = buildx(sampand, "build", "-t", "sent", "-", stdin=archive)
+    assert done.code == 0, done.err
+    assert output_of(sampand, "sent", "sh", "-c", "cat /c/f; ls /c") == "sentDockerfile\nf"
+    done = buildx(sampand, "build", "-t", "sent", "-", stdin=b"FROM busybox\nRUN echo by itself > /x\n")
+    assert done.code == 0, done.err
+    assert output_of(sampand, "sent", "cat", "/x") == "by itself"
+
+
+@needs_buildx
+def test_cache_is_listed_and_pruned(sampand: Sampand, tmp_path: Path) -> None:
+    write(tmp_path, "FROM busybox\nRUN echo pruned-later > /x\n")
+    assert build(sampand, tmp_path).code == 0
+    assert "RUN echo pruned-later" in buildx(sampand, "du", "--verbose").text
+    assert buildx(sampand, "prune", "--all", "--force").code == 0
+    assert "RUN echo pruned-later" not in buildx(sampand, "du", "--verbose").text
+    assert "CACHED" not in build(sampand, tmp_path).err
 
 
 @needs_buildx

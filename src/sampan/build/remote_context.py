@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from sampan.build.context import Context
@@ -35,23 +35,16 @@ class Source(Protocol):
 
 
 class RemoteContext(Context):
-    """See the module. Close it before its source ends. documents: the Dockerfile, sent by itself."""
+    """See the module. Close it before its source ends."""
 
     def __init__(
-        self,
-        items: Sequence[Item | None],
-        source: Source,
-        known: KnownDigests,
-        *,
-        spool: str,
-        documents: Mapping[str, bytes],
+        self, items: Sequence[Item | None], source: Source, known: KnownDigests, *, spool: str
     ) -> None:
         fd = os.open(spool, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         os.unlink(spool)
         super().__init__(fd)
         self._source = source
         self._known = known
-        self._documents = documents
         self._lock = threading.Lock()
         self._numbers: dict[str, int] = {}
         self._files: dict[int, Item] = {}
@@ -143,10 +136,6 @@ class RemoteContext(Context):
             )
         item.digest = digest
         self._there.add(number)
-
-    def document(self, path: str) -> bytes | None:
-        """Return one of the documents."""
-        return self._documents.get(path)
 
     def ignore(self, dockerfile: str, *, everything: bool, given: bytes | None = None) -> None:
         """Do nothing: the client has left out what is ignored."""

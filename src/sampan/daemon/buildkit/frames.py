@@ -3,8 +3,8 @@
 h2 and grpclib take about 0.1 ms for a message, which is nothing for a call and seconds for 50,000 files. So
 this stands before grpclib's protocol: the DATA frames of streams that asked for it go straight to them,
 everything else (headers, settings, pings, other streams' data) goes on as it came, in order. Flow control:
-what went the short way is given back at once, by WINDOW_UPDATEs of ours; h2 has not seen it and misses nothing.
-Source: RFC 9113, 4.1, 6.1, 6.9; gRPC over HTTP2, "Length-Prefixed-Message".
+what went the short way is given back at once, by WINDOW_UPDATEs of ours: h2 has not seen it and misses
+nothing. Source: RFC 9113, 4.1, 6.1, 6.9; gRPC over HTTP2, "Length-Prefixed-Message".
 """
 
 from __future__ import annotations

@@ -38,9 +38,9 @@ class Jobs:
     def __init__(self) -> None:
         self._jobs: dict[str, Job] = {}
         self._over: deque[str] = deque(maxlen=_REMEMBERED)
-        self._changed = asyncio.Condition()
+        self._changed = asyncio.Event()
 
-    async def add(self, request: m.ControlSolveRequest) -> Job:
+    def add(self, request: m.ControlSolveRequest) -> Job:
         """Begin a build.
 
         Raises:
@@ -49,15 +49,23 @@ class Jobs:
         if request.ref in self._jobs:
             raise Conflict(f"job ID {request.ref} exists")
         job = Job(request, Progress(), asyncio.get_running_loop().create_future())
-        async with self._changed:
-            self._jobs[request.ref] = job
-            self._changed.notify_all()
+        self._jobs[request.ref] = job
+        self._wake()
         return job
 
     def end(self, ref: str) -> None:
         """A build is over; who follows its progress is told the rest."""
         self._jobs.pop(ref).progress.close()
         self._over.append(ref)
+        self._wake()
+
+    def is_over(self, ref: str) -> bool:
+        """Tell whether a build has been here, not long ago."""
+        return ref in self._over
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     async def find(self, ref: str) -> Job:
         """Return a build, which may be about to begin.
@@ -65,11 +73,12 @@ class Jobs:
         Raises:
             NotFound: it does not begin, or is over.
         """
-        if ref in self._over:
-            raise NotFound(f"no such job {ref}: it is over")
         try:
-            async with asyncio.timeout(_ARRIVAL_S), self._changed:
-                await self._changed.wait_for(lambda: ref in self._jobs)
+            async with asyncio.timeout(_ARRIVAL_S):
+                while ref not in self._jobs:
+                    if ref in self._over:
+                        raise NotFound(f"no such job {ref}: it is over")
+                    await self._changed.wait()
                 return self._jobs[ref]
         except TimeoutError:
             raise NotFound(f"no such job {ref}") from None

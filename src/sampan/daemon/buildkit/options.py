@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from sampan.build.host import Limits
+from sampan.build.remotes import find_remote
 from sampan.errors import InvalidArgument, Unsupported
 
 if TYPE_CHECKING:
@@ -19,36 +20,72 @@ FRONTEND: Final = "dockerfile.v0"
 _ARGUMENT: Final = "build-arg:"
 _LABEL: Final = "label:"
 _CONTEXT: Final = "context:"
+_UPLOADED: Final = "http://buildkit-session/"  # a tar stream on the client's standard input
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """A directory that the client serves under this name."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A repository or archive by URL; is_upload: the client sends it itself."""
+
+    url: str
+    is_upload: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedSource:
+    """A named context: one of an image, a directory that the client serves, a URL."""
+
+    image: str = ""
+    local: str = ""
+    url: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
-    """The names that a client serves its directories under, and the Dockerfile's path in its own."""
+    """Where files are. dockerfile_directory: what the client serves the Dockerfile in, "" for the context."""
 
     dockerfile: str
     dockerfile_directory: str
-    context_directory: str
+    context: Local | Remote
+    named: Mapping[str, NamedSource]
 
 
 def read_sources(options: Mapping[str, str]) -> Sources:
     """Read where the files are.
 
     Raises:
-        Unsupported: they are not the client's.
+        Unsupported: a named context is of a kind that is not there yet.
     """
-    if options.get("context"):
-        raise Unsupported(
-            f"not supported yet: the remote build context {options['context']!r}",
-            hint="get it first, and build from the directory",
-        )
-    for name, value in options.items():
-        if name.startswith(_CONTEXT):
-            raise Unsupported(f"not supported yet: build context {name.removeprefix(_CONTEXT)}={value}")
+    url = options.get("context", "")
+    directory = options.get("dockerfilekey", "")
     return Sources(
         dockerfile=options.get("filename") or "Dockerfile",
-        dockerfile_directory=options.get("dockerfilekey") or "dockerfile",
-        context_directory=options.get("contextkey") or "context",
+        dockerfile_directory=directory if url else directory or "dockerfile",
+        context=Remote(url, url.startswith(_UPLOADED))
+        if url
+        else Local(options.get("contextkey") or "context"),
+        named={name.lower(): _named(name, value) for name, value in _with_prefix(options, _CONTEXT)},
     )
+
+
+def _named(name: str, value: str) -> NamedSource:
+    kind, sign, rest = value.partition(":")
+    if "::" in name:
+        raise Unsupported(f"not supported yet: a build context for one platform: {name}={value}")
+    if kind == "docker-image" and rest.startswith("//"):
+        return NamedSource(image=rest[2:])
+    if kind == "local" and sign:
+        return NamedSource(local=rest)
+    if find_remote(value, context=True) is not None:
+        return NamedSource(url=value)
+    raise Unsupported(f"not supported yet: build context {name}={value}")
 
 
 def read_request(

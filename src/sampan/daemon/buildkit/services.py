@@ -92,7 +92,7 @@ class Services:
     async def _solve(self, request: Message, metadata: Metadata) -> Message:
         assert isinstance(request, m.ControlSolveRequest)
         log.debug("BuildKit build", ref=request.ref, frontend=request.frontend, internal=request.internal)
-        job = await self._jobs.add(request)
+        job = self._jobs.add(request)
         try:
             _check_exporters(request)
             if request.definition.ByteSize():
@@ -112,6 +112,8 @@ class Services:
         try:
             job = await self._jobs.find(request.ref)
         except NotFound as exc:
+            if self._jobs.is_over(request.ref):
+                return  # the answer of its Solve says how it ended
             raise to_grpc(exc) from exc
         async for told in job.progress.follow():
             await stream.send_message(told)

@@ -8,12 +8,16 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Coroutine, Sequence
+from contextlib import AsyncExitStack, suppress
 from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
 
-from grpclib.client import UnaryUnaryMethod
+from grpclib.client import Stream, StreamStreamMethod, UnaryUnaryMethod
 from grpclib.const import Status
-from grpclib.exceptions import GRPCError
+from grpclib.exceptions import GRPCError, StreamTerminatedError
+from h2.exceptions import H2Error
 
+from sampan import log
 from sampan.daemon.buildkit import filesync
 from sampan.daemon.buildkit import messages_pb2 as m
 from sampan.daemon.buildkit.connections import SessionChannel
@@ -25,6 +29,9 @@ _ARRIVAL_S: Final = 5.0  # BuildKit gives a session as long
 _CALL_S: Final = 30.0
 _SECRET: Final = "/moby.buildkit.secrets.v1.Secrets/GetSecret"  # noqa: S105 -- a method's name
 _CHECK_AGENT: Final = "/moby.sshforward.v1.SSH/CheckAgent"
+_FORWARD_AGENT: Final = "/moby.sshforward.v1.SSH/ForwardAgent"
+_PULL: Final = "/moby.upload.v1.Upload/Pull"
+_PIECE: Final = 16 * 1024
 _CREDENTIALS: Final = "/moby.filesync.v1.Auth/Credentials"
 
 
@@ -36,6 +43,7 @@ class Session:
         self.shared_key = shared_key
         self._methods = frozenset(method.lower() for method in methods)
         self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def has(self, method: str) -> bool:
         """Tell whether the client serves a method."""
@@ -44,6 +52,22 @@ class Session:
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
         """Do something in the session's loop, from another thread, and return what it gives."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def start(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Begin something in the session's loop, from another thread, at most until its end."""
+
+        async def begin() -> None:
+            task = asyncio.create_task(work, name=name)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+        self.wait(begin())
+
+    def close(self) -> None:
+        """End what was begun, and the connection."""
+        for task in self._tasks:
+            task.cancel()
+        self.channel.close()
 
     async def secret(self, secret_id: str) -> bytes | None:
         """Return a secret's content, None if the client has none of this name."""
@@ -77,6 +101,30 @@ class Session:
             return False
         return True
 
+    async def forward_agent(self, agent_id: str, ours: socket.socket) -> None:
+        """Pass bytes between a socket, which is closed at the end, and an ssh agent of the client's."""
+        ours.setblocking(False)
+        loop = asyncio.get_running_loop()
+        method = StreamStreamMethod(self.channel, _FORWARD_AGENT, m.BytesMessage, m.BytesMessage)
+        with ours:
+            try:
+                async with method.open(metadata=[("buildkit.ssh.id", agent_id)]) as stream:
+                    await stream.send_request()
+                    sending = asyncio.create_task(_send_all(ours, stream), name="to an ssh agent")
+                    try:
+                        while (message := await stream.recv_message()) is not None:
+                            await loop.sock_sendall(ours, message.data)
+                    finally:
+                        sending.cancel()
+            except (GRPCError, StreamTerminatedError, OSError) as exc:
+                log.debug("an ssh agent of a client's is gone", reason=exc)
+
+    async def open_upload(self, place: str) -> Upload:
+        """Begin to read an archive that the client has on its standard input; place: its URL."""
+        upload = Upload(self.channel)
+        await upload.open(place)
+        return upload
+
     async def open_directory(
         self, name: str, *, follow: Sequence[str] = (), exclude: Sequence[str] = ()
     ) -> filesync.Transfer:
@@ -94,6 +142,41 @@ class Session:
             await transfer.close()
             raise
         return transfer
+
+
+class Upload:
+    """An archive that a client sends."""
+
+    def __init__(self, channel: SessionChannel) -> None:
+        self._method = StreamStreamMethod(channel, _PULL, m.BytesMessage, m.BytesMessage)
+        self._stack = AsyncExitStack()
+
+    async def open(self, place: str) -> None:
+        """Ask for it."""
+        parts = urlsplit(place)
+        metadata = [("urlpath", parts.path), ("urlhost", parts.netloc)]
+        self._stream = await self._stack.enter_async_context(self._method.open(metadata=metadata))
+        await self._stream.send_request(end=True)
+
+    async def read(self) -> bytes:
+        """Return the next piece, b"" at the end."""
+        while (message := await self._stream.recv_message()) is not None:
+            if message.data:
+                return message.data
+        return b""
+
+    async def close(self) -> None:
+        """End it; fine at any time."""
+        with suppress(GRPCError, StreamTerminatedError, H2Error):
+            await self._stack.aclose()
+
+
+async def _send_all(sock: socket.socket, stream: Stream[m.BytesMessage, m.BytesMessage]) -> None:
+    """Send what comes from a socket until its end."""
+    loop = asyncio.get_running_loop()
+    while data := await loop.sock_recv(sock, _PIECE):
+        await stream.send_message(m.BytesMessage(data=data))
+    await stream.end()
 
 
 class Sessions:
@@ -114,7 +197,7 @@ class Sessions:
         finally:
             if self._open.get(session_id) is session:
                 del self._open[session_id]
-            session.channel.close()
+            session.close()
 
     async def find(self, session_id: str) -> Session:
         """Return a session, which may be about to come.
