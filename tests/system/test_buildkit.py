@@ -217,7 +217,7 @@ def test_ssh_agent(sampand: Sampand, tmp_path: Path) -> None:
     options = ("type=ssh,id=own", f"--ssh=own={key}")
     with StepWithAgent(sampand, tmp_path / "context", *options, build=by_buildx) as step:
         for _ in range(2):  # SSH_AGENTC_REQUEST_IDENTITIES (11) is answered by 12 and the number of keys
-            assert step.ask(b"\0\0\0\1\x0b", 9)[4:] == b"\x0c\0\0\0\1"
+            assert step.ask(b"\0\0\0\1\x0b", 9)[4:9] == b"\x0c\0\0\0\1"
     write(tmp_path / "context", "FROM busybox\nRUN --mount=type=ssh,required=true true")
     assert "ssh agent default: not found" in build(sampand, tmp_path / "context").err
 
