@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import median
 
 from tests.campaigns import census
+from tests.campaigns.archives import archives
 from tests.campaigns.fuzz import fuzz
 from tests.campaigns.outputs import outputs
 from tests.campaigns.registry import registry
@@ -125,6 +126,7 @@ def _check_log(daemon: Sampand, container: str) -> list[str]:
 
 
 CAMPAIGNS: dict[str, Callable[[Sampand, int, int], list[str]]] = {
+    "archives": archives,
     "cycles": cycles,
     "kills": kills,
     "outputs": outputs,

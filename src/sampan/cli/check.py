@@ -20,7 +20,8 @@ _FOUND = 1  # something is left over and was not removed
 def check(context: Context, flags: Flags, _arguments: list[str]) -> int:
     """Compare the records with the disk and the kernel; 1 if something is wrong and was not repaired."""
     query = [("repair", "1")] if flags.truth("repair") else []
-    answer = context.session().call("POST", "/sampan/v1/system/check", query)
+    query += [("images", "1")] if flags.truth("images") else []
+    answer = context.session().call("POST", "/sampan/v1/system/check", query, patient=True)
     document = answer if isinstance(answer, dict) else {}
     found = document.get("Findings")
     findings = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
@@ -58,4 +59,7 @@ def _summary(findings: list[dict[str, JsonValue]], reclaimed: JsonValue) -> str:
     if done:
         size = human_size(reclaimed if isinstance(reclaimed, int) else 0)
         return f"{done} of {len(findings)} repaired, {size} reclaimed"
+    damaged = sum(one.get("State") == "damaged" for one in findings)
+    if damaged == len(findings):
+        return f"{damaged} damaged: remove their images and pull or load them again"
     return f"{len(findings)} found; --repair removes what is left over"

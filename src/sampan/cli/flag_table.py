@@ -79,7 +79,11 @@ PRUNE_SYSTEM = _options(
     ("volumes", "", "bool", "Remove anonymous volumes that no container uses"),
 )
 DF = _options(_FORMAT, ("verbose", "v", "bool", "Show each image, container and volume"))
-CHECK = _options(_FORMAT, ("repair", "", "bool", "Remove what was found"))
+CHECK = _options(
+    _FORMAT,
+    ("images", "", "bool", "Compare every blob with its digest and every layer with its blob"),
+    ("repair", "", "bool", "Remove what was found"),
+)
 STATS = _options(
     ("all", "a", "bool", "Show stopped containers as well"),
     _FORMAT,

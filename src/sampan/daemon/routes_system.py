@@ -70,8 +70,12 @@ def for_version(images: list[docker.ImageSummary], version: tuple[int, int]) -> 
 
 
 async def check(call: Call) -> web.StreamResponse:
-    """POST /sampan/v1/system/check: what nothing refers to; with `repair` it is removed."""
-    return reply(await call.workers.slow(call.engine.system.check, repair=call.flag("repair")))
+    """POST /sampan/v1/system/check: what nothing refers to (`repair` removes it), and damage (`images`)."""
+    return reply(
+        await call.workers.slow(
+            call.engine.system.check, repair=call.flag("repair"), images=call.flag("images")
+        )
+    )
 
 
 async def full_usage(call: Call) -> web.StreamResponse:

@@ -59,13 +59,15 @@ class _Leftover:
     repaired: str = "removed"
 
 
-def check(core: Core, *, repair: bool) -> CheckReport:
+def check(core: Core, *, repair: bool, images: bool = False) -> CheckReport:
     """See `System.check`. Kinds come in an order in which they can be removed: mounts before directories."""
     findings = []
     with core.check.taken():
         for part in _PARTS:
             for leftover in list(part(core)):
                 findings.append(_repair(leftover) if repair else _finding(leftover))
+        if images:
+            findings += _damaged(core)
     reclaimed = sum(one.Size for one in findings if one.State == "removed")
     droppings = core.networking.networks.droppings()
     findings += [_blocked(one) for one in droppings if not one.place]
@@ -90,6 +92,15 @@ def _blocked(chain: Dropping) -> Finding:
         Size=0,
         State="drops what containers send and get: let the interfaces of `ip link show group` pass there",
     )
+
+
+def _damaged(core: Core) -> Iterator[Finding]:
+    """Read all blobs and layers. Nothing is repaired: whoever has the image can bring it again."""
+    for found in core.store.verifier.verify(core.store.images.list()):
+        log.error("damaged", kind=found.kind, name=found.name, path=found.path, why=found.why)
+        yield Finding(
+            Kind=found.kind, Name=found.name, Path=found.path, Size=0, State="damaged", Error=found.why
+        )
 
 
 def _finding(leftover: _Leftover, *, state: str = "", error: str = "") -> Finding:

@@ -166,13 +166,15 @@ class System:
         parse_prune_filter(filters)
         tell_prune(self._core, kind, 0)
 
-    def check(self, *, repair: bool = False) -> CheckReport:
+    def check(self, *, repair: bool = False, images: bool = False) -> CheckReport:
         """Find what nothing refers to, on the disk and in the kernel; with repair, remove it.
+
+        images: read every blob and every unpacked layer as well, and tell which are damaged.
 
         Raises:
             Conflict: another check runs.
         """
-        return check(self._core, repair=repair)
+        return check(self._core, repair=repair, images=images)
 
     def reload(self) -> None:
         """Tell that sampand was asked to read its settings again (SIGHUP); it has no file of them yet."""

@@ -218,6 +218,22 @@ class Layers:
             self._record(missing, staged, unpacked)
 
     @contextmanager
+    def unpacked_anew(self, source: LayerSource) -> Iterator[tuple[str, frozenset[bytes]]]:
+        """Unpack a layer once more, aside; give the directory, and which of its directories have no entry.
+
+        Raises:
+            InvalidArgument: its blob is damaged.
+        """
+        staged = self._places.new_temporary("layer")
+        try:
+            result = self._unpack_one(source, staged, self._blobs, None)
+            inherit = [self.directory(chain_id) for chain_id in self._below(source, [])]
+            inherit_attributes(f"{staged}/diff", result.unnamed, inherit)
+            yield f"{staged}/diff", result.unnamed
+        finally:
+            remove_tree(staged)
+
+    @contextmanager
     def _alone(self, chain_id: Digest) -> Iterator[None]:
         """Let one thread at a time make a layer."""
         with self._busy_lock:

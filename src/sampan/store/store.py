@@ -31,6 +31,7 @@ from sampan.store.sources import LayerSources
 from sampan.store.trees import remove_tree
 from sampan.store.uploads import Uploads
 from sampan.store.usage import StoreUsage, store_usage
+from sampan.store.verifying import Verifier
 from sampan.store.volumes import Volumes
 
 
@@ -72,6 +73,7 @@ class Store:
             self.volumes = Volumes(places, self.db)
             self.repositories = repositories.Repositories(self.db, blobs, pins, collector)
             self.uploads = Uploads(places)
+            self.verifier = Verifier(catalog, blobs, self.layers, sources, pins)
             self.check = StoreCheck(places, catalog, blobs, self.layers, pins, collector)
             leftovers = [f"{places.temporary}/{name}" for name in os.listdir(places.temporary)]
             leftovers += self.layers.sweep()
