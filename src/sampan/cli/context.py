@@ -46,6 +46,10 @@ class Context:
         """Whether the daemon is this machine's own, so that it may be started."""
         return self.address.kind == "unix" and self.address.path == self.own_socket
 
+    def connect(self) -> _socket.socket:
+        """Open a connection to the daemon; the caller closes it."""
+        return self._connect(self.address)
+
     def session(self) -> Session:
         """Return a session with the daemon; nothing is connected yet."""
         return Session(self.address, connector=self._connect)

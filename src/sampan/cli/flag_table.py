@@ -280,6 +280,7 @@ IMAGE_DIFF = _options(
     ("exit-code", "", "bool", "End with 1 if anything differs"),
 )
 IMAGE_MOUNT = _options(_FORMAT)
+IMAGE_COPY = _options(("quiet", "q", "bool", "Do not tell what is sent"))
 IMAGE_VERIFY = _options(
     ("key", "", "list", "Public key, PEM, in place of those that the policy names; may repeat"),
     _FORMAT,

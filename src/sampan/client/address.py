@@ -14,10 +14,13 @@ _CONNECT_TIMEOUT_S = 10.0
 
 @record
 class Address:
-    """One parsed API address. `path` for unix sockets, `host` and `port` for TCP; the others are empty."""
+    """One parsed API address. `path` for unix sockets, `host` and `port` for TCP; the others are empty.
+
+    For ssh, host is `[user@]host`, port 0 the usual one, and path a socket there or "" for sampan's own.
+    """
 
     text: str
-    kind: str  # "unix" or "tcp"
+    kind: str  # "unix", "tcp" or "ssh"
     path: str = ""
     host: str = ""
     port: int = 0
@@ -38,9 +41,33 @@ def parse_address(text: str) -> Address:
         return Address(text=text, kind="unix", path=rest)
     if found and scheme in ("tcp", "http"):
         return _parse_tcp(text, rest.rstrip("/"))
-    if found and scheme in ("ssh", "https", "npipe", "fd"):
-        raise InvalidArgument(f"address {text!r}: {scheme} is not supported", hint="use unix:// or tcp://")
-    raise InvalidArgument(f"address {text!r} is not understood", hint="unix:///path or tcp://host:port")
+    if found and scheme == "ssh":
+        return _parse_ssh(text, rest)
+    if found and scheme in ("https", "npipe", "fd"):
+        raise InvalidArgument(
+            f"address {text!r}: {scheme} is not supported", hint="use unix://, tcp:// or ssh://"
+        )
+    raise InvalidArgument(
+        f"address {text!r} is not understood", hint="unix:///path, tcp://host:port or ssh://host"
+    )
+
+
+def _parse_ssh(text: str, rest: str) -> Address:
+    """Read `[user@]host[:port][/path/of/the.sock]`."""
+    place, slash, path = rest.partition("/")
+    host, colon, port = place.rpartition(":")
+    if not colon or place.endswith("]"):
+        host, port = place, "0"
+    user, at, name = host.rpartition("@")
+    is_right = name and not (at and not user) and not host.startswith("-") and ":" not in user
+    if not is_right or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise InvalidArgument(
+            f"address {text!r} is not ssh://[user@]host[:port]", hint="a password is asked for by ssh itself"
+        )
+    target = f"{user}{at}{name.strip('[]')}"
+    return Address(
+        text=text, kind="ssh", host=target, port=int(port), path=f"/{path}" if slash and path else ""
+    )
 
 
 def _parse_tcp(text: str, rest: str) -> Address:
@@ -62,6 +89,10 @@ def connect(address: Address) -> _socket.socket:
     """
     if address.kind == "unix":
         return _connect_unix(address.path)
+    if address.kind == "ssh":
+        from sampan.client.ssh import connect_ssh
+
+        return connect_ssh(address)
     return _connect_tcp(address)
 
 

@@ -120,7 +120,7 @@ async def load(call: Call) -> web.StreamResponse:
             named = f"image: {image.reference}" if image.reference else f"image ID: {image.image_id}"
             report({"stream": f"Loaded {named}\n"})
 
-    return await _with_upload(call, work)
+    return await with_upload(call, work)
 
 
 async def pull_or_import(call: Call) -> web.StreamResponse:
@@ -145,10 +145,10 @@ async def pull_or_import(call: Call) -> web.StreamResponse:
         )
         report({"status": image_id})
 
-    return await _with_upload(call, work)
+    return await with_upload(call, work)
 
 
-async def _with_upload(call: Call, work: Callable[[BinaryIO, Report], None]) -> web.StreamResponse:
+async def with_upload(call: Call, work: Callable[[BinaryIO, Report], None]) -> web.StreamResponse:
     """Run work on the request's body as a file, and stream what it reports."""
     upload = Upload()
     feeder = asyncio.create_task(upload.feed(call.request), name=f"upload of {call.request.path}")

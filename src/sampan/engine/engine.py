@@ -13,6 +13,7 @@ from sampan.engine.ending import Ender
 from sampan.engine.events import Events
 from sampan.engine.execs import Execs, ExecTable
 from sampan.engine.health_store import HealthStore
+from sampan.engine.image_copies import ImageCopies
 from sampan.engine.images import Images
 from sampan.engine.index import ContainerIndex
 from sampan.engine.journal import Journal
@@ -75,6 +76,7 @@ class Engine:
         self.containers = Containers(core, ender, starter, stopper, updater, self._sampler)
         self.execs = Execs(core, table)
         self.images = Images(core)
+        self.copies = ImageCopies(core, self.images)
         self.remote = RemoteImages(core)
         self.registries = RegistryQueries(self.remote)
         self.volumes = core.volumes

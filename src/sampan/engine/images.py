@@ -122,9 +122,17 @@ class Images:
         return answer
 
     def load(
-        self, stream: BinaryIO, *, platform: str = "", progress: Callable[[str], None] | None = None
+        self,
+        stream: BinaryIO,
+        *,
+        platform: str = "",
+        progress: Callable[[str], None] | None = None,
+        lend: bool = False,
     ) -> list[LoadedImage]:
-        """Take the images of a `docker save` or OCI archive: tar, plain or compressed."""
+        """Take the images of a `docker save` or OCI archive: tar, plain or compressed.
+
+        lend: blobs that it lacks are taken from images here.
+        """
         wanted = parse_platform(platform) if platform else None
 
         def say(step: Progress) -> None:
@@ -132,7 +140,8 @@ class Images:
                 progress(f"{step.layer}: {step.status} {step.current_bytes}/{step.total_bytes}")
 
         found = []
-        for loaded in self._images.load(stream, platform=wanted, progress=say):
+        lender = self._core.store.lending.find if lend else None
+        for loaded in self._images.load(stream, platform=wanted, progress=say, lend=lender):
             name = None if loaded.reference is None else loaded.reference.familiar
             found.append(LoadedImage(reference=name, image_id=loaded.image_id))
             self._emit("load", loaded.image_id, name or loaded.image_id)

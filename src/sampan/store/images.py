@@ -32,7 +32,7 @@ from sampan.store.imagearchive import layer_type, plan_images
 from sampan.store.intake import Intake, StagedImage
 from sampan.store.layers import Layers
 from sampan.store.layout import Layout
-from sampan.store.members import Members
+from sampan.store.members import Lend, Members
 from sampan.store.model import HistoryEntry, Image, Loaded, ProgressCallback, Removed, Users
 from sampan.store.places import Places
 from sampan.store.platforms import host_platform
@@ -72,12 +72,17 @@ class Images:
         self._collector = collector
 
     def load(
-        self, stream: Readable, *, platform: Platform | None = None, progress: ProgressCallback | None = None
+        self,
+        stream: Readable,
+        *,
+        platform: Platform | None = None,
+        progress: ProgressCallback | None = None,
+        lend: Lend | None = None,
     ) -> list[Loaded]:
         """Take in every image of an archive: docker save or OCI layout, plain or compressed.
 
         Names in the archive move here from the images that have them. Of an image index the best manifest
-        for platform (default: this machine) is taken. All or nothing.
+        for platform (default: this machine) is taken. lend gives blobs that it lacks. All or nothing.
 
         Raises:
             InvalidArgument: the archive is damaged, hostile, or holds no image.
@@ -85,7 +90,7 @@ class Images:
         """
         with Staging(self._places) as staging:
             try:
-                members = Members.read(stream, staging)
+                members = Members.read(stream, staging, lend=lend)
                 images = plan_images(members, staging, platform=platform)
                 return self._intake.take(images, progress=progress)
             except InvalidArgument as exc:

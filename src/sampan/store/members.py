@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import posixpath
+import re
+from collections.abc import Callable
 from typing import Final
 
 from sampan.errors import InvalidArgument
-from sampan.ids import digest_hex, parse_digest
+from sampan.ids import Digest, digest_hex, parse_digest
 from sampan.spec.image import MAX_DOCUMENT_BYTES, Descriptor
 from sampan.store.archive import headers
 from sampan.store.archive.compression import CHUNK_BYTES, PlainStream
@@ -20,23 +22,29 @@ from sampan.store.staging import Staging
 _LIMITS: Final = Limits(entries=100_000)  # three for each layer in the oldest form of docker save
 _MAX_LINKS = 16
 _BLOBS = "blobs/sha256/"
+_HEX = re.compile(r"[0-9a-f]{64}", re.ASCII)
+
+Lend = Callable[[Digest], StagedBlob | None]
 
 
 class Members:
     """Regular files of an archive by cleaned name; links between them are followed as text."""
 
-    def __init__(self) -> None:
+    def __init__(self, lend: Lend | None = None) -> None:
+        self._lend = lend
         self._files: dict[str, StagedBlob] = {}
         self._links: dict[str, str] = {}
 
     @classmethod
-    def read(cls, stream: Readable, staging: Staging) -> Members:
+    def read(cls, stream: Readable, staging: Staging, *, lend: Lend | None = None) -> Members:
         """Stage every file of the archive in a stream; a later file of the same name counts.
+
+        lend gives blobs that the archive lacks.
 
         Raises:
             InvalidArgument: the archive is damaged, or holds what no image archive does.
         """
-        members = cls()
+        members = cls(lend)
         plain = PlainStream(stream, limits=_LIMITS)
         reader = TarReader(lambda: plain.read(CHUNK_BYTES), limits=_LIMITS)
         for entry in reader:
@@ -60,9 +68,15 @@ class Members:
             if name in self._files:
                 return self._files[name]
             if name not in self._links:
-                return None
+                return self._borrow(name)
             name = self._links[name]
         return None
+
+    def _borrow(self, name: str) -> StagedBlob | None:
+        digits = name.removeprefix(_BLOBS)
+        if self._lend is None or digits == name or _HEX.fullmatch(digits) is None:
+            return None
+        return self._lend(parse_digest(f"sha256:{digits}"))
 
     def get(self, unsafe_name: str) -> StagedBlob:
         """Return the file of a name that stands in one of the archive's documents.

@@ -55,8 +55,10 @@ class Saving:
         self._sources = sources
         self._pins = pins
 
-    def open(self, wanted: Sequence[Wanted]) -> OpenSave:
+    def open(self, wanted: Sequence[Wanted], *, without: frozenset[Digest] = frozenset()) -> OpenSave:
         """Return an archive ready to be written; its blobs stay until it is closed.
+
+        without: blobs that whoever reads it has already.
 
         Raises:
             NotFound: an image has gone.
@@ -69,7 +71,7 @@ class Saving:
             for digest in (one.image.id, parse_digest(one.image.manifest.digest), *layers[one.image.id])
         }
         self._pins.add(held)
-        opened = OpenSave(self._blobs, self._pins, images, layers, held)
+        opened = OpenSave(self._blobs, self._pins, images, layers, held, without)
         for one in images:
             if self._catalog.find(one.image.id) is None:
                 opened.close()
@@ -87,19 +89,21 @@ class OpenSave:
         images: Sequence[Wanted],
         layers: dict[Digest, list[Digest]],
         held: Iterable[Digest],
+        without: frozenset[Digest],
     ) -> None:
         self._blobs = blobs
         self._pins = pins
         self._images = images
         self._layers = layers
         self._held = sorted(held)
+        self._without = without
 
     def write(self, sink: Sink) -> None:
         """Write everything."""
         writer = TarWriter(sink)
         for folder in _FOLDERS:
             writer.header(folder, DIRECTORY, mode=0o755)
-        for digest in self._held:
+        for digest in (one for one in self._held if one not in self._without):
             self._write_blob(writer, digest)
         documents = {
             "index.json": encode(Index(schemaVersion=2, mediaType=OCI_INDEX, manifests=self._descriptors())),

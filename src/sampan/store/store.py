@@ -22,6 +22,7 @@ from sampan.store.images import Images
 from sampan.store.intake import Intake
 from sampan.store.layers import Layers
 from sampan.store.layout import Layout
+from sampan.store.lending import Lending
 from sampan.store.packing import Packer
 from sampan.store.pins import Pins
 from sampan.store.places import make_places, take_lock
@@ -65,6 +66,7 @@ class Store:
             packer = Packer(places, self.db, blobs, pins)
             self.arrivals = Arrivals(places, catalog, blobs, self.layers, pins, intake, packer)
             self.saving = Saving(catalog, blobs, sources, pins)
+            self.lending = Lending(catalog, blobs, sources)
             self.commits = Commits(places, blobs, self.layers, pins, intake)
             self.built = Built(places, self.db, blobs, self.layers, pins, intake, sources, collector)
             self.snapshots = Snapshots(places, self.db, self.layers, sources, collector)

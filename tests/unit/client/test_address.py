@@ -18,6 +18,9 @@ from sampan.errors import InvalidArgument, Unavailable
         ("tcp://box", ("tcp", "", "box", 2375)),
         ("http://[::1]:80/", ("tcp", "", "::1", 80)),
         ("tcp://[::1]", ("tcp", "", "::1", 2375)),
+        ("ssh://box", ("ssh", "", "box", 0)),
+        ("ssh://anna@box:2222/run/x.sock", ("ssh", "/run/x.sock", "anna@box", 2222)),
+        ("ssh://[::1]:22", ("ssh", "", "::1", 22)),
     ],
 )
 def test_addresses(text: str, want: tuple[str, str, str, int]) -> None:
@@ -35,7 +38,13 @@ def test_addresses(text: str, want: tuple[str, str, str, int]) -> None:
         "tcp://a:b",
         "tcp://a:0",
         "tcp://a:70000",
-        "ssh://a",
+        "https://a",
+        "ssh://",
+        "ssh://a:b",
+        "ssh://-oProxyCommand=x",
+        "ssh://user:secret@a",
+        "ssh://@a",
+        "ssh://a:70000",
         "tcp://a/b:1",
     ],
 )
