@@ -88,7 +88,7 @@ def test_help_pages(name: str, words: list[str], capfd: pytest.CaptureFixture[st
         (
             ["-H", "box", "ps"],
             1,
-            "error: address 'box' is not understood\nhint: unix:///path or tcp://host:port\n",
+            "error: address 'box' is not understood\nhint: unix:///path, tcp://host:port or ssh://host\n",
         ),
         (["completion", "csh"], 1, "error: there is no completion for 'csh'\nhint: bash, zsh or fish\n"),
         (["ps", "--filter", "x"], 1, "error: -f, --filter: 'x' is not key=value\n"),
