@@ -18,11 +18,14 @@ from tests.system.sampand import Result, Sampand, wait_for
 
 HOST = "192.0.2.1"
 LAN = "192.0.2.9"
+HOST6 = "2001:db8::1"
+LAN6 = "2001:db8::9"
 SERVER = "echo hi >/tmp/index.html; exec httpd -f -h /tmp -p 80"
 _FETCH = """
 import sys, urllib.request
 try:
-    print(urllib.request.urlopen("http://%s:%s/" % tuple(sys.argv[1:]), timeout=2).read().decode())
+    address = "[%s]" % sys.argv[1] if ":" in sys.argv[1] else sys.argv[1]
+    print(urllib.request.urlopen("http://%s:%s/" % (address, sys.argv[2]), timeout=2).read().decode())
 except OSError:
     pass
 """
@@ -41,12 +44,23 @@ class NetworkHost(Sampand):
             f"-n {host} link add out type veth peer name in netns {lan}",
             f"-n {host} addr add {HOST}/24 dev out",
             f"-n {lan} addr add {LAN}/24 dev in",
+            f"-n {host} addr add {HOST6}/64 dev out nodad",
+            f"-n {lan} addr add {LAN6}/64 dev in nodad",
             f"-n {host} link set out up",
             f"-n {lan} link set in up",
             f"-n {host} link set lo up",
             f"-n {lan} link set lo up",
         ):
             subprocess.run(["ip", *line.split()], check=True)
+
+    @property
+    def hosts(self) -> dict[str, str]:
+        return {"ipv4": HOST, "ipv6": HOST6}
+
+    def cli(self, *arguments: str) -> str:
+        done = self.docker(*arguments)
+        assert done.code == 0, f"{arguments}: {done.err}"
+        return done.text
 
     def start(self, *options: str) -> None:
         super().start("--default-network=bridge", *options)

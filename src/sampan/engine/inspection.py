@@ -141,7 +141,10 @@ def _default_addresses(endpoint: docker.EndpointSettings | None) -> dict[str, An
     """Return what NetworkSettings repeats of the default network, for old clients."""
     if endpoint is None:
         return {}
-    names = ("EndpointID", "Gateway", "IPAddress", "IPPrefixLen", "MacAddress")
+    names = (
+        *("EndpointID", "Gateway", "IPAddress", "IPPrefixLen", "MacAddress"),
+        *("IPv6Gateway", "GlobalIPv6Address", "GlobalIPv6PrefixLen"),
+    )
     return {name: getattr(endpoint, name) for name in names}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sampan import log
 from sampan.engine.supervisor import Last, Supervisor
@@ -51,19 +51,19 @@ class LauncherKeeper:
                 raise
             return self._alive().open_view(request, namespace_fd)
 
-    def make_netspaces(self, count: int) -> list[int]:
+    def make_netspaces(self, count: int, sysctls: Mapping[str, str]) -> list[int]:
         """Make network namespaces; see `Launcher.make_netspaces`. A launcher that dies is replaced once."""
         launcher = self._alive()
         try:
-            return launcher.make_netspaces(count)
+            return launcher.make_netspaces(count, sysctls=sysctls)
         except Unavailable:
             if launcher.alive():
                 raise
-            return self._alive().make_netspaces(count)
+            return self._alive().make_netspaces(count, sysctls=sysctls)
 
-    def enter_netspace(self, fd: int) -> list[int]:
+    def enter_netspace(self, fd: int, sysctls: Mapping[str, str]) -> list[int]:
         """Return a socket in a container's network namespace; see `Launcher.enter_netspace`."""
-        return self._alive().enter_netspace(fd)
+        return self._alive().enter_netspace(fd, sysctls=sysctls)
 
     def watch(self, supervisor: Supervisor) -> None:
         """Replace the launcher as soon as it dies, so that the next start need not wait for another."""

@@ -240,7 +240,7 @@ def _ports(core: Core, container: Container) -> list[docker.Port]:
                 docker.Port(
                     IP=binding.HostIp,
                     PrivatePort=int(number),
-                    PublicPort=int(binding.HostPort),
+                    PublicPort=int(binding.HostPort or 0),
                     Type=protocol or "tcp",
                 )
                 for binding in live[text] or ()

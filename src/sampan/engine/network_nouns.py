@@ -11,7 +11,7 @@ from sampan.engine.bundle.namespaces import is_network_name
 from sampan.engine.container import Container
 from sampan.engine.container_files import follow_networks
 from sampan.engine.core import Core
-from sampan.engine.network_requests import RESERVED, make_network
+from sampan.engine.network_requests import RESERVED, make_network, warn_of_network
 from sampan.engine.network_wishes import check_endpoint
 from sampan.engine.networking import network_event
 from sampan.engine.patterns import compile_filter
@@ -41,11 +41,11 @@ class NetworkNouns:
         Raises:
             SampanError: a wrong value, a name or subnet in use.
         """
-        record = make_network(request, choose_pool=self._networks.choose_pool)
+        record = make_network(request, subnets=self._networks)
         self._networks.create(record)
         self._core.networking.naming.prepare()
         self._core.events.emit(network_event(record, "create"))
-        return docker.NetworkCreated(Id=record.id)
+        return docker.NetworkCreated(Id=record.id, Warning=warn_of_network(request, record))
 
     def list(self, filters: Filters) -> list[docker.Network]:
         """Return all networks that pass the filters; without their containers.
@@ -91,6 +91,7 @@ class NetworkNouns:
         record = self._networks.get(ref)
         shown = self._show(record)
         prefix = record.pool.network.prefixlen
+        prefix6 = record.pool6.network.prefixlen if record.pool6 is not None else 0
         return msgspec.structs.replace(
             shown,
             Containers={
@@ -99,6 +100,7 @@ class NetworkNouns:
                     EndpointID=one.id,
                     MacAddress=one.mac,
                     IPv4Address=f"{one.address}/{prefix}",
+                    IPv6Address=f"{one.address6}/{prefix6}" if one.address6 else "",
                 )
                 for one in self._networks.endpoints(record.id)
             },
@@ -106,7 +108,6 @@ class NetworkNouns:
 
     @staticmethod
     def _show(record: NetworkRecord) -> docker.Network:
-        pool = record.pool
         return docker.Network(
             Name=record.name,
             Id=record.id,
@@ -121,8 +122,11 @@ class NetworkNouns:
                         Gateway=pool.gateway,
                         AuxiliaryAddresses=pool.aux,
                     )
+                    for pool in (record.pool, record.pool6)
+                    if pool is not None
                 ],
             ),
+            EnableIPv6=record.pool6 is not None,
             Internal=record.internal,
             Attachable=record.attachable,
             Options=_default_options(record) if record.predefined else record.options,

@@ -4,30 +4,34 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Final, Protocol
 
+from sampan.engine.network_options import read_bridge_options, read_truth
 from sampan.errors import Forbidden, InvalidArgument, NotFound, Unsupported
 from sampan.ids import new_container_id
-from sampan.network.addresses import make_pool, parse_address
-from sampan.network.model import MTU, NetworkRecord, Pool
+from sampan.network.addresses import make_pool
+from sampan.network.model import NetworkRecord, Pool, Pool6
 from sampan.spec import docker
 
 _NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
-_INTERFACE: Final = re.compile(r"[a-zA-Z0-9_.-]{1,15}")
-_PREFIX: Final = "com.docker.network.bridge."
-_BRIDGE_NAME: Final = f"{_PREFIX}name"
-_ICC: Final = f"{_PREFIX}enable_icc"
-_MASQUERADE: Final = f"{_PREFIX}enable_ip_masquerade"
-_BIND: Final = f"{_PREFIX}host_binding_ipv4"
-_MTU: Final = "com.docker.network.driver.mtu"
-_NEUTRAL: Final = frozenset((f"{_PREFIX}default_bridge",))
 _NOT_YET: Final = frozenset(("macvlan", "ipvlan", "overlay", "vxlan", "cni"))
 RESERVED: Final = frozenset(("bridge", "host", "none", "default"))
+_ENABLE_IPV6: Final = "com.docker.network.enable_ipv6"
 
 
-def make_network(request: docker.NetworkCreate, *, choose_pool: Callable[[], Pool]) -> NetworkRecord:
-    """Check a request and return its network; choose_pool is asked when it names no subnet.
+class Subnets(Protocol):
+    """Where a network gets its subnets from when none are named."""
+
+    def choose_pool(self) -> Pool:
+        """Return a free IPv4 subnet."""
+
+    def choose_pool6(self) -> Pool6:
+        """Return a free IPv6 subnet."""
+
+
+def make_network(request: docker.NetworkCreate, *, subnets: Subnets) -> NetworkRecord:
+    """Check a request and return its network.
 
     Raises:
         InvalidArgument: a wrong value. Forbidden: the name is reserved. NotFound: an unknown driver.
@@ -36,24 +40,46 @@ def make_network(request: docker.NetworkCreate, *, choose_pool: Callable[[], Poo
     check_name(request.Name)
     _check_driver(request)
     _refuse_not_yet(request)
-    options = dict(request.Options)
     network_id = str(new_container_id())
+    asked6 = request.EnableIPv6
+    ipv6 = read_truth(request.Options, _ENABLE_IPV6, default=False) if asked6 is None else asked6
+    options = read_bridge_options(request.Options, internal=request.Internal, ipv6=ipv6)
+    ipam = request.IPAM or docker.IPAM()
+    pools = _pools(ipam)
     return NetworkRecord(
         id=network_id,
         name=request.Name,
         created_ns=time.time_ns(),
-        bridge=_bridge_name(options.get(_BRIDGE_NAME, ""), network_id),
-        pool=_pool(request.IPAM or docker.IPAM(), choose_pool),
+        bridge=options.name or f"br-{network_id[:12]}",
+        pool=pools.v4 or subnets.choose_pool(),
+        pool6=(pools.v6 or subnets.choose_pool6()) if ipv6 else None,
         internal=request.Internal,
         attachable=request.Attachable,
-        icc=_truth(options, _ICC, default=True),
-        masquerade=_truth(options, _MASQUERADE, default=True),
-        mtu=_mtu(options.get(_MTU, "")),
-        bind_address=str(parse_address(options.get(_BIND) or "0.0.0.0")),  # noqa: S104 -- Docker's default
-        options=options,
+        icc=options.icc,
+        masquerade=options.masquerade,
+        mtu=options.mtu,
+        bind_address=options.bind_address,
+        mode4=options.mode4,
+        mode6=options.mode6,
+        inhibit_ipv4=options.inhibit_ipv4,
+        trusted=options.trusted,
+        source4=options.source4,
+        source6=options.source6,
+        interface_prefix=options.interface_prefix,
+        options=dict(request.Options),
         labels=dict(request.Labels),
-        ipam_options=(request.IPAM or docker.IPAM()).Options,
+        ipam_options=ipam.Options,
     )
+
+
+def warn_of_network(request: docker.NetworkCreate, record: NetworkRecord) -> str:
+    """Return what of a request has no effect, for a reader."""
+    options = read_bridge_options(request.Options, internal=record.internal, ipv6=record.pool6 is not None)
+    warnings = [f"driver option {key} is not known, and has no effect" for key in options.unknown]
+    for pool in (request.IPAM or docker.IPAM()).Config:
+        if ":" in pool.Subnet and record.pool6 is None:
+            warnings.append(f"subnet {pool.Subnet} has no effect without IPv6 (--ipv6)")
+    return "; ".join(warnings)
 
 
 def check_name(name: str) -> None:
@@ -84,7 +110,6 @@ def _refuse_not_yet(request: docker.NetworkCreate) -> None:
     if request.Scope not in ("", "local"):
         raise Unsupported(f"not supported yet: Scope {request.Scope!r}")
     for field, value in (
-        ("EnableIPv6", request.EnableIPv6),
         ("EnableIPv4 false", request.EnableIPv4 is False),
         ("Ingress", request.Ingress),
         ("ConfigOnly", request.ConfigOnly),
@@ -92,47 +117,30 @@ def _refuse_not_yet(request: docker.NetworkCreate) -> None:
     ):
         if value:
             raise Unsupported(f"not supported yet: {field}")
-    known = (_BRIDGE_NAME, _ICC, _MASQUERADE, _BIND, _MTU, *_NEUTRAL)
-    for key in request.Options:
-        if key.startswith("com.docker.network.") and key not in known:
-            raise Unsupported(f"not supported yet: network option {key!r}")
 
 
-def _pool(ipam: docker.IPAM, choose_pool: Callable[[], Pool]) -> Pool:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pools:
+    v4: Pool | None = None
+    v6: Pool6 | None = None
+
+
+def _pools(ipam: docker.IPAM) -> _Pools:
+    """Return the subnets that a request names, at most one of each kind."""
     if ipam.Driver not in ("", "default"):
         raise Unsupported(f"not supported yet: IPAM driver {ipam.Driver!r}")
-    if len(ipam.Config) > 1:
-        raise Unsupported("not supported yet: several subnets in a network")
-    if not ipam.Config or ipam.Config == [docker.IPAMPool()]:
-        return choose_pool()
-    wish = ipam.Config[0]
-    if not wish.Subnet:
-        raise InvalidArgument("invalid network config: a gateway, ip-range or aux-address needs a subnet")
-    if ":" in wish.Subnet:
-        raise Unsupported(f"not supported yet: IPv6 subnet {wish.Subnet}")
-    return make_pool(
-        subnet=wish.Subnet, ip_range=wish.IPRange, gateway=wish.Gateway, aux=wish.AuxiliaryAddresses
-    )
-
-
-def _bridge_name(wanted: str, network_id: str) -> str:
-    if wanted and (not _INTERFACE.fullmatch(wanted) or wanted in (".", "..", "lo", "all", "default")):
-        raise InvalidArgument(f"invalid bridge name {wanted!r}: at most 15 of [a-zA-Z0-9_.-]")
-    return wanted or f"br-{network_id[:12]}"
-
-
-def _truth(options: dict[str, str], key: str, *, default: bool) -> bool:
-    text = options.get(key, "")
-    if not text:
-        return default
-    if text.lower() not in ("1", "t", "true", "0", "f", "false"):
-        raise InvalidArgument(f"failed to parse {key} value: {text!r}: write true or false")
-    return text.lower() in ("1", "t", "true")
-
-
-def _mtu(text: str) -> int:
-    if not text:
-        return MTU
-    if not (text.isascii() and text.isdigit() and len(text) < 6 and 68 <= int(text) <= 65535):  # RFC 791
-        raise InvalidArgument(f"invalid MTU {text!r}: a number from 68 to 65535")
-    return int(text)
+    found = _Pools()
+    for wish in ipam.Config:
+        if wish == docker.IPAMPool():
+            continue
+        if not wish.Subnet:
+            raise InvalidArgument("invalid network config: a gateway, ip-range or aux-address needs a subnet")
+        pool = make_pool(
+            subnet=wish.Subnet, ip_range=wish.IPRange, gateway=wish.Gateway, aux=wish.AuxiliaryAddresses
+        )
+        if (found.v4 if isinstance(pool, Pool) else found.v6) is not None:
+            raise Forbidden(
+                "bridge driver doesn't support multiple subnets", hint="one of IPv4 and one of IPv6"
+            )
+        found = replace(found, v4=pool) if isinstance(pool, Pool) else replace(found, v6=pool)
+    return found

@@ -8,9 +8,9 @@ from typing import Final
 
 from sampan.engine.records import Record
 from sampan.errors import InvalidArgument, Unsupported
-from sampan.network.addresses import parse_address
+from sampan.network.addresses import parse_address, parse_address6, parse_any_address
 from sampan.network.model import NetworkRecord
-from sampan.network.networks import PortWish, Wish
+from sampan.network.reservations import PortWish, Wish
 from sampan.spec import docker
 
 _PORT: Final = re.compile(r"([0-9]{1,5})(?:/(tcp|udp|sctp))?")
@@ -19,6 +19,7 @@ _ALIAS: Final = re.compile(r"[^\s:/\x00]{1,253}")
 _MAC: Final = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _INTERFACE: Final = re.compile(r"[a-zA-Z0-9_.-]{1,15}")
 _LINK_LOCAL: Final = IPv4Network("169.254.0.0/16")
+_ANY4, _ANY6 = "0.0.0.0", "::"  # noqa: S104 -- Docker's default for -p
 IFNAME: Final = "com.docker.network.endpoint.ifname"
 _SYSCTLS: Final = "com.docker.network.endpoint.sysctls"
 
@@ -55,16 +56,14 @@ def check_ports(host: docker.HostConfig) -> None:
     """Refuse bindings that can never be.
 
     Raises:
-        InvalidArgument: a wrong value. Unsupported: IPv6.
+        InvalidArgument: a wrong value.
     """
     for text, bindings in host.PortBindings.items():
         parse_container_port(text)
         for binding in bindings or ():
             parse_host_ports(binding.HostPort)
-            if ":" in binding.HostIp:
-                raise Unsupported(f"not supported yet: publishing at IPv6 address {binding.HostIp}")
             if binding.HostIp:
-                parse_address(binding.HostIp)
+                parse_any_address(binding.HostIp)
 
 
 def port_wishes(record: Record, network: NetworkRecord) -> tuple[PortWish, ...]:
@@ -84,11 +83,19 @@ def port_wishes(record: Record, network: NetworkRecord) -> tuple[PortWish, ...]:
                 PortWish(
                     protocol=protocol,
                     port=port,
-                    host_address=binding.HostIp or network.bind_address,
+                    host_addresses=_host_addresses(binding.HostIp, network),
                     host_ports=parse_host_ports(binding.HostPort),
+                    optional=not binding.HostIp,
                 )
             )
     return tuple(dict.fromkeys(wishes))
+
+
+def _host_addresses(asked: str, network: NetworkRecord) -> tuple[str, ...]:
+    """Return where a port is published: without a wish at every address of the host, of both families."""
+    if asked:
+        return (str(parse_any_address(asked)),)
+    return (_ANY4, _ANY6) if network.bind_address == _ANY4 else (network.bind_address,)
 
 
 def make_wish(record: Record, network: NetworkRecord, endpoint: docker.EndpointSettings) -> Wish:
@@ -97,14 +104,16 @@ def make_wish(record: Record, network: NetworkRecord, endpoint: docker.EndpointS
     Raises:
         InvalidArgument: the default network gives no such choice; in Docker's words.
     """
-    address = endpoint.IPAMConfig.IPv4Address if endpoint.IPAMConfig is not None else ""
-    if network.predefined and address:
+    ipam = endpoint.IPAMConfig or docker.EndpointIPAMConfig()
+    address, address6 = ipam.IPv4Address, ipam.IPv6Address
+    if network.predefined and (address or address6):
         raise InvalidArgument("user specified IP address is supported on user defined networks only")
     if network.predefined and endpoint.Aliases:
         raise InvalidArgument(
             "network-scoped alias is supported only for containers in user defined networks"
         )
-    if address and network.pool.chosen:
+    chosen6 = network.pool6 is not None and network.pool6.chosen
+    if (address and network.pool.chosen) or (address6 and chosen6):
         raise InvalidArgument(
             "user specified IP address is supported only when connecting to networks with user configured "
             "subnets"
@@ -116,12 +125,13 @@ def make_wish(record: Record, network: NetworkRecord, endpoint: docker.EndpointS
         container=record.id,
         container_name=record.name,
         address=address,
+        address6=address6,
         names=make_names(record, endpoint),
         aliases=tuple(endpoint.Aliases or ()),
         hardware=parse_mac(hardware) if hardware else "",
         interface=(endpoint.DriverOpts or {}).get(IFNAME, ""),
         gateway_priority=endpoint.GwPriority,
-        link_local=tuple((endpoint.IPAMConfig or docker.EndpointIPAMConfig()).LinkLocalIPs or ()),
+        link_local=tuple(ipam.LinkLocalIPs or ()),
     )
 
 
@@ -182,9 +192,10 @@ def check_endpoint(name: str, endpoint: docker.EndpointSettings) -> None:
     """
     ipam = endpoint.IPAMConfig or docker.EndpointIPAMConfig()
     options = endpoint.DriverOpts or {}
-    for field, value in (("IPv6Address", ipam.IPv6Address), (_SYSCTLS, options.get(_SYSCTLS))):
-        if value:
-            raise Unsupported(f"not supported yet: {field} {value!r} in network {name!r}")
+    if options.get(_SYSCTLS):
+        raise Unsupported(f"not supported yet: {_SYSCTLS} {options[_SYSCTLS]!r} in network {name!r}")
+    if ipam.IPv6Address:
+        parse_address6(ipam.IPv6Address)
     if ipam.IPv4Address:
         parse_address(ipam.IPv4Address)
     for text in ipam.LinkLocalIPs or ():

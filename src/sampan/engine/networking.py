@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 
 import msgspec
@@ -15,7 +14,7 @@ from sampan.engine.container import Container
 from sampan.engine.events import Events, make_event
 from sampan.engine.launchers import LauncherKeeper
 from sampan.engine.naming import Naming
-from sampan.engine.netspaces import Netspace, Netspaces
+from sampan.engine.netspaces import NO_SYSCTLS, WITH_IPV6, Netspace, Netspaces
 from sampan.engine.network_wishes import find_endpoint, make_names, make_wish, port_wishes
 from sampan.engine.records import Record
 from sampan.engine.workers import Worker
@@ -60,13 +59,11 @@ class Attachment:
         networking = self._networking
         networking.detach(self._record.id)  # of an earlier start whose end was never seen
         wishes = [make_wish(self._record, network, endpoint) for network, endpoint in wanted]
-        outward = [place for place, (network, _) in enumerate(wanted) if not network.internal]
-        outward.sort(key=lambda place: (-wanted[place][1].GwPriority, wanted[place][0].name))
-        if outward:
-            ports = port_wishes(self._record, wanted[outward[0]][0])
-            wishes[outward[0]] = replace(wishes[outward[0]], ports=ports)
-        self.endpoints = networking.networks.reserve(wishes)
-        self._netspace = networking.netspaces.take()
+        outward = [(network, wish) for network, wish in wanted if not network.internal]
+        main = min(outward, key=lambda pair: (-pair[1].GwPriority, pair[0].name), default=None)
+        ports = port_wishes(self._record, main[0]) if main is not None else ()
+        self.endpoints = networking.networks.reserve(wishes, ports)
+        self._netspace = networking.netspaces.take(ipv6=any(one.address6 for one in self.endpoints))
         self.path = self._netspace.path
         networking.networks.connect(self.endpoints, namespace=self._netspace.fd, inside=self._netspace.socket)
         networking.naming.attach(self._record, self._netspace.fd)
@@ -149,7 +146,8 @@ class Networking:
         """Put a running container in one more network; record: what it will be. Return what is new."""
         endpoints = self.networks.reserve([make_wish(record, network, endpoint)])
         try:
-            netspace = self._enter(container)
+            ipv6 = any(one.address6 for one in endpoints)
+            netspace = self._enter(container, WITH_IPV6 if ipv6 else NO_SYSCTLS)
             try:
                 self.networks.connect(endpoints, namespace=netspace.fd, inside=netspace.socket)
                 self.naming.change(record, netspace.fd)
@@ -194,9 +192,12 @@ class Networking:
         """Return where a container meets the host: the gateway of its network that leads outside."""
         found = self.networks.of(container_id)
         place = choose_gateway(found) or next(iter(found), None)
-        return () if place is None else (place[0].pool.gateway,)
+        if place is None:
+            return ()
+        pools = (place[0].pool, place[0].pool6)
+        return tuple(pool.gateway for pool in pools if pool is not None)
 
-    def _enter(self, container: Container) -> Netspace:
+    def _enter(self, container: Container, sysctls: Mapping[str, str] = NO_SYSCTLS) -> Netspace:
         state = container.state
         try:
             fd = os.open(f"/proc/{state.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
@@ -205,7 +206,7 @@ class Networking:
         try:
             if start_ticks(state.pid) != state.start_ticks:
                 raise Conflict(f"Container {container.id} is not running")
-            return self.netspaces.enter(fd)
+            return self.netspaces.enter(fd, sysctls)
         finally:
             os.close(fd)
 
@@ -252,7 +253,8 @@ class Networking:
             for one in endpoint.published:
                 key = f"{one.port}/{one.protocol}"
                 bindings = ports.get(key) or []
-                bindings.append(docker.PortBinding(HostIp=one.host_address, HostPort=str(one.host_port)))
+                port = str(one.host_port) if one.host_port else ""
+                bindings.append(docker.PortBinding(HostIp=one.host_address, HostPort=port))
                 ports[key] = bindings
         return ports
 
@@ -267,6 +269,9 @@ def show_endpoint(
         NetworkID=network.id,
         EndpointID=endpoint.id,
         Gateway="" if network.internal else network.pool.gateway,
+        IPv6Gateway="" if network.internal or network.pool6 is None else network.pool6.gateway,
+        GlobalIPv6Address=endpoint.address6,
+        GlobalIPv6PrefixLen=network.pool6.network.prefixlen if network.pool6 is not None else 0,
         IPAddress=endpoint.address,
         IPPrefixLen=network.pool.network.prefixlen,
         DNSNames=list(endpoint.names) if named else None,

@@ -188,6 +188,11 @@ def dnat(*, address: int, to_port: int, number: int = IPV4) -> bytes:
     return _expression("nat", _number(1, 1), _number(2, number), _number(3, address), _number(5, to_port))
 
 
+def snat(*, address: int, number: int = IPV4) -> bytes:
+    """Let the connection come from the address in a register."""
+    return _expression("nat", _number(1, 0), _number(2, number), _number(3, address))
+
+
 def masquerade() -> bytes:
     """Let the connection come from this host's address."""
     return _expression("masq")

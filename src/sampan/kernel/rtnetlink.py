@@ -120,6 +120,12 @@ def set_port(name: str, *, hairpin: int, isolated: int) -> Request:
     return Request(RTM_NEWLINK, body + info + _without_link_local(), what=f"set bridge port {name}")
 
 
+def set_no_link_local(index: int) -> Request:
+    """Have a link get no IPv6 link-local address when it comes up; one without IPv6 is fine."""
+    body = pack_link(index) + _without_link_local()
+    return Request(RTM_NEWLINK, body, what=f"set link {index}", ignore=(errno.EAFNOSUPPORT,))
+
+
 def set_up(index: int, *, group: int = 0) -> Request:
     """Bring a link up. group: the number it is to be found by beside others (`ip link show group`)."""
     body = pack_link(index, flags=IFF_UP, change=IFF_UP)
@@ -176,10 +182,10 @@ def links(sock: socket) -> dict[str, int]:
     return found
 
 
-def routes(sock: socket) -> list[tuple[bytes, int, int]]:
-    """Return (destination, prefix length, index of the link) of every IPv4 route but the default."""
+def routes(sock: socket, family: int = AF_INET) -> list[tuple[bytes, int, int]]:
+    """Return (destination, prefix length, index of the link) of every route of a family but the default."""
     found = []
-    body = _RTMSG.pack(AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)
+    body = _RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
     for _kind, answer in netsocket.dump(sock, _RTM_GETROUTE, body, what="list routes"):
         prefix = answer[1]
         values = dict(unpack_attributes(answer[_RTMSG.size :]))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import Final
 
 from sampan.errors import Forbidden, InvalidArgument, Unavailable
-from sampan.network.model import Pool
+from sampan.network.model import Pool, Pool6
 
+Network = IPv4Network | IPv6Network
+Address = IPv4Address | IPv6Address
 _POOLS: Final = (("172.16.0.0/12", 16), ("192.168.0.0/16", 20))  # Docker's, without 172.16.0.0/16
 
 
@@ -36,9 +39,25 @@ def _default_pools() -> Iterator[IPv4Network]:
                 yield pool
 
 
+def choose_subnet6(seed: bytes, taken: Iterable[IPv6Network]) -> IPv6Network:
+    """Return the first /64 of this machine's unique local prefix that meets none of taken.
+
+    seed: what makes the prefix this machine's (RFC 4193, section 3.2.2: 40 bits of a digest).
+
+    Raises:
+        Unavailable: all are in use.
+    """
+    blocked = list(taken)
+    prefix = IPv6Network((b"\xfd" + hashlib.sha256(seed).digest()[:5] + bytes(10), 48))
+    for candidate in prefix.subnets(new_prefix=64):
+        if not any(candidate.overlaps(other) for other in blocked):
+            return candidate
+    raise Unavailable(f"no free IPv6 subnet in {prefix}", hint="name one with --subnet")
+
+
 def make_pool(
     *, subnet: str, ip_range: str = "", gateway: str = "", aux: dict[str, str] | None = None
-) -> Pool:
+) -> Pool | Pool6:
     """Check what a user asked for; without a gateway the first free address is it.
 
     Raises:
@@ -46,31 +65,35 @@ def make_pool(
     """
     network = parse_subnet(subnet)
     inside = parse_subnet(ip_range) if ip_range else network
-    if not inside.subnet_of(network):
+    if not _is_inside(inside, network):
         raise InvalidArgument(f"invalid ip-range {ip_range}: it is not inside subnet {network}")
     aux = dict(aux or {})
-    for address in (*aux.values(), *([gateway] if gateway else [])):
-        if parse_address(address) not in network:
-            raise InvalidArgument(f"invalid address {address}: it is not inside subnet {network}")
-    taken = {IPv4Address(address) for address in aux.values()}
-    if gateway and IPv4Address(gateway) in taken:
+    for text in (*aux.values(), *([gateway] if gateway else [])):
+        if parse_any_address(text) not in network:
+            raise InvalidArgument(f"invalid address {text}: it is not inside subnet {network}")
+    taken = {parse_any_address(text) for text in aux.values()}
+    if gateway and parse_any_address(gateway) in taken:
         raise InvalidArgument(f"gateway {gateway} is an auxiliary address, too")
-    chosen = (
-        IPv4Address(gateway) if gateway else next((one for one in inside.hosts() if one not in taken), None)
-    )
+    free = (one for one in inside.hosts() if one not in taken)
+    chosen = parse_any_address(gateway) if gateway else next(free, None)
     if chosen is None:
         raise InvalidArgument(f"subnet {network} has no room for a gateway")
-    return Pool(subnet=str(network), gateway=str(chosen), ip_range=str(inside) if ip_range else "", aux=aux)
+    kind = Pool if network.version == 4 else Pool6
+    return kind(subnet=str(network), gateway=str(chosen), ip_range=str(inside) if ip_range else "", aux=aux)
 
 
-def parse_subnet(text: str) -> IPv4Network:
+def _is_inside(inner: Network, outer: Network) -> bool:
+    return inner.version == outer.version and inner[0] in outer and inner[-1] in outer
+
+
+def parse_subnet(text: str) -> Network:
     """Read `address/prefix`.
 
     Raises:
-        InvalidArgument: another form, or IPv6.
+        InvalidArgument: another form.
     """
     try:
-        return IPv4Network(text, strict=False)
+        return ip_network(text, strict=False)
     except ValueError as exc:
         raise InvalidArgument(f"invalid subnet {text}: {exc}") from exc
 
@@ -87,17 +110,42 @@ def parse_address(text: str) -> IPv4Address:
         raise InvalidArgument(f"invalid IPv4 address: {text}") from exc
 
 
-class Allocator:
-    """The addresses of one network. Not thread-safe: its owner holds a lock."""
+def parse_address6(text: str) -> IPv6Address:
+    """Read an IPv6 address.
 
-    def __init__(self, pool: Pool, *, name: str) -> None:
+    Raises:
+        InvalidArgument: it is none.
+    """
+    try:
+        return IPv6Address(text)
+    except ValueError as exc:
+        raise InvalidArgument(f"invalid IPv6 address: {text}") from exc
+
+
+def parse_any_address(text: str) -> Address:
+    """Read an address of either kind.
+
+    Raises:
+        InvalidArgument: it is none.
+    """
+    return parse_address6(text) if ":" in text else parse_address(text)
+
+
+class Allocator:
+    """The addresses of one subnet. Not thread-safe: its owner holds a lock."""
+
+    def __init__(self, pool: Pool | Pool6, *, name: str) -> None:
         self._name = name
-        self._network = pool.network
-        inside = IPv4Network(pool.ip_range) if pool.ip_range else self._network
-        edge = 0 if self._network.prefixlen >= 31 else 1  # network and broadcast address
-        self._first = max(int(inside[0]), int(self._network[0]) + edge)
-        self._last = min(int(inside[-1]), int(self._network[-1]) - edge)
-        self._taken = {int(IPv4Address(one)) for one in (pool.gateway, *pool.aux.values())}
+        self._network: Network = pool.network
+        self._kind = IPv4Address if self._network.version == 4 else IPv6Address
+        inside: Network = parse_subnet(pool.ip_range) if pool.ip_range else self._network
+        size = self._network.max_prefixlen - self._network.prefixlen
+        low = 1 if size > 1 else 0  # the network's own, in IPv6 that of any router (RFC 4291, section 2.6.1)
+        high = low if self._network.version == 4 else 0  # broadcast
+        self._first = max(int(inside[0]), int(self._network[0]) + low)
+        self._last = min(int(inside[-1]), int(self._network[-1]) - high)
+        self._edges = {int(self._network[0])} | ({int(self._network[-1])} if high else set())
+        self._taken = {int(parse_any_address(one)) for one in (pool.gateway, *pool.aux.values())}
         self._hint = self._first  # nothing below it is free
 
     def take(self) -> str:
@@ -111,12 +159,13 @@ class Allocator:
             number += 1
         if number > self._last:
             raise Unavailable(
-                f"no available IPv4 addresses on this network's address pools: {self._name}",
+                f"no available IPv{self._network.version} addresses on this network's address pools: "
+                f"{self._name}",
                 hint="remove containers, or make a network with a larger --subnet",
             )
         self._taken.add(number)
         self._hint = number + 1
-        return str(IPv4Address(number))
+        return str(self._kind(number))
 
     def take_this(self, text: str) -> str:
         """Take the address that was asked for.
@@ -124,20 +173,20 @@ class Allocator:
         Raises:
             InvalidArgument: it lies outside. Forbidden: somebody has it.
         """
-        address = parse_address(text)
+        address = parse_any_address(text)
         number = int(address)
         if address not in self._network:
             raise InvalidArgument(
                 f"no configured subnet contains IP address {text}", hint=f"this network has {self._network}"
             )
-        if number in self._taken or address in (self._network[0], self._network[-1]):
+        if number in self._taken or number in self._edges:
             raise Forbidden(f"Address already in use: {text} in network {self._name}")
         self._taken.add(number)
         return str(address)
 
     def give_back(self, text: str) -> None:
         """Make an address free again."""
-        number = int(IPv4Address(text))
+        number = int(parse_any_address(text))
         self._taken.discard(number)
         if self._first <= number < self._hint:
             self._hint = number

@@ -11,7 +11,7 @@ from sampan.kernel import nftables_watch
 from sampan.network.drivers import Place
 from sampan.network.firewall import Firewall
 from sampan.network.links import Links, Names
-from sampan.network.model import Endpoint, NetworkRecord
+from sampan.network.model import NetworkRecord
 from sampan.network.neighbours import Dropping, Neighbours
 
 if TYPE_CHECKING:
@@ -58,17 +58,21 @@ class Bridges:
         """Make the pairs, then the rules of all of them at once."""
         for network, endpoint in places:
             self._links.connect(endpoint, network, namespace=namespace, inside=inside)
-        self._firewall.add_endpoints(_with_bridges(places))
+        self._firewall.add_endpoints(places)
 
-    def route_outward(self, place: Place, *, inside: socket) -> None:
+    def route_outward(self, place: Place, *, version: int, inside: socket) -> None:
         """Route by the bridge."""
         network, endpoint = place
-        self._links.route_outward(endpoint, network, inside=inside)
+        self._links.route_outward(endpoint, network, version=version, inside=inside)
+
+    def change(self, old: Sequence[Place], new: Sequence[Place]) -> None:
+        """Change the rules."""
+        self._firewall.change_endpoints(old, new)
 
     def withdraw(self, places: Sequence[Place]) -> None:
         """Take containers and their ports out of the rules."""
         if self._firewall.written:
-            self._firewall.remove_endpoints(_with_bridges(places))
+            self._firewall.remove_endpoints(places)
 
     def remove_links(self, places: Sequence[Place], *, inside: socket | None) -> None:
         """Remove the host's ends; 10 ms each, since the kernel waits for all who may still use one."""
@@ -91,7 +95,7 @@ class Bridges:
             for network in used.values():
                 self._links.ensure_bridge(network)
             if used:
-                self._firewall.write(used.values(), _with_bridges(places))
+                self._firewall.write(used.values(), places)
             else:
                 self._firewall.delete()
             self._ready = set(used)
@@ -151,7 +155,3 @@ class Bridges:
             if self._settling is not None:
                 self._settling.cancel()
         self._firewall.close()
-
-
-def _with_bridges(places: Sequence[Place]) -> list[tuple[str, Endpoint]]:
-    return [(network.bridge, endpoint) for network, endpoint in places]

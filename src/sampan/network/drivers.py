@@ -43,8 +43,11 @@ class Driver(Protocol):
             OSError, SampanError: the caller calls `withdraw` and `remove_links`.
         """
 
-    def route_outward(self, place: Place, *, inside: socket) -> None:
-        """Have a container's default route by one of its networks."""
+    def route_outward(self, place: Place, *, version: int, inside: socket) -> None:
+        """Have a container's default route of IPv4 or IPv6 by one of its networks."""
+
+    def change(self, old: Sequence[Place], new: Sequence[Place]) -> None:
+        """Let published ports lead to other places of the same networks, at one stroke."""
 
     def withdraw(self, places: Sequence[Place]) -> None:
         """Let nothing lead to a container's places any more, whether `connect` got to its end or not."""

@@ -45,10 +45,12 @@ class Interfaces:
         return Interface(name=name, order=self._last)
 
 
-def choose_gateway(places: Iterable[Place]) -> Place | None:
-    """Return the network and endpoint of a container that lead outside.
+def choose_gateway(places: Iterable[Place], version: int = 4) -> Place | None:
+    """Return the network and endpoint of a container that lead outside by IPv4 or IPv6.
 
     The highest priority, and of several the first name, as Docker has it (`network connect`, --gw-priority).
     """
-    outward = [place for place in places if not place[0].internal]
+    outward = [
+        place for place in places if not place[0].internal and (version == 4 or place[0].pool6 is not None)
+    ]
     return min(outward, key=lambda place: (-place[1].gateway_priority, place[0].name), default=None)

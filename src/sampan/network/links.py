@@ -9,13 +9,15 @@ import hashlib
 import os
 import threading
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address
+from socket import AF_INET6
 from typing import TYPE_CHECKING, Final
 
 from sampan import log
-from sampan.errors import SampanError
 from sampan.kernel import netsocket, rtnetlink
+from sampan.network.forwarding import set_up_bridge
 from sampan.network.model import Endpoint, NetworkRecord
+from sampan.network.ruleset import has_address
 
 if TYPE_CHECKING:
     from _socket import socket
@@ -34,6 +36,15 @@ class Names:
         self.table = "sampan" if usual else f"sampan-{tag[:8]}"
         self.veth_prefix = f"sv{tag[:4]}"
         self.group = _GROUPS | int(tag[:6], 16)  # of all its bridges, so that a rule can name them
+        self._run_root = run_root
+
+    def ula_seed(self) -> bytes:
+        """Return what makes unique local IPv6 prefixes this engine's: the machine's id and the run root."""
+        try:
+            with open("/etc/machine-id", "rb") as file:
+                return file.read().strip() + self._run_root.encode()
+        except FileNotFoundError:
+            return os.uname().nodename.encode() + self._run_root.encode()
 
     def veth(self, endpoint_id: str) -> str:
         """Return the name of the host's end of an endpoint's pair."""
@@ -65,25 +76,27 @@ class Links:
             if index != mine
         ]
 
+    def used_subnets6(self) -> list[IPv6Network]:
+        """Return where the host has IPv6 routes to."""
+        with self._lock:
+            found = rtnetlink.routes(self._open(), AF_INET6)
+        return [IPv6Network((destination, prefix), strict=False) for destination, prefix, _ in found]
+
     def ensure_bridge(self, network: NetworkRecord) -> None:
         """Have a network's bridge, up and with its gateway's address."""
         if network.bridge in self._bridges:
             return
-        prefix = network.pool.network.prefixlen
-        mac = b"\x02\x42" + hashlib.sha256(network.id.encode()).digest()[:4]
         with self._lock:
             sock = self._open()
-            netsocket.run(sock, [rtnetlink.new_bridge(network.bridge, mac=mac, mtu=network.mtu)])
+            netsocket.run(sock, [rtnetlink.new_bridge(network.bridge, mac=network.mac, mtu=network.mtu)])
             index = rtnetlink.links(sock)[network.bridge]
-            _set_up_bridge(network.bridge)
-            gateway = IPv4Address(network.pool.gateway).packed
-            netsocket.run(
-                sock,
-                [
-                    rtnetlink.new_address(index, gateway, prefix),
-                    rtnetlink.set_up(index, group=self._names.group),
-                ],
-            )
+            set_up_bridge(network.bridge, ipv6=network.pool6 is not None)
+            requests = [
+                rtnetlink.new_address(index, ip_address(pool.gateway).packed, pool.network.prefixlen)
+                for pool in (network.pool, network.pool6)
+                if pool is not None and has_address(network, pool.network.version)
+            ]
+            netsocket.run(sock, [*requests, rtnetlink.set_up(index, group=self._names.group)])
             self._bridges[network.bridge] = index
 
     def forget_bridge(self, name: str) -> None:
@@ -112,18 +125,27 @@ class Links:
         address = IPv4Address(endpoint.address).packed
         subnet = network.pool.network
         requests = [
+            *(() if endpoint.address6 else (rtnetlink.set_no_link_local(index),)),
             rtnetlink.set_up(index),
             rtnetlink.new_address(index, address, 32),
             rtnetlink.new_route(index, subnet.network_address.packed, subnet.prefixlen, source=address),
             *(rtnetlink.new_address(index, IPv4Address(one).packed, 16) for one in endpoint.link_local),
         ]
+        if endpoint.address6 and network.pool6 is not None:
+            prefix = network.pool6.network.prefixlen
+            requests.append(rtnetlink.new_address(index, ip_address(endpoint.address6).packed, prefix))
         netsocket.run(inside, requests)
 
-    def route_outward(self, endpoint: Endpoint, network: NetworkRecord, *, inside: socket) -> None:
-        """Have a container's default route by one of its networks."""
+    def route_outward(
+        self, endpoint: Endpoint, network: NetworkRecord, *, version: int, inside: socket
+    ) -> None:
+        """Have a container's default route of IPv4 or IPv6 by one of its networks."""
+        pool = network.pool if version == 4 else network.pool6
+        if pool is None:
+            return
         index = rtnetlink.links(inside)[endpoint.interface]
-        gateway = IPv4Address(network.pool.gateway).packed
-        netsocket.run(inside, [rtnetlink.new_route(index, bytes(4), 0, gateway=gateway)])
+        gateway = ip_address(pool.gateway).packed
+        netsocket.run(inside, [rtnetlink.new_route(index, bytes(len(gateway)), 0, gateway=gateway)])
 
     def _connect(self, endpoint: Endpoint, network: NetworkRecord, namespace: int) -> None:
         pair = rtnetlink.new_veth(
@@ -156,26 +178,3 @@ class Links:
             if self._socket is not None:
                 self._socket.close()
                 self._socket = None
-
-
-def _set_up_bridge(name: str) -> None:
-    """Let packets be forwarded, and `127.0.0.1:PORT` lead to containers; IPv6 is off on an IPv4 network."""
-    if _read("net/ipv4/ip_forward") != "1":
-        log.info("forwarding of IPv4 switched on: a container needs it", sysctl="net.ipv4.ip_forward")
-        _write("net/ipv4/ip_forward", "1")
-    _write(f"net/ipv4/conf/{name}/route_localnet", "1")
-    if os.path.exists(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6"):
-        _write(f"net/ipv6/conf/{name}/disable_ipv6", "1")
-
-
-def _read(name: str) -> str:
-    with open(f"/proc/sys/{name}") as file:
-        return file.read().strip()
-
-
-def _write(name: str, value: str) -> None:
-    try:
-        with open(f"/proc/sys/{name}", "w") as file:
-            file.write(value)
-    except OSError as exc:
-        raise SampanError(f"cannot set sysctl {name.replace('/', '.')}: {exc.strerror}") from exc

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Network
+import hashlib
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from typing import Final
 
 from msgspec import Struct, field
@@ -11,7 +12,10 @@ BRIDGE: Final = "bridge"  # the name of a driver, and of the default network
 MTU = 1500
 
 
-class Pool(Struct, frozen=True, kw_only=True, omit_defaults=True):
+NAT, UNPROTECTED, ROUTED, ISOLATED = GATEWAY_MODES = ("nat", "nat-unprotected", "routed", "isolated")
+
+
+class AnyPool(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One subnet of a network, as text. ip_range: where addresses are given from, "" for all of it.
 
     chosen: by us, not by the user.
@@ -23,14 +27,32 @@ class Pool(Struct, frozen=True, kw_only=True, omit_defaults=True):
     aux: dict[str, str] = field(default_factory=dict)
     chosen: bool = False
 
+
+class Pool(AnyPool, frozen=True, kw_only=True, omit_defaults=True):
+    """An IPv4 subnet."""
+
     @property
     def network(self) -> IPv4Network:
         """The subnet."""
         return IPv4Network(self.subnet)
 
 
+class Pool6(AnyPool, frozen=True, kw_only=True, omit_defaults=True):
+    """An IPv6 subnet."""
+
+    @property
+    def network(self) -> IPv6Network:
+        """The subnet."""
+        return IPv6Network(self.subnet)
+
+
 class NetworkRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A network. bridge: the host's interface of it, where its driver makes one."""
+    """A network. bridge: the host's interface of it, where its driver makes one.
+
+    mode4, mode6: how it meets the outside, one of GATEWAY_MODES. inhibit_ipv4: the bridge itself has none.
+    trusted: interfaces of the host by which published ports may be reached at containers' own addresses.
+    source4, source6: the host's address that outgoing packets get, "" for that of the way they take.
+    """
 
     id: str
     name: str
@@ -48,15 +70,40 @@ class NetworkRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     labels: dict[str, str] = field(default_factory=dict)
     ipam_options: dict[str, str] | None = None
     predefined: bool = False
+    pool6: Pool6 | None = None
+    mode4: str = NAT
+    mode6: str = NAT
+    inhibit_ipv4: bool = False
+    trusted: tuple[str, ...] = ()
+    source4: str = ""
+    source6: str = ""
+    interface_prefix: str = "eth"
+
+    @property
+    def mac(self) -> bytes:
+        """The bridge's MAC address."""
+        return b"\x02\x42" + hashlib.sha256(self.id.encode()).digest()[:4]
+
+    def mode(self, version: int) -> str:
+        """Return the gateway mode of IPv4 or IPv6."""
+        return self.mode4 if version == 4 else self.mode6
 
 
 class Published(Struct, frozen=True, kw_only=True):
-    """One port of a container at one address of the host; protocol: tcp udp sctp."""
+    """One port of a container at one address of the host; protocol: tcp udp sctp.
+
+    host_port: 0 on a routed network, where it is open at the container's own address.
+    """
 
     protocol: str
     port: int
     host_address: str
     host_port: int
+
+    @property
+    def version(self) -> int:
+        """4 or 6."""
+        return 6 if ":" in self.host_address else 4
 
 
 class Endpoint(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -81,6 +128,7 @@ class Endpoint(Struct, frozen=True, kw_only=True, omit_defaults=True):
     order: int = 0
     gateway_priority: int = 0
     link_local: tuple[str, ...] = ()
+    address6: str = ""
 
     @property
     def mac(self) -> str:
@@ -90,7 +138,7 @@ class Endpoint(Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def addresses(self) -> tuple[str, ...]:
         """The addresses that others know it by."""
-        return (self.address,)
+        return (self.address, self.address6) if self.address6 else (self.address,)
 
 
 def mac_of(address: str) -> bytes:

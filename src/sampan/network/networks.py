@@ -9,26 +9,26 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from sampan import log
-from sampan.errors import Conflict, Forbidden, InvalidArgument, NotFound, SampanError
+from sampan.errors import Conflict, Forbidden, InvalidArgument, NotFound
 from sampan.lean import Undo
-from sampan.network.addresses import Allocator, choose_subnet
+from sampan.network.addresses import choose_subnet, choose_subnet6
 from sampan.network.bridges import Bridges, Watch
 from sampan.network.drivers import Driver, Place
-from sampan.network.gateways import Interface, Interfaces, choose_gateway
+from sampan.network.gateways import Interfaces, choose_gateway
 from sampan.network.host_ports import HostPorts, PortTaken
 from sampan.network.links import Links, Names
-from sampan.network.model import BRIDGE, Endpoint, NetworkRecord, Pool, Published
+from sampan.network.model import BRIDGE, Endpoint, NetworkRecord, Pool, Pool6
 from sampan.network.neighbours import Dropping
+from sampan.network.reservations import Live, PortWish, Wish, make_endpoint, move_ports, publish
 from sampan.network.rows import Rows
 from sampan.store.database import Database
 
@@ -38,45 +38,6 @@ if TYPE_CHECKING:
 
 def _nobody(_fd: int, _handler: Callable[[], None]) -> None:
     """Watch nothing."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PortWish:
-    """A port to publish. host_ports: any of these; an empty range: any free one."""
-
-    protocol: str
-    port: int
-    host_address: str
-    host_ports: range
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
-    """What a container wants of one network. address: the one asked for, or "". names: for DNS.
-
-    hardware: a MAC address, interface: its name inside, "" for ours.
-    """
-
-    network: NetworkRecord
-    container: str
-    container_name: str
-    address: str = ""
-    names: tuple[str, ...] = ()
-    aliases: tuple[str, ...] = ()
-    ports: tuple[PortWish, ...] = ()
-    hardware: str = ""
-    interface: str = ""
-    gateway_priority: int = 0
-    link_local: tuple[str, ...] = ()
-
-
-@dataclass(slots=True)
-class _Live:
-    """A network and who is in it."""
-
-    record: NetworkRecord
-    allocator: Allocator
-    endpoints: dict[str, Endpoint] = field(default_factory=dict)  # by container
 
 
 class Networks:
@@ -93,17 +54,15 @@ class Networks:
         self._drivers: dict[str, Driver] = {BRIDGE: self._bridges}
         self._ports = HostPorts()
         self._lock = threading.RLock()
-        self._live: dict[str, _Live] = {}
+        self._live: dict[str, Live] = {}
         self.on_change: Callable[[str], None] = _nothing  # called with a network's id
         for record in self._rows.networks():
             self._add(record)
         if not any(live.record.predefined for live in self._live.values()):
             self._make_default()
 
-    def _add(self, record: NetworkRecord) -> _Live:
-        live = _Live(record, Allocator(record.pool, name=record.name))
-        self._live[record.id] = live
-        return live
+    def _add(self, record: NetworkRecord) -> None:
+        self._live[record.id] = Live(record)
 
     def _make_default(self) -> None:
         record = NetworkRecord(
@@ -124,6 +83,13 @@ class Networks:
         taken = [live.record.pool.network for live in self._live.values()]
         subnet = choose_subnet([*taken, *self._links.used_subnets()])
         return Pool(subnet=str(subnet), gateway=str(subnet[1]), chosen=True)
+
+    def choose_pool6(self) -> Pool6:
+        """Return a free IPv6 subnet of this machine's own."""
+        pools = [live.record.pool6 for live in self._live.values()]
+        taken = [pool.network for pool in pools if pool is not None]
+        subnet = choose_subnet6(self._names.ula_seed(), [*taken, *self._links.used_subnets6()])
+        return Pool6(subnet=str(subnet), gateway=str(subnet[1]), chosen=True)
 
     def all(self) -> list[NetworkRecord]:
         """Return every network."""
@@ -171,11 +137,9 @@ class Networks:
                         f"cannot create network {record.id} ({record.bridge}): conflicts with network "
                         f"{live.record.id} ({live.record.bridge}): networks have same bridge name"
                     )
-                if live.record.pool.network.overlaps(record.pool.network):
-                    raise Forbidden(
-                        "invalid pool request: Pool overlaps with other one on this address space",
-                        hint=f"network {live.record.name} has {live.record.pool.subnet}",
-                    )
+                _check_overlap(live.record, record.pool, live.record.pool)
+                if record.pool6 is not None and live.record.pool6 is not None:
+                    _check_overlap(live.record, record.pool6, live.record.pool6)
             self._rows.save_network(record)
             self._add(record)
 
@@ -227,87 +191,47 @@ class Networks:
                     return live.endpoints.get(container)
         return None
 
-    def reserve(self, wishes: Sequence[Wish]) -> list[Endpoint]:
+    def reserve(self, wishes: Sequence[Wish], ports: Sequence[PortWish] = ()) -> list[Endpoint]:
         """Give a container its addresses and ports, all or none; they are its own until `release`.
 
         Raises:
             SampanError: an address or port is taken, or there is none.
         """
+        if not wishes:
+            return []
         with self._lock, Undo() as undo:
-            interfaces = (
-                Interfaces(endpoint for _, endpoint in self.of(wishes[0].container)) if wishes else None
+            interfaces = Interfaces(endpoint for _, endpoint in self.of(wishes[0].container))
+            places = publish(
+                [self._reserve(wish, interfaces, undo) for wish in wishes], ports, self._ports, undo
             )
-            made = [
-                self._reserve(wish, interfaces.take(wish.interface), undo) for wish in wishes if interfaces
-            ]
             with self._rows.transaction():
-                for endpoint in made:
+                for _, endpoint in places:
                     self._rows.insert_endpoint(endpoint)
-            for endpoint in made:
+            for _, endpoint in places:
                 self._live[endpoint.network].endpoints[endpoint.container] = endpoint
             undo.commit()
-        return made
+        return [endpoint for _, endpoint in places]
 
-    def _reserve(self, wish: Wish, interface: Interface, undo: Undo) -> Endpoint:
+    def _reserve(self, wish: Wish, interfaces: Interfaces, undo: Undo) -> Place:
         live = self._live.get(wish.network.id)
         if live is None:
             raise NotFound(f"network {wish.network.name} not found")
-        if wish.container in live.endpoints:
-            raise Forbidden(
-                f"endpoint with name {wish.container_name} already exists in network {live.record.name}"
-            )
         if live.record.predefined and not live.endpoints and not self._driver(live.record).holds(live.record):
             self._keep_clear(live)
-        _check_hardware(wish, live)
-        asked = wish.address
-        address = live.allocator.take_this(asked) if asked else live.allocator.take()
-        undo.add(live.allocator.give_back, address)
-        endpoint_id = secrets.token_hex(32)
-        return Endpoint(
-            id=endpoint_id,
-            network=live.record.id,
-            container=wish.container,
-            name=wish.container_name,
-            address=address,
-            veth=self._names.veth(endpoint_id),
-            interface=interface.name,
-            order=interface.order,
-            hardware=wish.hardware,
-            gateway_priority=wish.gateway_priority,
-            link_local=wish.link_local,
-            names=wish.names,
-            aliases=wish.aliases,
-            published=tuple(self._take_ports(wish, endpoint_id, undo)),
-        )
+        interface = interfaces.take(wish.interface, prefix=live.record.interface_prefix)
+        prefix = self._names.veth_prefix
+        return live.record, make_endpoint(live, wish, interface, veth_prefix=prefix, undo=undo)
 
-    def _keep_clear(self, live: _Live) -> None:
+    def _keep_clear(self, live: Live) -> None:
         """Choose another subnet for the default network when the host has got a route into the one it has."""
         if not live.record.pool.chosen:
             return
         used = self._links.used_subnets(but=live.record.bridge)
         if any(subnet.overlaps(live.record.pool.network) for subnet in used):
             live.record = msgspec.structs.replace(live.record, pool=self.choose_pool())
-            live.allocator = Allocator(live.record.pool, name=live.record.name)
+            live.set_pools()
             self._rows.save_network(live.record)
             log.info("subnet of the default network changed", subnet=live.record.pool.subnet)
-
-    def _take_ports(self, wish: Wish, endpoint_id: str, undo: Undo) -> Iterable[Published]:
-        for port in wish.ports:
-            try:
-                taken = self._ports.take(
-                    port.protocol, port.host_address, port.host_ports, owner=wish.container_name
-                )
-            except PortTaken as exc:
-                raise SampanError(
-                    "failed to set up container networking: driver failed programming external connectivity "
-                    f"on endpoint {wish.container_name} ({endpoint_id}): {exc}",
-                    hint=exc.hint,
-                ) from exc
-            published = Published(
-                protocol=port.protocol, port=port.port, host_address=port.host_address, host_port=taken
-            )
-            undo.add(self._ports.give_back, published)
-            yield published
 
     def connect(self, endpoints: Sequence[Endpoint], *, namespace: int, inside: socket) -> None:
         """Set up reserved endpoints; namespace: the container's, inside: a netlink socket in it.
@@ -343,6 +267,8 @@ class Networks:
         Undoes as much of a start as was done.
         """
         with self._lock:
+            if only:
+                self._move_ports(container, leaving=only)
             places = [place for place in self.of(container) if only in ("", place[0].id)]
             self._release(places)
         for network, _ in places:
@@ -356,17 +282,33 @@ class Networks:
             for _, endpoint in places:
                 self._rows.delete_endpoint(endpoint.id)
         for network, endpoint in places:
-            live = self._live[network.id]
-            live.endpoints.pop(endpoint.container, None)
-            live.allocator.give_back(endpoint.address)
+            self._live[network.id].forget(endpoint)
             for published in endpoint.published:
                 self._ports.give_back(published)
 
     def route_outward(self, container: str, *, inside: socket) -> None:
-        """Have a container's default route by the one of its networks that leads outside."""
-        found = choose_gateway(self.of(container))
-        if found is not None:
-            self._driver(found[0]).route_outward(found, inside=inside)
+        """Have a container's default routes, and its ports, by those of its networks that lead outside."""
+        places = self.of(container)
+        for version in (4, 6):
+            found = choose_gateway(places, version)
+            if found is not None:
+                self._driver(found[0]).route_outward(found, version=version, inside=inside)
+        self._move_ports(container)
+
+    def _move_ports(self, container: str, *, leaving: str = "") -> None:
+        with self._lock:
+            moves = move_ports(self.of(container), leaving=leaving)
+            if not moves:
+                return
+            with self._rows.transaction():
+                for _, (_, endpoint) in moves:
+                    self._rows.change_endpoint(endpoint)
+            for _, (network, endpoint) in moves:
+                self._live[network.id].endpoints[container] = endpoint
+        by_driver = self._by_driver(new for _, new in moves)
+        for driver, new in by_driver:
+            known = {network.id for network, _ in new}
+            driver.change([old for old, _ in moves if old[0].id in known], new)
 
     def rename(self, container: str, name: str, names: Mapping[str, tuple[str, ...]]) -> None:
         """Let a container's endpoints have other names; names: those for DNS, by network."""
@@ -398,12 +340,11 @@ class Networks:
         if live is None or endpoint.container not in running:
             self._rows.delete_endpoint(endpoint.id)
             return False
-        live.allocator.take_this(endpoint.address)
-        live.endpoints[endpoint.container] = endpoint
-        for port in endpoint.published:
+        live.take_back(endpoint)
+        for port in [one for one in endpoint.published if one.host_port]:
             ports = range(port.host_port, port.host_port + 1)
             try:
-                self._ports.take(port.protocol, port.host_address, ports, owner=endpoint.name)
+                self._ports.take(port.protocol, [port.host_address], ports, owner=endpoint.name)
             except PortTaken as exc:
                 log.warning("a published port has another user, too", container=endpoint.name, reason=exc)
         return True
@@ -420,13 +361,12 @@ class Networks:
         self._links.close()
 
 
-def _check_hardware(wish: Wish, live: _Live) -> None:
-    for other in live.endpoints.values() if wish.hardware else ():
-        if other.mac == wish.hardware:
-            raise Forbidden(
-                f"Address already in use: MAC address {wish.hardware} in network {live.record.name}",
-                hint=f"container {other.name} has it",
-            )
+def _check_overlap(other: NetworkRecord, wanted: Pool | Pool6, taken: Pool | Pool6) -> None:
+    if ip_network(wanted.subnet).overlaps(ip_network(taken.subnet)):
+        raise Forbidden(
+            "invalid pool request: Pool overlaps with other one on this address space",
+            hint=f"network {other.name} has {taken.subnet}",
+        )
 
 
 def _nothing(_network: str) -> None:

@@ -121,9 +121,9 @@ def test_not_supported_yet(field: str) -> None:
             "invalid IPv4 address: nonsense",
         ),
         (
-            host(PortBindings={"80/tcp": [docker.PortBinding(HostIp="::1")]}),
-            Unsupported,
-            "publishing at IPv6 address ::1",
+            host(PortBindings={"80/tcp": [docker.PortBinding(HostIp="::x")]}),
+            InvalidArgument,
+            "invalid IPv6 address: ::x",
         ),
     ],
 )

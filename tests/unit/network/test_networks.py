@@ -13,7 +13,8 @@ import pytest
 from sampan.engine.network_requests import make_network
 from sampan.errors import Conflict, Forbidden, InvalidArgument, NotFound, SampanError, Unsupported
 from sampan.network.links import Names
-from sampan.network.networks import Networks, PortWish, Wish
+from sampan.network.networks import Networks
+from sampan.network.reservations import PortWish, Wish
 from sampan.spec import docker
 from sampan.store.database import Database
 
@@ -28,24 +29,23 @@ def networks(tmp_path: Path) -> Iterator[Networks]:
 def add(networks: Networks, name: str, subnet: str = "") -> str:
     pools = [docker.IPAMPool(Subnet=subnet)] if subnet else []
     request = docker.NetworkCreate(Name=name, IPAM=docker.IPAM(Config=pools))
-    record = make_network(request, choose_pool=networks.choose_pool)
+    record = make_network(request, subnets=networks)
     networks.create(record)
     return record.id
 
 
-def wish(networks: Networks, network: str, container: str, *ports: PortWish, address: str = "") -> Wish:
+def wish(networks: Networks, network: str, container: str, *, address: str = "") -> Wish:
     return Wish(
         network=networks.get(network),
         container=container,
         container_name=container,
         address=address,
-        ports=ports,
     )
 
 
 def tcp(port: int = 0) -> PortWish:
     ports = range(port, port + 1) if port else range(0)
-    return PortWish(protocol="tcp", port=80, host_address="127.0.0.1", host_ports=ports)
+    return PortWish(protocol="tcp", port=80, host_addresses=("127.0.0.1",), host_ports=ports)
 
 
 def test_names_and_ids(networks: Networks) -> None:
@@ -94,19 +94,19 @@ def test_all_or_nothing(networks: Networks) -> None:
         other.bind(("127.0.0.1", 0))
         port = other.getsockname()[1]
         with pytest.raises(SampanError, match=f"127.0.0.1:{port}/tcp: address already in use"):
-            networks.reserve([wish(networks, "mine", "web", tcp(), tcp(port))])
-    [endpoint] = networks.reserve([wish(networks, "mine", "web", tcp(port))])
+            networks.reserve([wish(networks, "mine", "web")], [tcp(), tcp(port)])
+    [endpoint] = networks.reserve([wish(networks, "mine", "web")], [tcp(port)])
     assert endpoint.address == "10.9.0.2"
     assert endpoint.published[0].host_port == port
     with pytest.raises(
         SampanError, match=f"Bind for 127.0.0.1:{port} failed: port is already allocated"
     ) as e:
-        networks.reserve([wish(networks, "mine", "api", tcp(port))])
+        networks.reserve([wish(networks, "mine", "api")], [tcp(port)])
     assert e.value.hint == "container web has it"
 
 
 def test_a_free_port_is_chosen(networks: Networks) -> None:
-    [endpoint] = networks.reserve([wish(networks, "bridge", "web", tcp(), tcp())])
+    [endpoint] = networks.reserve([wish(networks, "bridge", "web")], [tcp(), tcp()])
     first, second = endpoint.published
     assert first.host_port != second.host_port
     assert first.host_port > 1023
@@ -121,7 +121,6 @@ def test_a_free_port_is_chosen(networks: Networks) -> None:
         (docker.NetworkCreate(Name="x", Driver="host"), Forbidden, "only one instance"),
         (docker.NetworkCreate(Name="x", Driver="macvlan"), Unsupported, "network driver 'macvlan'"),
         (docker.NetworkCreate(Name="x", Driver="nonsense"), NotFound, "could not find plugin nonsense"),
-        (docker.NetworkCreate(Name="x", EnableIPv6=True), Unsupported, "not supported yet: EnableIPv6"),
         (
             docker.NetworkCreate(Name="x", Options={"com.docker.network.driver.mtu": "7"}),
             InvalidArgument,
@@ -133,9 +132,33 @@ def test_a_free_port_is_chosen(networks: Networks) -> None:
             "invalid bridge name",
         ),
         (
-            docker.NetworkCreate(Name="x", Options={"com.docker.network.bridge.gateway_mode_ipv4": "routed"}),
-            Unsupported,
-            "network option",
+            docker.NetworkCreate(Name="x", Options={"com.docker.network.bridge.gateway_mode_ipv4": "wild"}),
+            InvalidArgument,
+            "unknown gateway mode wild",
+        ),
+        (
+            docker.NetworkCreate(
+                Name="x", Options={"com.docker.network.bridge.gateway_mode_ipv6": "isolated"}
+            ),
+            InvalidArgument,
+            "can only be used for an internal network",
+        ),
+        (
+            docker.NetworkCreate(
+                Name="x", EnableIPv6=True, Options={"com.docker.network.driver.mtu": "1279"}
+            ),
+            InvalidArgument,
+            "a number from 1280 to 65535 with IPv6",
+        ),
+        (
+            docker.NetworkCreate(
+                Name="x",
+                IPAM=docker.IPAM(
+                    Config=[docker.IPAMPool(Subnet="10.1.0.0/24"), docker.IPAMPool(Subnet="10.2.0.0/24")]
+                ),
+            ),
+            Forbidden,
+            "doesn't support multiple subnets",
         ),
         (
             docker.NetworkCreate(Name="x", IPAM=docker.IPAM(Config=[docker.IPAMPool(Gateway="10.0.0.1")])),
@@ -148,4 +171,4 @@ def test_refused(
     networks: Networks, request_: docker.NetworkCreate, error: type[SampanError], match: str
 ) -> None:
     with pytest.raises(error, match=match):
-        make_network(request_, choose_pool=networks.choose_pool)
+        make_network(request_, subnets=networks)

@@ -178,17 +178,27 @@ class Launcher:
         fds = [namespace_fd] if namespace_fd >= 0 else []
         return self._ask({"op": ROOT, "view": pack(request)}, fds, timeout_s=timeout_s)
 
-    def make_netspaces(self, count: int, *, timeout_s: float = _ANSWER_S) -> list[int]:
+    def make_netspaces(
+        self, count: int, *, sysctls: Mapping[str, str] | None = None, timeout_s: float = _ANSWER_S
+    ) -> list[int]:
         """Return descriptors of new network namespaces: of each it, and of a netlink socket in it.
+
+        sysctls: by path below /proc/sys.
 
         Raises:
             OSError, SampanError: they cannot be made. Unavailable: as for `open_view`.
         """
-        return self._ask({"op": NETSPACE, "count": count}, [], timeout_s=timeout_s)
+        return self._ask(
+            {"op": NETSPACE, "count": count, "sysctls": {**(sysctls or {})}}, [], timeout_s=timeout_s
+        )
 
-    def enter_netspace(self, fd: int, *, timeout_s: float = _ANSWER_S) -> list[int]:
-        """Return a duplicate of a network namespace's descriptor, and a netlink socket in it."""
-        return self._ask({"op": NETSPACE, "count": 0}, [fd], timeout_s=timeout_s)
+    def enter_netspace(
+        self, fd: int, *, sysctls: Mapping[str, str] | None = None, timeout_s: float = _ANSWER_S
+    ) -> list[int]:
+        """Return a duplicate of a network namespace's descriptor, and a netlink socket in it; set sysctls."""
+        return self._ask(
+            {"op": NETSPACE, "count": 0, "sysctls": {**(sysctls or {})}}, [fd], timeout_s=timeout_s
+        )
 
     def _ask(self, document: Document, fds: Sequence[int], *, timeout_s: float) -> list[int]:
         mine, yours = seqpacket_pair()

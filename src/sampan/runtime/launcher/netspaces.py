@@ -19,42 +19,49 @@ if TYPE_CHECKING:
 
     from sampan.runtime.launcher.messages import Document
 
-_SYSCTLS = (
-    ("net/ipv6/conf/all/accept_ra", b"0"),  # addresses come from us alone
-    ("net/ipv6/conf/default/accept_ra", b"0"),
-    ("net/ipv6/conf/default/disable_ipv6", b"1"),  # an IPv4 network's interface; lo keeps ::1
-)
+_SYSCTLS = {
+    "net/ipv6/conf/all/accept_ra": "0",  # addresses come from us alone
+    "net/ipv6/conf/default/accept_ra": "0",
+    "net/ipv6/conf/default/disable_ipv6": "1",  # an IPv4 network's interface; lo keeps ::1
+}
 
 
 def make_netspaces(connection: socket, document: Document, fds: list[int]) -> None:
     """Send, for each namespace, its descriptor and that of a socket in it: new ones, or those in fds.
 
+    The document's sysctls are set in each, over ours in new ones.
+
     Raises:
-        OSError: one cannot be made; nothing is left behind.
+        OSError: one cannot be made, or a parameter is unknown; no descriptor is left behind.
     """
     answer: list[int] = []
+    asked = document.get("sysctls")
+    sysctls = {name: str(value) for name, value in asked.items()} if isinstance(asked, dict) else {}
     try:
         for fd in fds:
             namespaces.setns(fd, k.CLONE_NEWNET)
+            _write_sysctls(sysctls)
             answer += [os.dup(fd), netsocket.open_socket().detach()]
         for _ in range(0 if fds else number(document, "count")):
             namespaces.unshare(k.CLONE_NEWNET)
             sock = netsocket.open_socket()
             netsocket.run(sock, [rtnetlink.set_loopback_up()])
-            _write_sysctls()
+            _write_sysctls({**_SYSCTLS, **sysctls})
             answer += [os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC), sock.detach()]
         send(connection, {}, answer)
     finally:
         close_all(answer)
 
 
-def _write_sysctls() -> None:
-    for name, value in _SYSCTLS:
+def _write_sysctls(values: dict[str, str]) -> None:
+    for name, value in values.items():
         try:
             fd = os.open(f"/proc/sys/{name}", os.O_WRONLY | os.O_CLOEXEC)
         except FileNotFoundError:
-            continue  # a kernel without IPv6
+            if name in _SYSCTLS:
+                continue  # a kernel without IPv6
+            raise
         try:
-            os.write(fd, value)
+            os.write(fd, value.encode())
         finally:
             os.close(fd)
