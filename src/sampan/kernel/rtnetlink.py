@@ -82,8 +82,8 @@ def _without_link_local() -> bytes:
     return pack_nested(_IFLA_AF_SPEC, pack_nested(AF_INET6, pack_attribute(_INET6_ADDR_GEN_MODE, _GEN_NONE)))
 
 
-def new_veth(name: str, *, bridge: int, mtu: int, peer: str, peer_mac: bytes, peer_namespace: int) -> Request:
-    """Make a pair, both down: name here, on the bridge of that index; its peer in another namespace."""
+def new_veth(name: str, *, mtu: int, peer: str, peer_mac: bytes, peer_namespace: int) -> Request:
+    """Make a pair, both down: name here, its peer in another namespace."""
     peer_body = [
         pack_link(0),
         pack_attribute(_IFLA_IFNAME, name_bytes(peer)),
@@ -95,7 +95,6 @@ def new_veth(name: str, *, bridge: int, mtu: int, peer: str, peer_mac: bytes, pe
         pack_link(0),
         pack_attribute(_IFLA_IFNAME, name_bytes(name)),
         pack_attribute(_IFLA_MTU, _U32.pack(mtu)),
-        pack_attribute(_IFLA_MASTER, _U32.pack(bridge)),
         pack_nested(
             _IFLA_LINKINFO,
             pack_attribute(_INFO_KIND, b"veth"),
@@ -106,18 +105,29 @@ def new_veth(name: str, *, bridge: int, mtu: int, peer: str, peer_mac: bytes, pe
 
 
 def set_port(name: str, *, hairpin: int, isolated: int) -> Request:
-    """Bring a bridge's port up. hairpin: packets may go back out of it; isolated: no other such port is met.
-
-    It gets no IPv6 link-local address: those of a bridge's ports are of no use to anybody.
-    """
+    """Set up a bridge's port. hairpin: packets may go back out of it; isolated: no other such port is met."""
     data = pack_nested(
         _INFO_SLAVE_DATA,
         pack_attribute(_BRPORT_MODE, bytes([hairpin])),
         pack_attribute(_BRPORT_ISOLATED, bytes([isolated])),
     )
     info = pack_nested(_IFLA_LINKINFO, pack_attribute(_INFO_SLAVE_KIND, b"bridge"), data)
+    body = pack_link(0) + pack_attribute(_IFLA_IFNAME, name_bytes(name))
+    return Request(RTM_NEWLINK, body + info, what=f"set bridge port {name}")
+
+
+def set_host_end_up(name: str) -> Request:
+    """Bring an interface up that will be a bridge's port: it gets no IPv6 link-local address."""
     body = pack_link(0, flags=IFF_UP, change=IFF_UP) + pack_attribute(_IFLA_IFNAME, name_bytes(name))
-    return Request(RTM_NEWLINK, body + info + _without_link_local(), what=f"set bridge port {name}")
+    return Request(RTM_NEWLINK, body + _without_link_local(), what=f"bring up link {name}")
+
+
+def set_master(name: str, bridge: int) -> Request:
+    """Make an interface a port of the bridge of that index."""
+    body = pack_link(0) + pack_attribute(_IFLA_IFNAME, name_bytes(name))
+    return Request(
+        RTM_NEWLINK, body + pack_attribute(_IFLA_MASTER, _U32.pack(bridge)), what=f"put {name} on its bridge"
+    )
 
 
 def set_no_link_local(index: int) -> Request:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _USUAL_RUN_ROOT: Final = "/run/sampan"
 _GROUPS: Final = 0x53000000  # other tools number theirs from 0
+_BRIDGE_LINK_LOCAL: Final = ip_address("fe80::1").packed
 
 
 class Names:
@@ -96,7 +97,11 @@ class Links:
                 for pool in (network.pool, network.pool6)
                 if pool is not None and has_address(network, pool.network.version)
             ]
-            netsocket.run(sock, [*requests, rtnetlink.set_up(index, group=self._names.group)])
+            if network.pool6 is not None and has_address(network, 6):
+                # At once, without duplicate address detection: neighbours are asked for from it.
+                requests.append(rtnetlink.new_address(index, _BRIDGE_LINK_LOCAL, 64))
+            up = rtnetlink.set_up(index, group=self._names.group)
+            netsocket.run(sock, [rtnetlink.set_no_link_local(index), *requests, up])
             self._bridges[network.bridge] = index
 
     def forget_bridge(self, name: str) -> None:
@@ -112,15 +117,36 @@ class Links:
     def connect(self, endpoint: Endpoint, network: NetworkRecord, *, namespace: int, inside: socket) -> None:
         """Make an endpoint's pair and set up both ends.
 
-        namespace: the container's; inside: a netlink socket in it.
+        namespace: the container's; inside: a netlink socket in it. Both ends are up before the bridge gets
+        its port: it goes through all its ports at each change of one, and so does it once, not three times.
         """
+        pair = rtnetlink.new_veth(
+            endpoint.veth,
+            mtu=network.mtu,
+            peer=endpoint.interface,
+            peer_mac=bytes.fromhex(endpoint.mac.replace(":", "")),
+            peer_namespace=namespace,
+        )
+        with self._lock:
+            netsocket.run(self._open(), [pair, rtnetlink.set_host_end_up(endpoint.veth)])
+        self._set_up_inside(endpoint, network, inside)
         try:
-            self._connect(endpoint, network, namespace)
+            self._put_on_bridge(endpoint, network)
         except OSError:
             self.forget_bridge(network.bridge)  # removed by hand: once more, with a new one
-            self.remove(endpoint.veth)
             self.ensure_bridge(network)
-            self._connect(endpoint, network, namespace)
+            self._put_on_bridge(endpoint, network)
+
+    def _put_on_bridge(self, endpoint: Endpoint, network: NetworkRecord) -> None:
+        isolated = 0 if network.icc else 1
+        requests = [
+            rtnetlink.set_master(endpoint.veth, self._bridges[network.bridge]),
+            rtnetlink.set_port(endpoint.veth, hairpin=1, isolated=isolated),
+        ]
+        with self._lock:
+            netsocket.run(self._open(), requests)
+
+    def _set_up_inside(self, endpoint: Endpoint, network: NetworkRecord, inside: socket) -> None:
         index = rtnetlink.links(inside)[endpoint.interface]
         address = IPv4Address(endpoint.address).packed
         subnet = network.pool.network
@@ -146,21 +172,6 @@ class Links:
         index = rtnetlink.links(inside)[endpoint.interface]
         gateway = ip_address(pool.gateway).packed
         netsocket.run(inside, [rtnetlink.new_route(index, bytes(len(gateway)), 0, gateway=gateway)])
-
-    def _connect(self, endpoint: Endpoint, network: NetworkRecord, namespace: int) -> None:
-        pair = rtnetlink.new_veth(
-            endpoint.veth,
-            bridge=self._bridges[network.bridge],
-            mtu=network.mtu,
-            peer=endpoint.interface,
-            peer_mac=bytes.fromhex(endpoint.mac.replace(":", "")),
-            peer_namespace=namespace,
-        )
-        isolated = 0 if network.icc else 1
-        with self._lock:
-            netsocket.run(
-                self._open(), [pair, rtnetlink.set_port(endpoint.veth, hairpin=1, isolated=isolated)]
-            )
 
     def sweep(self, known: Iterable[str]) -> None:
         """Remove pairs of this run root that nobody knows."""
