@@ -139,7 +139,7 @@ def test_routed_mode_has_no_port_of_the_host(net: NetworkHost) -> None:
     ]
     assert "0.0.0.0:8080->80/tcp" in net.cli("ps")
     net.on_lan("ip", "route", "add", "2001:db8:9::/64", "via", HOST6)
-    assert net.on_lan("/bin/busybox", "ping", "-6", "-c", "1", "-W", "2", "2001:db8:9::2").code == 0
+    assert net.on_lan("/bin/busybox", "ping", "-6", "-c", "3", "-W", "5", "2001:db8:9::2").code == 0
     assert net.docker("exec", "web", "ping", "-6", "-c", "1", "-W", "2", LAN6).code == 0  # its own address
     net.on_lan("ip", "route", "del", "2001:db8:9::/64")
 
