@@ -82,7 +82,7 @@ def test_a_flush_and_a_removal_at_once(net: NetworkHost) -> None:
     net.on_host("nft", "flush", "ruleset")
     net.docker("rm", "-f", "other")
     ports = wait_for(
-        lambda: net.on_host("nft", "list", "map", "inet", table, "ports").text, "the map is back", 5
+        lambda: net.on_host("nft", "list", "map", "inet", table, "ports4").text, "the map is back", 5
     )
     assert "8080" in ports
     assert "8081" not in ports

@@ -42,8 +42,10 @@ from sampan.engine.updating import Updater
 from sampan.engine.volume_archives import OpenVolume
 from sampan.engine.volume_mounting import VolumeMounting
 from sampan.engine.volumes import Volumes
+from sampan.errors import NotFound
 from sampan.kernel import cgroups
 from sampan.lean import Undo
+from sampan.network.drivers import Place
 from sampan.network.links import Names
 from sampan.network.networks import Networks
 from sampan.plugins.calling import Plugins
@@ -138,11 +140,21 @@ class Engine:
             naming.restore()
             core.linking.restore()
             core.health.sweep({container.id for container in core.index.all()})
+            networks.on_lost = engine._heal
             launchers.watch(core.supervisor)
             core.supervisor.start()
             engine._restarter.begin(engine._starter, engine._restarter.at_start())
             undo.commit()
         return engine
+
+    def _heal(self, place: Place) -> None:
+        """An interface of a container was removed by hand."""
+        try:
+            container = self._core.index.get(place[1].container)
+        except NotFound:
+            return
+        if container.running:
+            self._core.networking.heal(container, place)
 
     def open_volume(self, name: str) -> OpenVolume:
         """Open a volume for its content; the caller closes it.

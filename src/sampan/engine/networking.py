@@ -18,8 +18,9 @@ from sampan.engine.netspaces import NO_SYSCTLS, WITH_IPV6, Netspace, Netspaces
 from sampan.engine.network_wishes import find_endpoint, make_names, make_wish, port_wishes
 from sampan.engine.records import Record
 from sampan.engine.workers import Worker
-from sampan.errors import Conflict
+from sampan.errors import Conflict, NotFound, SampanError
 from sampan.kernel.process import start_ticks
+from sampan.network.drivers import Place
 from sampan.network.gateways import choose_gateway
 from sampan.network.model import Endpoint, NetworkRecord
 from sampan.network.networks import Networks
@@ -180,6 +181,30 @@ class Networking:
 
     def _release_one(self, container_id: str, network: NetworkRecord) -> None:
         self.networks.remove_links(self.networks.release(container_id, only=network.id))
+
+    def heal(self, container: Container, place: Place) -> None:
+        """Make an interface of a running container again that somebody removed; what fails is logged."""
+        network, endpoint = place
+        try:
+            with container.lock:
+                netspace = self._enter(container)
+                try:
+                    self.networks.reconnect(place, namespace=netspace.fd, inside=netspace.socket)
+                finally:
+                    netspace.close()
+        except (Conflict, NotFound):
+            return  # it has just ended, or left the network
+        except (OSError, SampanError) as exc:
+            log.error(
+                "interface that somebody removed cannot be made again",
+                container=endpoint.name,
+                network=network.name,
+                reason=exc,
+            )
+            return
+        log.warning(
+            "somebody removed an interface: made again", container=endpoint.name, network=network.name
+        )
 
     def rename(self, record: Record) -> None:
         """Let a container's networks know its new name."""

@@ -192,13 +192,18 @@ def links(sock: socket) -> dict[str, int]:
     return found
 
 
-def routes(sock: socket, family: int = AF_INET) -> list[tuple[bytes, int, int]]:
-    """Return (destination, prefix length, index of the link) of every route of a family but the default."""
+def routes(sock: socket, family: int = AF_INET, *, connected: int = 0) -> list[tuple[bytes, int, int]]:
+    """Return (destination, prefix length, index of the link) of every route of a family but the default.
+
+    connected: 1, only of those that lead by no gateway.
+    """
     found = []
     body = _RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
     for _kind, answer in netsocket.dump(sock, _RTM_GETROUTE, body, what="list routes"):
         prefix = answer[1]
         values = dict(unpack_attributes(answer[_RTMSG.size :]))
+        if connected and _RTA_GATEWAY in values:
+            continue
         if prefix and answer[4] == _TABLE_MAIN and _RTA_DST in values and _RTA_OIF in values:
             found.append((values[_RTA_DST], prefix, int(_U32.unpack(values[_RTA_OIF])[0])))
     return found

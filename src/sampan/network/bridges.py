@@ -10,6 +10,8 @@ from sampan import log
 from sampan.kernel import nftables_watch
 from sampan.network.drivers import Place
 from sampan.network.firewall import Firewall
+from sampan.network.flows import Flows
+from sampan.network.keeping import Keeper, Watch
 from sampan.network.links import Links, Names
 from sampan.network.model import NetworkRecord
 from sampan.network.neighbours import Dropping, Neighbours
@@ -18,16 +20,16 @@ if TYPE_CHECKING:
     from _socket import socket
 
 
-Watch = Callable[[int, Callable[[], None]], object]  # have a function called when a descriptor is readable
-
-
 _SETTLE_S: Final = 0.2  # dockerd changes its rules in many steps
 
 
 class Bridges:
     """See `Driver`. Nothing touches the host before a container needs it."""
 
-    def __init__(self, names: Names, links: Links, *, watch: Watch, strict: bool) -> None:
+    def __init__(
+        self, names: Names, links: Links, *, watch: Watch, strict: bool, on_lost: Callable[[Place], None]
+    ) -> None:
+        """on_lost: called with a place whose pair somebody removed."""
         self._links = links
         self._firewall = Firewall(names.table)
         self._table = names.table
@@ -35,8 +37,10 @@ class Bridges:
         self._watch = watch
         self._changes: socket | None = None
         self._settling: threading.Timer | None = None
+        self._flows = Flows()
         self._lock = threading.Lock()
         self._ready: set[str] = set()  # ids of networks that the rules know
+        self._keeper = Keeper(links, watch=watch, places=self._firewall.places, on_lost=on_lost)
 
     def holds(self, network: NetworkRecord) -> bool:
         """See `Driver`."""
@@ -53,12 +57,14 @@ class Bridges:
             self._firewall.add_network(network)
             self._ready.add(network.id)
             self._see_others()
+            self._keeper.begin()
 
     def connect(self, places: Sequence[Place], *, namespace: int, inside: socket) -> None:
         """Make the pairs, then the rules of all of them at once."""
         for network, endpoint in places:
             self._links.connect(endpoint, network, namespace=namespace, inside=inside)
         self._firewall.add_endpoints(places)
+        self._flows.begin(places)
 
     def route_outward(self, place: Place, *, version: int, inside: socket) -> None:
         """Route by the bridge."""
@@ -68,11 +74,13 @@ class Bridges:
     def change(self, old: Sequence[Place], new: Sequence[Place]) -> None:
         """Change the rules."""
         self._firewall.change_endpoints(old, new)
+        self._flows.end(old)
 
     def withdraw(self, places: Sequence[Place]) -> None:
         """Take containers and their ports out of the rules."""
         if self._firewall.written:
             self._firewall.remove_endpoints(places)
+            self._flows.end(places)
 
     def remove_links(self, places: Sequence[Place], *, inside: socket | None) -> None:
         """Remove the host's ends; 10 ms each, since the kernel waits for all who may still use one."""
@@ -101,6 +109,8 @@ class Bridges:
             self._ready = set(used)
             self._links.sweep(endpoint.veth for _, endpoint in places)
             self._see_others()
+            if used:
+                self._keeper.begin()
 
     # ---- other firewalls
 
@@ -148,6 +158,8 @@ class Bridges:
 
     def close(self) -> None:
         """Let sockets go."""
+        self._keeper.close()
+        self._flows.close()
         with self._lock:
             if self._changes is not None:
                 self._changes.close()

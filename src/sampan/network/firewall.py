@@ -106,6 +106,11 @@ class Firewall:
         except FileNotFoundError:
             self._write()  # what is left is what was told
 
+    def places(self) -> list[Place]:
+        """Return the places that the table knows."""
+        with self._lock:
+            return list(self._endpoints.values())
+
     def use(self, task: Callable[[socket], None]) -> None:
         """Call task with the table's socket: who watches for others' changes is not told of its own."""
         with self._lock:

@@ -9,8 +9,8 @@ import hashlib
 import os
 import threading
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address
-from socket import AF_INET6
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address, ip_network
+from socket import AF_INET, AF_INET6
 from typing import TYPE_CHECKING, Final
 
 from sampan import log
@@ -77,6 +77,18 @@ class Links:
             if index != mine
         ]
 
+    def find_connected(self, subnet: IPv4Network | IPv6Network) -> str:
+        """Return which interface leads the host straight to a part of a subnet, for a reader; "" if none."""
+        family = AF_INET if subnet.version == 4 else AF_INET6
+        with self._lock:
+            found = rtnetlink.routes(self._open(), family, connected=1)
+            names = {index: name for name, index in rtnetlink.links(self._open()).items()}
+        for destination, prefix, index in found:
+            route = ip_network((destination, prefix), strict=False)
+            if route.overlaps(subnet):
+                return f"{route} at interface {names.get(index, index)}"
+        return ""
+
     def used_subnets6(self) -> list[IPv6Network]:
         """Return where the host has IPv6 routes to."""
         with self._lock:
@@ -103,6 +115,18 @@ class Links:
             up = rtnetlink.set_up(index, group=self._names.group)
             netsocket.run(sock, [rtnetlink.set_no_link_local(index), *requests, up])
             self._bridges[network.bridge] = index
+
+    def restore_bridge(self, network: NetworkRecord, ports: Iterable[Endpoint]) -> None:
+        """Have a bridge again that somebody removed, with the pairs that were on it."""
+        self.forget_bridge(network.bridge)
+        self.ensure_bridge(network)
+        for endpoint in ports:
+            self._put_on_bridge(endpoint, network)
+
+    def names(self) -> set[str]:
+        """Return the names of all interfaces."""
+        with self._lock:
+            return set(rtnetlink.links(self._open()))
 
     def forget_bridge(self, name: str) -> None:
         """Look for it anew at its next use: somebody may have removed it."""

@@ -21,10 +21,11 @@ from sampan import log
 from sampan.errors import Conflict, Forbidden, InvalidArgument, NotFound
 from sampan.lean import Undo
 from sampan.network.addresses import choose_subnet, choose_subnet6
-from sampan.network.bridges import Bridges, Watch
+from sampan.network.bridges import Bridges
 from sampan.network.drivers import Driver, Place
 from sampan.network.gateways import Interfaces, choose_gateway
 from sampan.network.host_ports import HostPorts, PortTaken
+from sampan.network.keeping import Watch
 from sampan.network.links import Links, Names
 from sampan.network.model import BRIDGE, Endpoint, NetworkRecord, Pool, Pool6
 from sampan.network.neighbours import Dropping
@@ -50,12 +51,15 @@ class Networks:
         self._rows = Rows(db)
         self._names = names
         self._links = Links(names)
-        self._bridges = Bridges(names, self._links, watch=watch, strict=strict_firewall)
+        self._bridges = Bridges(
+            names, self._links, watch=watch, strict=strict_firewall, on_lost=lambda place: self.on_lost(place)
+        )
         self._drivers: dict[str, Driver] = {BRIDGE: self._bridges}
         self._ports = HostPorts()
         self._lock = threading.RLock()
         self._live: dict[str, Live] = {}
         self.on_change: Callable[[str], None] = _nothing  # called with a network's id
+        self.on_lost: Callable[[Place], None] = _lost  # called with a place whose interface somebody removed
         for record in self._rows.networks():
             self._add(record)
         if not any(live.record.predefined for live in self._live.values()):
@@ -140,8 +144,19 @@ class Networks:
                 _check_overlap(live.record, record.pool, live.record.pool)
                 if record.pool6 is not None and live.record.pool6 is not None:
                     _check_overlap(live.record, record.pool6, live.record.pool6)
+            if record.driver == BRIDGE:
+                self._check_host(record)
             self._rows.save_network(record)
             self._add(record)
+
+    def _check_host(self, record: NetworkRecord) -> None:
+        """Refuse a subnet that the host is in itself: one of the two could not be reached any more."""
+        for pool in (record.pool, record.pool6):
+            taken = self._links.find_connected(pool.network) if pool is not None else ""
+            if taken and pool is not None:
+                raise Forbidden(
+                    f"subnet {pool.subnet} overlaps {taken} of the host", hint="choose another --subnet"
+                )
 
     def remove(self, network_id: str) -> NetworkRecord:
         """Remove a network without containers.
@@ -286,6 +301,18 @@ class Networks:
             for published in endpoint.published:
                 self._ports.give_back(published)
 
+    def reconnect(self, place: Place, *, namespace: int, inside: socket) -> None:
+        """Make a place's interface again, as it was.
+
+        Raises:
+            NotFound: the container has left that network meanwhile.
+        """
+        network, endpoint = place
+        if not any(one.id == endpoint.id for _, one in self.of(endpoint.container)):
+            raise NotFound(f"container {endpoint.name} is not in network {network.name}")
+        self._driver(network).connect([place], namespace=namespace, inside=inside)
+        self.route_outward(endpoint.container, inside=inside)
+
     def route_outward(self, container: str, *, inside: socket) -> None:
         """Have a container's default routes, and its ports, by those of its networks that lead outside."""
         places = self.of(container)
@@ -367,6 +394,10 @@ def _check_overlap(other: NetworkRecord, wanted: Pool | Pool6, taken: Pool | Poo
             "invalid pool request: Pool overlaps with other one on this address space",
             hint=f"network {other.name} has {taken.subnet}",
         )
+
+
+def _lost(place: Place) -> None:
+    log.warning("somebody removed the interface of a container", container=place[1].name)
 
 
 def _nothing(_network: str) -> None:

@@ -1,0 +1,178 @@
+"""What is taken away by hand comes back; old flows do not reach new containers; errors say who and what."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import pytest
+from tests.system.network_host import HOST, NetworkHost, idle, network_host, serve, settings
+from tests.system.sampand import needs_busybox, needs_root, wait_for
+
+pytestmark = [needs_root, needs_busybox]
+_LISTEN = """
+import socket, time
+sock = socket.create_server(("0.0.0.0", 9000))
+print("ready", flush=True)
+time.sleep(60)
+"""
+# Sends from one port for as long as it takes, so that the kernel sees one flow.
+_CHATTER = """
+import socket, sys
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.bind(("0.0.0.0", 5555))
+sock.settimeout(0.3)
+for line in sys.stdin:
+    answer = "nobody"
+    for _ in range(4):
+        try:
+            sock.sendto(b"who\\n", ("192.0.2.1", 8053))
+            answer = sock.recv(100).decode().strip()
+            break
+        except OSError:
+            continue
+    print(answer, flush=True)
+"""
+
+_ANSWER = """
+import socket, sys
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.bind(("0.0.0.0", 53))
+while True:
+    sock.sendto(sys.argv[1].encode(), sock.recvfrom(100)[1])
+"""
+
+
+@pytest.fixture(scope="module")
+def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NetworkHost]:
+    with network_host(tmp_path_factory.mktemp("network")) as daemon:
+        yield daemon
+
+
+@pytest.fixture(autouse=True)
+def _clean(net: NetworkHost) -> Iterator[None]:
+    yield
+    net.remove_containers()
+    net.call("POST", "/networks/prune")
+
+
+def bridge_of(net: NetworkHost, network: str) -> str:
+    [shown] = json.loads(net.cli("network", "inspect", network))
+    return str(shown["Options"].get("com.docker.network.bridge.name") or f"br-{shown['Id'][:12]}")
+
+
+def pairs(net: NetworkHost) -> list[str]:
+    return [name for name in net.on_host("ls", "/proc/sys/net/ipv4/conf").text.split() if name[:2] == "sv"]
+
+
+@pytest.mark.parametrize("network", ["bridge", "mine"])
+def test_bridge_removed_under_containers(net: NetworkHost, network: str) -> None:
+    net.cli("network", "create", "--ipv6", "mine")
+    serve(net, "web", "--network", network, "-p", "8080:80")
+    idle(net, "other", "--network", network)
+    address = settings(net, "web")["Networks"][network]["IPAddress"]
+    assert net.on_host("ip", "link", "delete", bridge_of(net, network)).code == 0
+    wait_for(lambda: net.fetch(HOST, 8080, lan="lan") == "hi", "the port is reached again", 5)
+    wait_for(lambda: net.fetch_from("other", address, 80) == "hi", "they meet again", 5)
+
+
+def test_pair_removed_under_a_container(net: NetworkHost) -> None:
+    net.cli("network", "create", "--ipv6", "mine")
+    serve(net, "web", "--network", "mine", "-p", "8080:80")
+    before = settings(net, "web")["Networks"]["mine"]
+    [pair] = pairs(net)
+    assert net.on_host("ip", "link", "delete", pair).code == 0
+    wait_for(lambda: net.fetch(HOST, 8080, lan="lan") == "hi", "it is reached again", 5)
+    assert settings(net, "web")["Networks"]["mine"] == before
+    assert net.docker("exec", "web", "ping", "-c", "1", "-W", "2", "192.0.2.9").code == 0
+    assert f"{before['GlobalIPv6Address']}/64" in net.cli("exec", "web", "ip", "-6", "addr")
+    net.remove_containers()
+    wait_for(lambda: pairs(net) == [], "nothing is left")
+
+
+def test_an_old_flow_does_not_reach_a_new_container(net: NetworkHost) -> None:
+    with ExitStack() as stack:
+        client = stack.enter_context(run_in(f"--net=/run/netns/{net.spaces[1]}", _CHATTER))
+
+        def ask() -> str:
+            client.stdin.write("\n")
+            client.stdin.flush()
+            return client.stdout.readline().strip()
+
+        assert ask() == "nobody"  # this flow is to the host itself
+        for name in ("first", "second"):
+            idle(net, name, "-p", "8053:53/udp")
+            pid = net.cli("inspect", "-f", "{{.State.Pid}}", name)
+            stack.enter_context(run_in(f"--net=/proc/{pid}/ns/net", _ANSWER, name))
+            wait_for(lambda name=name: ask() == name, f"{name} answers")  # type: ignore[misc]  # mypy: default
+            net.cli("rm", "-f", name)
+            idle(net, f"heir-of-{name}")  # gets the address
+            assert ask() == "nobody"
+
+
+@contextmanager
+def run_in(space: str, code: str, *arguments: str) -> Iterator[Any]:
+    """Run a program of ours in a network namespace."""
+    command = ["nsenter", space, "--", sys.executable, "-I", "-S", "-c", code, *arguments]
+    program = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        yield program
+    finally:
+        program.kill()
+        program.communicate()
+
+
+def test_port_of_a_program(net: NetworkHost) -> None:
+    with run_in(f"--net=/run/netns/{net.spaces[0]}", _LISTEN) as program:
+        assert program.stdout.readline() == "ready\n"
+        done = net.sampan("run", "--rm", "-p", "9000:80", "busybox", "true")
+    assert "failed to bind host port 0.0.0.0:9000/tcp: address already in use" in done.err
+    assert f"(pid {program.pid}) has it" in done.err
+    away = net.sampan("run", "--rm", "-p", "203.0.113.7:9000:80", "busybox", "true")
+    assert "the host has no such address" in away.err
+
+
+def test_refusals_change_nothing(net: NetworkHost) -> None:
+    before = net.cli("network", "ls", "-q")
+    net.on_host("ip", "route", "add", "10.55.0.0/16", "dev", "out")
+    net.on_host("ip", "route", "add", "10.56.0.0/16", "via", "192.0.2.9")
+    for flags, text in (
+        (["--subnet", "10.55.1.0/24"], "overlaps 10.55.0.0/16 at interface out of the host"),
+        (["--subnet", "192.0.2.0/28"], "overlaps 192.0.2.0/24 at interface out of the host"),
+        (["--ipv6", "--subnet", "2001:db8::/56"], "overlaps 2001:db8::/64 at interface out of the host"),
+        (["--subnet", "172.17.5.0/24"], "Pool overlaps with other one on this address space"),
+        (["-o", "com.docker.network.driver.mtu=nonsense"], "invalid MTU 'nonsense'"),
+        (["-o", "com.docker.network.driver.mtu=67"], "invalid MTU '67'"),
+        (["--subnet", "10.1.0.0/24", "--subnet", "10.2.0.0/24"], "multiple subnets"),
+        (["--subnet", "10.1.0.0/24", "--gateway", "10.2.0.1"], "10.2.0.1"),
+        (["--driver", "nonsense"], "could not find plugin nonsense"),
+    ):
+        done = net.docker("network", "create", *flags, "refused")
+        assert done.code != 0, flags
+        assert text in done.err
+    assert net.cli("network", "ls", "-q") == before
+    net.cli("network", "create", "--subnet", "10.56.1.0/24", "inside-a-route")  # the more special route wins
+
+
+def test_pool_exhausted(net: NetworkHost) -> None:
+    net.cli("network", "create", "--subnet", "10.66.0.0/30", "small")
+    idle(net, "first", "--network", "small")
+    full = net.docker("run", "--name", "second", "--network", "small", "busybox", "true")
+    assert "no available IPv4 addresses on this network's address pools: small" in full.err
+    net.cli("rm", "-f", "first")
+    assert net.docker("start", "-a", "second").code == 0
+
+
+def test_ports_that_are_free_again(net: NetworkHost) -> None:
+    with socket.socket():
+        taken = net.docker(
+            "run", "-d", "--name", "one", "-p", "9100:80", "-p", "192.0.2.200:9101:81", "busybox", "true"
+        )
+    assert "192.0.2.200:9101" in taken.err
+    net.cli("rm", "-f", "one")
+    idle(net, "two", "-p", "9100:80")  # the first port was given back
