@@ -16,11 +16,12 @@ from statistics import median
 from tests.campaigns import census
 from tests.campaigns.archives import archives
 from tests.campaigns.fuzz import fuzz
+from tests.campaigns.networks import connections, network_kills
 from tests.campaigns.outputs import outputs
 from tests.campaigns.registry import registry
 from tests.campaigns.restarts import restarts
 from tests.campaigns.volumes import volumes
-from tests.system.network_host import network_host
+from tests.system.network_host import NetworkHost, network_host
 from tests.system.sampand import Sampand, serve, wait_for
 
 BODY = {"Image": "busybox", "HostConfig": {"NetworkMode": "none"}}
@@ -136,9 +137,17 @@ CAMPAIGNS: dict[str, Callable[[Sampand, int, int], list[str]]] = {
 }
 
 
+# Those that need a namespace in place of the host: what they do there must not reach anybody.
+ON_A_HOST: dict[str, Callable[[NetworkHost, int, int], list[str]]] = {
+    "connections": connections,
+    "fuzz": fuzz,
+    "network-kills": network_kills,
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="tools/campaign", description=__doc__)
-    parser.add_argument("name", choices=sorted((*CAMPAIGNS, "fuzz")))
+    parser.add_argument("name", choices=sorted((*CAMPAIGNS, *ON_A_HOST)))
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
@@ -158,9 +167,9 @@ def main() -> None:
 
 
 def _run(folder: Path, name: str, count: int, seed: int) -> list[str]:
-    if name == "fuzz":  # its networks and addresses of registries must reach nobody
+    if name in ON_A_HOST:
         with network_host(folder) as host:
-            return fuzz(host, count, seed)
+            return ON_A_HOST[name](host, count, seed)
     daemon = serve(folder)
     try:
         return CAMPAIGNS[name](daemon, count, seed)

@@ -1,0 +1,124 @@
+"""Containers that are put in networks and taken out, thousands of times, and sampand killed meanwhile."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+from statistics import median
+
+from tests.campaigns import census
+from tests.system.network_host import HOST, NetworkHost, serve
+from tests.system.sampand import wait_for
+
+BODY = {"Image": "busybox", "Cmd": ["sleep", "1000"]}
+PORTS = {"80/tcp": [{"HostPort": "8090"}], "53/udp": [{"HostPort": "8090"}]}
+
+
+def connections(host: NetworkHost, count: int, seed: int) -> list[str]:
+    """Connect a running container to a network and disconnect it, over and over: nothing is left, or slower."""
+    del seed
+    host.cli("network", "create", "--ipv6", "mine")
+    serve(host, "web", "-p", "8080:80")
+    _connect_and_disconnect(host)
+    before, there = census.take(host), _on_host(host)
+    times = []
+    for number in range(count):
+        begin = time.perf_counter()
+        _connect_and_disconnect(host)
+        times.append(time.perf_counter() - begin)
+        if number % 500 == 499:
+            print(f"{number + 1} cycles, median {median(times[-500:]) * 1000:.1f} ms", flush=True)
+    census.settle(host, before)
+    tenth = count // 10 or 1
+    first, last = median(times[:tenth]) * 1000, median(times[-tenth:]) * 1000
+    print(f"median of the first tenth {first:.1f} ms, of the last {last:.1f} ms")
+    return [*census.differences(before, census.take(host)), *_changes(host, there)]
+
+
+def _connect_and_disconnect(host: NetworkHost) -> None:
+    host.call("POST", "/networks/mine/connect", {"Container": "web"})
+    host.call("POST", "/networks/mine/disconnect", {"Container": "web"})
+
+
+def network_kills(host: NetworkHost, count: int, seed: int) -> list[str]:
+    """kill -9 of sampand at random moments of start, connect, disconnect and stop, with published ports.
+
+    After each it comes back, a container that ran before answers at its port, and after the last one nothing
+    is left on the host that no container has.
+    """
+    dice = random.Random(seed)
+    host.cli("network", "create", "--ipv6", "mine")
+    serve(host, "web", "--network", "mine", "-p", "8080:80")
+    _cycle(host)
+    host.kill()  # the steady container's shim is no child of the launcher's any more
+    host.start()
+    before, there = census.take(host), _on_host(host)
+    violations: list[str] = []
+    for number in range(count):
+        worker = threading.Thread(target=_disturb, args=(host,))
+        worker.start()
+        time.sleep(dice.uniform(0, 0.25))
+        host.kill()
+        worker.join()
+        host.start()
+        if host.fetch(HOST, 8080, lan="lan") != "hi":
+            violations.append(f"kill {number}: the steady container does not answer")
+        for other in host.call("GET", "/containers/json?all=1"):
+            if other["Names"] != ["/web"]:
+                host.call("DELETE", f"/containers/{other['Id']}?force=1")
+        if number % 20 == 19:
+            print(f"{number + 1} kills, {len(violations)} violations", flush=True)
+    _cycle(host)
+    census.settle(host, before)
+    left = [line for line in census.differences(before, census.take(host)) if "fds" not in line]
+    return [*violations, *left, *_changes(host, there)]
+
+
+def _cycle(host: NetworkHost) -> None:
+    body = {**BODY, "HostConfig": {"PortBindings": PORTS}}
+    container = host.call("POST", "/containers/create", body)["Id"]
+    host.call("POST", f"/containers/{container}/start")
+    host.call("POST", "/networks/mine/connect", {"Container": container})
+    host.call("POST", "/networks/bridge/disconnect", {"Container": container})
+    host.call("POST", f"/containers/{container}/stop?t=0")
+    host.call("DELETE", f"/containers/{container}")
+
+
+def _disturb(host: NetworkHost) -> None:
+    try:
+        while True:
+            _cycle(host)
+    except (OSError, AssertionError, ValueError):
+        return  # the daemon died in the middle, as it should
+    except Exception as exc:  # http.client's many ways to say the same
+        if "http" not in type(exc).__module__:
+            raise
+
+
+def _on_host(host: NetworkHost) -> dict[str, list[str]]:
+    """Return the interfaces, addresses' owners, and elements of every set that the host has."""
+    tables = json.loads(host.on_host("nft", "-j", "list", "ruleset").text)["nftables"]
+    found = {f"set {one['name']}": one.get("elem", []) for item in tables for one in _sets(item)}
+    found["interfaces"] = host.on_host("ls", "/proc/sys/net/ipv4/conf").text.split()
+    found["namespaces"] = host.on_host("ip", "netns", "list-id").text.splitlines()
+    return {name: sorted(json.dumps(one, sort_keys=True) for one in items) for name, items in found.items()}
+
+
+def _sets(item: dict[str, object]) -> list[dict[str, object]]:
+    return [one for kind, one in item.items() if kind in ("set", "map") and isinstance(one, dict)]
+
+
+def _changes(host: NetworkHost, before: dict[str, list[str]]) -> list[str]:
+    """Return what of the host is another than before, once what is under way is done."""
+    try:
+        wait_for(lambda: _on_host(host) == before, "the host is as before", 20)
+    except AssertionError:
+        after = _on_host(host)
+        return [
+            f"{name}: was {before.get(name)}, is {after[name]}"
+            for name in after
+            if after[name] != before.get(name)
+        ]
+    return []
