@@ -17,7 +17,7 @@ PORTS = {"80/tcp": [{"HostPort": "8090"}], "53/udp": [{"HostPort": "8090"}]}
 
 
 def connections(host: NetworkHost, count: int, seed: int) -> list[str]:
-    """Connect a running container to a network and disconnect it, over and over: nothing is left, or slower."""
+    """Connect a running container to a network and disconnect it, over and over: nothing is left."""
     del seed
     host.cli("network", "create", "--ipv6", "mine")
     serve(host, "web", "-p", "8080:80")
