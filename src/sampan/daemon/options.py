@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from sampan import __version__
 from sampan.daemon.scopes import SocketWish, parse_socket
 from sampan.engine.logs.config import DRIVERS, check_log_config
-from sampan.engine.options import MIB, EngineSettings, LogDefaults
+from sampan.engine.options import CNI_LISTS, CNI_PROGRAMS, MIB, EngineSettings, LogDefaults
 from sampan.errors import InvalidArgument
 from sampan.plugins.discovery import SOCKETS, SPECS, Discovery
 from sampan.registry.options import CERTS_DIRECTORIES, POLICY, REGISTRIES_CONF, RegistryOptions
@@ -86,6 +86,8 @@ def parse_options(arguments: list[str]) -> DaemonOptions:
         default_network_names=given.default_network_names,
         host_gateway=tuple(given.host_gateway_ip),
         firewall=given.firewall,
+        cni_lists=tuple(given.cni_config or CNI_LISTS),
+        cni_programs=tuple(given.cni_plugins or CNI_PROGRAMS),
         plugins=Discovery(sockets=given.plugin_sockets, specs=given.plugin_specs or SPECS),
     )
     return DaemonOptions(
@@ -217,6 +219,12 @@ def _parser() -> argparse.ArgumentParser:
         type=_address,
         metavar="ADDRESS",
         help="what host-gateway means in --add-host; the gateway of each network without; may repeat",
+    )
+    new.add_argument(
+        "--cni-config", action="append", type=_directory, metavar="DIR", help="conflists of CNI; may repeat"
+    )
+    new.add_argument(
+        "--cni-plugins", action="append", type=_directory, metavar="DIR", help="programs of CNI; may repeat"
     )
     new.add_argument(
         "--firewall",

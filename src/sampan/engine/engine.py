@@ -47,7 +47,7 @@ from sampan.kernel import cgroups
 from sampan.lean import Undo
 from sampan.network.drivers import Place
 from sampan.network.links import Names
-from sampan.network.networks import Networks
+from sampan.network.networks import Cni, Networks
 from sampan.plugins.calling import Plugins
 from sampan.store.archive.readable import Readable
 from sampan.store.store import Store
@@ -112,6 +112,11 @@ class Engine:
                 Names(settings.roots.run),
                 watch=supervisor.watch,
                 strict_firewall=settings.firewall == "strict",
+                cni=Cni(
+                    lists=settings.cni_lists,
+                    programs=settings.cni_programs,
+                    notes=f"{settings.roots.data}/cni",
+                ),
             )
             naming = Naming(settings, networks, index, supervisor)
             networking = Networking(networks, launchers, events, naming)

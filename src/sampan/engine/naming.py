@@ -133,7 +133,7 @@ class Naming:
 
     def _know(self, network: NetworkRecord) -> None:
         if network.id not in self._known:
-            subnets = tuple(pool.subnet for pool in (network.pool, network.pool6) if pool is not None)
+            subnets = tuple(pool.subnet for pool in network.pools)
             self._resolver.put_network(Network(id=network.id, name=network.name, subnets=subnets))
             self._known.add(network.id)
 

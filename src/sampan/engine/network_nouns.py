@@ -99,7 +99,7 @@ class NetworkNouns:
                     Name=one.name,
                     EndpointID=one.id,
                     MacAddress=one.mac,
-                    IPv4Address=f"{one.address}/{prefix}",
+                    IPv4Address=f"{one.address}/{one.prefix or prefix}",
                     IPv6Address=f"{one.address6}/{prefix6}" if one.address6 else "",
                 )
                 for one in self._networks.endpoints(record.id)
@@ -122,8 +122,7 @@ class NetworkNouns:
                         Gateway=pool.gateway,
                         AuxiliaryAddresses=pool.aux,
                     )
-                    for pool in (record.pool, record.pool6)
-                    if pool is not None
+                    for pool in record.pools
                 ],
             ),
             EnableIPv6=record.pool6 is not None,

@@ -7,15 +7,15 @@ import time
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
+from sampan.engine.network_drivers import KNOWN, check_driver, refine
 from sampan.engine.network_options import read_bridge_options, read_truth
-from sampan.errors import Forbidden, InvalidArgument, NotFound, Unsupported
+from sampan.errors import Forbidden, InvalidArgument, Unsupported
 from sampan.ids import new_container_id
 from sampan.network.addresses import make_pool
-from sampan.network.model import NetworkRecord, Pool, Pool6
+from sampan.network.model import CNI, NO_POOL, NetworkRecord, Pool, Pool6
 from sampan.spec import docker
 
 _NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
-_NOT_YET: Final = frozenset(("macvlan", "ipvlan", "overlay", "vxlan", "cni"))
 RESERVED: Final = frozenset(("bridge", "host", "none", "default"))
 _ENABLE_IPV6: Final = "com.docker.network.enable_ipv6"
 
@@ -29,6 +29,9 @@ class Subnets(Protocol):
     def choose_pool6(self) -> Pool6:
         """Return a free IPv6 subnet."""
 
+    def read_cni(self, name: str) -> dict[str, object]:
+        """Return the CNI network of that name."""
+
 
 def make_network(request: docker.NetworkCreate, *, subnets: Subnets) -> NetworkRecord:
     """Check a request and return its network.
@@ -38,7 +41,7 @@ def make_network(request: docker.NetworkCreate, *, subnets: Subnets) -> NetworkR
         Unsupported: `not supported yet: …`.
     """
     check_name(request.Name)
-    _check_driver(request)
+    driver = check_driver(request)
     _refuse_not_yet(request)
     network_id = str(new_container_id())
     asked6 = request.EnableIPv6
@@ -46,13 +49,15 @@ def make_network(request: docker.NetworkCreate, *, subnets: Subnets) -> NetworkR
     options = read_bridge_options(request.Options, internal=request.Internal, ipv6=ipv6)
     ipam = request.IPAM or docker.IPAM()
     pools = _pools(ipam)
-    return NetworkRecord(
+    chosen = driver == CNI or pools.v4 is not None
+    record = NetworkRecord(
         id=network_id,
         name=request.Name,
+        driver=driver,
         created_ns=time.time_ns(),
         bridge=options.name or f"br-{network_id[:12]}",
-        pool=pools.v4 or subnets.choose_pool(),
-        pool6=(pools.v6 or subnets.choose_pool6()) if ipv6 else None,
+        pool=(pools.v4 or NO_POOL) if chosen else subnets.choose_pool(),
+        pool6=(pools.v6 or subnets.choose_pool6()) if ipv6 and driver != CNI else None,
         internal=request.Internal,
         attachable=request.Attachable,
         icc=options.icc,
@@ -70,12 +75,14 @@ def make_network(request: docker.NetworkCreate, *, subnets: Subnets) -> NetworkR
         labels=dict(request.Labels),
         ipam_options=ipam.Options,
     )
+    return refine(record, request, subnets.read_cni)
 
 
 def warn_of_network(request: docker.NetworkCreate, record: NetworkRecord) -> str:
     """Return what of a request has no effect, for a reader."""
     options = read_bridge_options(request.Options, internal=record.internal, ipv6=record.pool6 is not None)
-    warnings = [f"driver option {key} is not known, and has no effect" for key in options.unknown]
+    unknown = [key for key in options.unknown if key not in KNOWN[record.driver]]
+    warnings = [f"driver option {key} is not known, and has no effect" for key in unknown]
     for pool in (request.IPAM or docker.IPAM()).Config:
         if ":" in pool.Subnet and record.pool6 is None:
             warnings.append(f"subnet {pool.Subnet} has no effect without IPv6 (--ipv6)")
@@ -94,16 +101,6 @@ def check_name(name: str) -> None:
         raise InvalidArgument(f"invalid network name {name!r}: only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
     if name in RESERVED:
         raise Forbidden(f"operation is not permitted on predefined {name} network")
-
-
-def _check_driver(request: docker.NetworkCreate) -> None:
-    driver = request.Driver or "bridge"
-    if driver in ("host", "null"):
-        raise Forbidden(f'only one instance of "{driver}" network is allowed')
-    if driver in _NOT_YET:
-        raise Unsupported(f"not supported yet: network driver {driver!r}", hint="use bridge")
-    if driver != "bridge":
-        raise NotFound(f"could not find plugin {driver} in v1 plugin registry: plugin not found")
 
 
 def _refuse_not_yet(request: docker.NetworkCreate) -> None:

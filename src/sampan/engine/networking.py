@@ -22,7 +22,7 @@ from sampan.errors import Conflict, NotFound, SampanError
 from sampan.kernel.process import start_ticks
 from sampan.network.drivers import Place
 from sampan.network.gateways import choose_gateway
-from sampan.network.model import Endpoint, NetworkRecord
+from sampan.network.model import PUBLISHING, Endpoint, NetworkRecord
 from sampan.network.networks import Networks
 from sampan.spec import docker
 
@@ -62,11 +62,14 @@ class Attachment:
         wishes = [make_wish(self._record, network, endpoint) for network, endpoint in wanted]
         outward = [(network, wish) for network, wish in wanted if not network.internal]
         main = min(outward, key=lambda pair: (-pair[1].GwPriority, pair[0].name), default=None)
-        ports = port_wishes(self._record, main[0]) if main is not None else ()
+        publishes = main is not None and main[0].driver in PUBLISHING
+        ports = port_wishes(self._record, main[0]) if main is not None and publishes else ()
         self.endpoints = networking.networks.reserve(wishes, ports)
         self._netspace = networking.netspaces.take(ipv6=any(one.address6 for one in self.endpoints))
         self.path = self._netspace.path
-        networking.networks.connect(self.endpoints, namespace=self._netspace.fd, inside=self._netspace.socket)
+        self.endpoints = networking.networks.connect(
+            self.endpoints, namespace=self._netspace.fd, inside=self._netspace.socket
+        )
         networking.naming.attach(self._record, self._netspace.fd)
 
     def _undo(self) -> None:
@@ -150,7 +153,7 @@ class Networking:
             ipv6 = any(one.address6 for one in endpoints)
             netspace = self._enter(container, WITH_IPV6 if ipv6 else NO_SYSCTLS)
             try:
-                self.networks.connect(endpoints, namespace=netspace.fd, inside=netspace.socket)
+                endpoints = self.networks.connect(endpoints, namespace=netspace.fd, inside=netspace.socket)
                 self.naming.change(record, netspace.fd)
             finally:
                 netspace.close()
@@ -172,7 +175,7 @@ class Networking:
             self.networks.remove_links(places)
             return gone
         try:
-            self.networks.remove_links(places, inside=netspace.socket)
+            self.networks.remove_links(places, inside=netspace.socket, namespace=netspace.fd)
             self.networks.route_outward(container.id, inside=netspace.socket)
             self.naming.change(container.record, netspace.fd)
         finally:
@@ -219,8 +222,7 @@ class Networking:
         place = choose_gateway(found) or next(iter(found), None)
         if place is None:
             return ()
-        pools = (place[0].pool, place[0].pool6)
-        return tuple(pool.gateway for pool in pools if pool is not None)
+        return tuple(pool.gateway for pool in place[0].pools) or tuple(filter(None, (place[1].gateway,)))
 
     def _enter(self, container: Container, sysctls: Mapping[str, str] = NO_SYSCTLS) -> Netspace:
         state = container.state
@@ -293,12 +295,12 @@ def show_endpoint(
         MacAddress=endpoint.mac,
         NetworkID=network.id,
         EndpointID=endpoint.id,
-        Gateway="" if network.internal else network.pool.gateway,
+        Gateway="" if network.internal else endpoint.gateway or network.pool.gateway,
         IPv6Gateway="" if network.internal or network.pool6 is None else network.pool6.gateway,
         GlobalIPv6Address=endpoint.address6,
         GlobalIPv6PrefixLen=network.pool6.network.prefixlen if network.pool6 is not None else 0,
         IPAddress=endpoint.address,
-        IPPrefixLen=network.pool.network.prefixlen,
+        IPPrefixLen=endpoint.prefix or network.pool.network.prefixlen,
         DNSNames=list(endpoint.names) if named else None,
     )
 

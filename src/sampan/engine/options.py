@@ -12,6 +12,8 @@ from sampan.settings import Roots
 
 OWN_RUNTIME = "sampan"
 MIB = 1024 * 1024
+CNI_LISTS = ("/etc/cni/net.d",)
+CNI_PROGRAMS = ("/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni")  # upstream's, Debian's, Fedora's place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +52,8 @@ class EngineSettings:
     default_network: str = "bridge"  # what a container gets that names none: bridge or none
     default_network_names: bool = False  # whether containers on it find each other by name
     host_gateway: tuple[str, ...] = ()  # what `host-gateway` means; empty: the gateway of each network
+    cni_lists: tuple[str, ...] = CNI_LISTS
+    cni_programs: tuple[str, ...] = CNI_PROGRAMS
     firewall: str = "usual"  # strict: published ports must pass the host's own forward chains
     plugins: Discovery = field(default_factory=Discovery)
     registry: RegistryOptions = field(default_factory=RegistryOptions)

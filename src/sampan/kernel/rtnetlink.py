@@ -181,6 +181,16 @@ def _family(address: bytes) -> int:
     return AF_INET if len(address) == 4 else AF_INET6
 
 
+def group_of(sock: socket, name: str) -> int:
+    """Return the group that a link is in, 0 for one that is in none, or that is not there."""
+    body = pack_link(0) + pack_attribute(_IFLA_IFNAME, name_bytes(name))
+    for _kind, answer in netsocket.dump(sock, _RTM_GETLINK, body, what=f"find link {name}"):
+        values = dict(unpack_attributes(answer[16:]))
+        if values.get(_IFLA_IFNAME, b"").rstrip(b"\0") == name.encode() and _IFLA_GROUP in values:
+            return int(_U32.unpack(values[_IFLA_GROUP])[0])
+    return 0
+
+
 def links(sock: socket) -> dict[str, int]:
     """Return the index of every link by its name."""
     found = {}

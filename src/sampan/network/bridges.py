@@ -1,4 +1,4 @@
-"""The driver `bridge`: a bridge a network, a veth pair a container, and the rules of the nftables table."""
+"""The drivers `bridge` and `vxlan`: a bridge a network, a veth pair a container, rules of the one table."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from sampan.network.firewall import Firewall
 from sampan.network.flows import Flows
 from sampan.network.keeping import Keeper, Watch
 from sampan.network.links import Links, Names
-from sampan.network.model import NetworkRecord
+from sampan.network.model import VXLAN, Endpoint, NetworkRecord
 from sampan.network.neighbours import Dropping, Neighbours
+from sampan.network.overlays import check_overlay, ensure_overlay, remove_overlay
 
 if TYPE_CHECKING:
     from _socket import socket
@@ -42,6 +43,11 @@ class Bridges:
         self._ready: set[str] = set()  # ids of networks that the rules know
         self._keeper = Keeper(links, watch=watch, places=self._firewall.places, on_lost=on_lost)
 
+    def check(self, network: NetworkRecord, others: Sequence[NetworkRecord]) -> None:
+        """Refuse an overlay that another network has."""
+        if network.driver == VXLAN:
+            check_overlay(network, others)
+
     def holds(self, network: NetworkRecord) -> bool:
         """See `Driver`."""
         return network.id in self._ready
@@ -54,17 +60,20 @@ class Bridges:
                 return
             if not self._firewall.written:
                 self._firewall.write((), ())
+            if network.driver == VXLAN:
+                ensure_overlay(network)
             self._firewall.add_network(network)
             self._ready.add(network.id)
             self._see_others()
             self._keeper.begin()
 
-    def connect(self, places: Sequence[Place], *, namespace: int, inside: socket) -> None:
+    def connect(self, places: Sequence[Place], *, namespace: int, inside: socket) -> list[Endpoint]:
         """Make the pairs, then the rules of all of them at once."""
         for network, endpoint in places:
             self._links.connect(endpoint, network, namespace=namespace, inside=inside)
         self._firewall.add_endpoints(places)
         self._flows.begin(places)
+        return [endpoint for _, endpoint in places]
 
     def route_outward(self, place: Place, *, version: int, inside: socket) -> None:
         """Route by the bridge."""
@@ -82,7 +91,7 @@ class Bridges:
             self._firewall.remove_endpoints(places)
             self._flows.end(places)
 
-    def remove_links(self, places: Sequence[Place], *, inside: socket | None) -> None:
+    def remove_links(self, places: Sequence[Place], *, inside: socket | None, namespace: int = -1) -> None:
         """Remove the host's ends; 10 ms each, since the kernel waits for all who may still use one."""
         for _, endpoint in places:
             self._links.remove(endpoint.veth)
@@ -92,6 +101,8 @@ class Bridges:
         with self._lock:
             if network.id in self._ready:
                 self._firewall.remove_network(network)
+                if network.driver == VXLAN:
+                    remove_overlay(network)
                 self._links.remove(network.bridge)
                 self._ready.discard(network.id)
                 self._see_others()
@@ -102,6 +113,8 @@ class Bridges:
         with self._lock:
             for network in used.values():
                 self._links.ensure_bridge(network)
+                if network.driver == VXLAN:
+                    ensure_overlay(network)
             if used:
                 self._firewall.write(used.values(), places)
             else:

@@ -24,6 +24,13 @@ Place = tuple[NetworkRecord, Endpoint]  # a container's place in a network
 class Driver(Protocol):
     """One kind of network; one object an engine. Any thread may call, also `connect` several at once."""
 
+    def check(self, network: NetworkRecord, others: Sequence[NetworkRecord]) -> None:
+        """Refuse a new network that cannot be, beside these others.
+
+        Raises:
+            SampanError: saying why.
+        """
+
     def holds(self, network: NetworkRecord) -> bool:
         """Tell whether anything of a network is on the host since this sampand runs."""
 
@@ -34,10 +41,11 @@ class Driver(Protocol):
             OSError, SampanError: it cannot be.
         """
 
-    def connect(self, places: Sequence[Place], *, namespace: int, inside: socket) -> None:
+    def connect(self, places: Sequence[Place], *, namespace: int, inside: socket) -> list[Endpoint]:
         """Give a container its interfaces in prepared networks, and let its published ports lead to it.
 
-        namespace: a descriptor of the container's; inside: a netlink socket in it.
+        namespace: a descriptor of the container's; inside: a netlink socket in it. Returns the endpoints,
+        with the addresses where the driver gives them itself.
 
         Raises:
             OSError, SampanError: the caller calls `withdraw` and `remove_links`.
@@ -52,10 +60,11 @@ class Driver(Protocol):
     def withdraw(self, places: Sequence[Place]) -> None:
         """Let nothing lead to a container's places any more, whether `connect` got to its end or not."""
 
-    def remove_links(self, places: Sequence[Place], *, inside: socket | None) -> None:
+    def remove_links(self, places: Sequence[Place], *, inside: socket | None, namespace: int = -1) -> None:
         """Remove interfaces; slow. Those that are gone are fine.
 
-        inside: a netlink socket in the container where it goes on; None: its namespace ends with it.
+        inside, namespace: a netlink socket in the container where it goes on, and a descriptor of its
+        namespace; None and -1: its namespace ends with it.
         """
 
     def remove(self, network: NetworkRecord) -> None:

@@ -9,6 +9,8 @@ from typing import Final
 from msgspec import Struct, field
 
 BRIDGE: Final = "bridge"  # the name of a driver, and of the default network
+MACVLAN, IPVLAN, VXLAN, CNI = "macvlan", "ipvlan", "vxlan", "cni"
+PUBLISHING: Final = (BRIDGE, VXLAN, CNI)  # where ports can be published
 MTU = 1500
 
 
@@ -46,6 +48,9 @@ class Pool6(AnyPool, frozen=True, kw_only=True, omit_defaults=True):
         return IPv6Network(self.subnet)
 
 
+NO_POOL: Final = Pool(subnet="0.0.0.0/32", gateway="")  # of networks whose driver gives addresses itself
+
+
 class NetworkRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A network. bridge: the host's interface of it, where its driver makes one.
 
@@ -78,6 +83,14 @@ class NetworkRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     source4: str = ""
     source6: str = ""
     interface_prefix: str = "eth"
+    cni: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def pools(self) -> tuple[Pool | Pool6, ...]:
+        """The subnets that we give addresses of, IPv4 first; none where the driver does."""
+        if self.driver == CNI:
+            return ()
+        return (self.pool,) if self.pool6 is None else (self.pool, self.pool6)
 
     @property
     def mac(self) -> bytes:
@@ -111,7 +124,7 @@ class Endpoint(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     hardware: the MAC address that was asked for, "" for the one that follows from the address. order: of the
     container's interfaces. gateway_priority: whose network has the highest leads outside. link_local: further
-    addresses, 169.254.0.0/16.
+    addresses, 169.254.0.0/16. prefix, gateway: where the driver gives addresses itself.
     """
 
     id: str
@@ -129,16 +142,20 @@ class Endpoint(Struct, frozen=True, kw_only=True, omit_defaults=True):
     gateway_priority: int = 0
     link_local: tuple[str, ...] = ()
     address6: str = ""
+    prefix: int = 0
+    gateway: str = ""
 
     @property
     def mac(self) -> str:
         """The MAC address: as asked for, or what follows from the address."""
+        if not (self.hardware or self.address):
+            return ""
         return self.hardware or ":".join(f"{byte:02x}" for byte in mac_of(self.address))
 
     @property
     def addresses(self) -> tuple[str, ...]:
         """The addresses that others know it by."""
-        return (self.address, self.address6) if self.address6 else (self.address,)
+        return tuple(one for one in (self.address, self.address6) if one)
 
 
 def mac_of(address: str) -> bytes:

@@ -9,10 +9,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from ipaddress import ip_network
+from itertools import product
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -27,7 +30,17 @@ from sampan.network.gateways import Interfaces, choose_gateway
 from sampan.network.host_ports import HostPorts, PortTaken
 from sampan.network.keeping import Watch
 from sampan.network.links import Links, Names
-from sampan.network.model import BRIDGE, Endpoint, NetworkRecord, Pool, Pool6
+from sampan.network.model import (
+    BRIDGE,
+    CNI,
+    IPVLAN,
+    MACVLAN,
+    VXLAN,
+    Endpoint,
+    NetworkRecord,
+    Pool,
+    Pool6,
+)
 from sampan.network.neighbours import Dropping
 from sampan.network.reservations import Live, PortWish, Wish, make_endpoint, move_ports, publish
 from sampan.network.rows import Rows
@@ -35,6 +48,18 @@ from sampan.store.database import Database
 
 if TYPE_CHECKING:
     from _socket import socket
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cni:
+    """Where CNI is: conflists, plugins, and what is written down of interfaces."""
+
+    lists: tuple[str, ...] = ()
+    programs: tuple[str, ...] = ()
+    notes: str = ""
+
+
+_NO_CNI = Cni()
 
 
 def _nobody(_fd: int, _handler: Callable[[], None]) -> None:
@@ -45,7 +70,13 @@ class Networks:
     """All networks; any thread may call. Nothing touches the host before a container needs it."""
 
     def __init__(
-        self, db: Database, names: Names, *, watch: Watch = _nobody, strict_firewall: bool = False
+        self,
+        db: Database,
+        names: Names,
+        *,
+        watch: Watch = _nobody,
+        strict_firewall: bool = False,
+        cni: Cni = _NO_CNI,
     ) -> None:
         """watch: has a function called when a descriptor is readable. strict_firewall: see `Neighbours`."""
         self._rows = Rows(db)
@@ -54,7 +85,8 @@ class Networks:
         self._bridges = Bridges(
             names, self._links, watch=watch, strict=strict_firewall, on_lost=lambda place: self.on_lost(place)
         )
-        self._drivers: dict[str, Driver] = {BRIDGE: self._bridges}
+        self._drivers: dict[str, Driver] = {BRIDGE: self._bridges, VXLAN: self._bridges}
+        self._cni = cni
         self._ports = HostPorts()
         self._lock = threading.RLock()
         self._live: dict[str, Live] = {}
@@ -84,7 +116,7 @@ class Networks:
 
     def choose_pool(self) -> Pool:
         """Return a free default subnet."""
-        taken = [live.record.pool.network for live in self._live.values()]
+        taken = [live.record.pool.network for live in self._live.values() if live.record.pools]
         subnet = choose_subnet([*taken, *self._links.used_subnets()])
         return Pool(subnet=str(subnet), gateway=str(subnet[1]), chosen=True)
 
@@ -94,6 +126,20 @@ class Networks:
         taken = [pool.network for pool in pools if pool is not None]
         subnet = choose_subnet6(self._names.ula_seed(), [*taken, *self._links.used_subnets6()])
         return Pool6(subnet=str(subnet), gateway=str(subnet[1]), chosen=True)
+
+    def read_cni(self, name: str) -> dict[str, object]:
+        """Return the CNI network of that name, from the folders of conflists.
+
+        Raises:
+            NotFound: there is none. InvalidArgument: it cannot be read.
+        """
+        from sampan.network.cni.chain import find_network_list
+        from sampan.spec.cni import parse_network_list
+
+        path, raw = find_network_list(self._cni.lists, name)
+        found = msgspec.to_builtins(parse_network_list(raw, origin=path))
+        assert isinstance(found, dict)
+        return found
 
     def all(self) -> list[NetworkRecord]:
         """Return every network."""
@@ -136,16 +182,17 @@ class Networks:
             for live in self._live.values():
                 if live.record.name == record.name:
                     raise Conflict(f"network with name {record.name} already exists")
-                if live.record.bridge == record.bridge:
+                if record.bridge and live.record.bridge == record.bridge:
                     raise Forbidden(
                         f"cannot create network {record.id} ({record.bridge}): conflicts with network "
                         f"{live.record.id} ({live.record.bridge}): networks have same bridge name"
                     )
-                _check_overlap(live.record, record.pool, live.record.pool)
-                if record.pool6 is not None and live.record.pool6 is not None:
-                    _check_overlap(live.record, record.pool6, live.record.pool6)
-            if record.driver == BRIDGE:
+                for wanted, taken in product(record.pools, live.record.pools):
+                    _check_overlap(live.record, wanted, taken)
+            if record.driver in (BRIDGE, VXLAN):
                 self._check_host(record)
+            others = [live.record for live in self._live.values()]
+            self._driver(record).check(record, others)
             self._rows.save_network(record)
             self._add(record)
 
@@ -248,8 +295,10 @@ class Networks:
             self._rows.save_network(live.record)
             log.info("subnet of the default network changed", subnet=live.record.pool.subnet)
 
-    def connect(self, endpoints: Sequence[Endpoint], *, namespace: int, inside: socket) -> None:
-        """Set up reserved endpoints; namespace: the container's, inside: a netlink socket in it.
+    def connect(self, endpoints: Sequence[Endpoint], *, namespace: int, inside: socket) -> list[Endpoint]:
+        """Set up reserved endpoints, and return them as they are then.
+
+        namespace: the container's, inside: a netlink socket in it.
 
         Raises:
             OSError, SampanError: the caller releases what was reserved.
@@ -257,11 +306,22 @@ class Networks:
         for driver, places in self._by_driver(self._places(endpoints)):
             for record in {record.id: record for record, _ in places}.values():
                 driver.prepare(record)
-            driver.connect(places, namespace=namespace, inside=inside)
+            self._keep_changes(places, driver.connect(places, namespace=namespace, inside=inside))
         if endpoints:
             self.route_outward(endpoints[0].container, inside=inside)
         for endpoint in endpoints:
             self.on_change(endpoint.network)
+        with self._lock:
+            return [self._live[one.network].endpoints[one.container] for one in endpoints]
+
+    def _keep_changes(self, places: Sequence[Place], now: Sequence[Endpoint]) -> None:
+        """Remember the addresses that a driver has given itself."""
+        changed = [new for (_, old), new in zip(places, now, strict=True) if new is not old]
+        if changed:
+            with self._lock, self._rows.transaction():
+                for endpoint in changed:
+                    self._rows.change_endpoint(endpoint)
+                    self._live[endpoint.network].endpoints[endpoint.container] = endpoint
 
     def _places(self, endpoints: Iterable[Endpoint]) -> list[Place]:
         with self._lock:
@@ -271,10 +331,25 @@ class Networks:
         found: dict[str, list[Place]] = {}
         for place in places:
             found.setdefault(place[0].driver, []).append(place)
-        return [(self._drivers[name], some) for name, some in found.items()]
+        return [(self._driver(some[0][0]), some) for some in found.values()]
 
     def _driver(self, record: NetworkRecord) -> Driver:
-        return self._drivers[record.driver]
+        with self._lock:
+            found = self._drivers.get(record.driver)
+            if found is None:
+                found = self._drivers[record.driver] = self._open_driver(record.driver)
+            return found
+
+    def _open_driver(self, name: str) -> Driver:
+        """Return a driver that is needed only where somebody uses it."""
+        if name in (MACVLAN, IPVLAN):
+            from sampan.network.sublinks import Sublinks
+
+            return Sublinks(self._names)
+        from sampan.network.cni.driver import CniNetworks
+
+        assert name == CNI
+        return CniNetworks(self._cni.notes, self._cni.programs)
 
     def release(self, container: str, *, only: str = "") -> list[Place]:
         """Take a container out of its networks, or out of one; return its places, for `remove_links`.
@@ -347,10 +422,12 @@ class Networks:
                 self._rows.change_endpoint(changed)
                 self._live[record.id].endpoints[container] = changed
 
-    def remove_links(self, places: Iterable[Place], *, inside: socket | None = None) -> None:
-        """Remove the interfaces of released places; inside: a netlink socket in a container that goes on."""
+    def remove_links(
+        self, places: Iterable[Place], *, inside: socket | None = None, namespace: int = -1
+    ) -> None:
+        """Remove the interfaces of released places; inside, namespace: of a container that goes on."""
         for driver, some in self._by_driver(places):
-            driver.remove_links(some, inside=inside)
+            driver.remove_links(some, inside=inside, namespace=namespace)
 
     # ---- a return of sampand
 
@@ -359,8 +436,10 @@ class Networks:
         with self._lock:
             kept = [endpoint for endpoint in self._rows.endpoints() if self._keep(endpoint, running)]
             places = self._places(kept)
-            for name, driver in self._drivers.items():
-                driver.recover([place for place in places if place[0].driver == name])
+            if os.path.isdir(self._cni.notes) and os.listdir(self._cni.notes):
+                self._drivers.setdefault(CNI, self._open_driver(CNI))
+            for driver in dict.fromkeys((*self._drivers.values(), *map(self._driver, self.all()))):
+                driver.recover([place for place in places if self._driver(place[0]) is driver])
 
     def _keep(self, endpoint: Endpoint, running: set[str]) -> bool:
         live = self._live.get(endpoint.network)
@@ -383,13 +462,14 @@ class Networks:
     def close(self) -> None:
         """Let sockets go; containers keep their network."""
         self._ports.close()
-        for driver in self._drivers.values():
+        for driver in dict.fromkeys(self._drivers.values()):
             driver.close()
         self._links.close()
 
 
 def _check_overlap(other: NetworkRecord, wanted: Pool | Pool6, taken: Pool | Pool6) -> None:
-    if ip_network(wanted.subnet).overlaps(ip_network(taken.subnet)):
+    mine, its = ip_network(wanted.subnet), ip_network(taken.subnet)
+    if mine.version == its.version and mine.overlaps(its):
         raise Forbidden(
             "invalid pool request: Pool overlaps with other one on this address space",
             hint=f"network {other.name} has {taken.subnet}",

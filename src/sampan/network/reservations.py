@@ -68,8 +68,7 @@ class Live:
 
     def set_pools(self) -> None:
         """Begin to give addresses of the record's subnets."""
-        pools = [pool for pool in (self.record.pool, self.record.pool6) if pool is not None]
-        self.allocators = tuple(Allocator(pool, name=self.record.name) for pool in pools)
+        self.allocators = tuple(Allocator(pool, name=self.record.name) for pool in self.record.pools)
 
     def take_back(self, endpoint: Endpoint) -> None:
         """Let an endpoint have the addresses it had before sampand was away."""
@@ -111,7 +110,7 @@ def make_endpoint(live: Live, wish: Wish, interface: Interface, *, veth_prefix: 
         network=live.record.id,
         container=wish.container,
         name=wish.container_name,
-        address=addresses[0],
+        address=addresses[0] if addresses else wish.address,
         address6=addresses[1] if len(addresses) > 1 else "",
         veth=f"{veth_prefix}{endpoint_id[:9]}",
         interface=interface.name,

@@ -63,7 +63,8 @@ class Rows:
                 endpoint.id,
                 endpoint.network,
                 endpoint.container,
-                endpoint.address,
+                endpoint.address
+                or endpoint.id,  # not known yet: whoever gives it sees to it that it is one's own
                 msgspec.json.encode(endpoint),
             ),
         )

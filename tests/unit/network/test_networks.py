@@ -119,7 +119,7 @@ def test_a_free_port_is_chosen(networks: Networks) -> None:
         (docker.NetworkCreate(Name="a b"), InvalidArgument, "invalid network name 'a b'"),
         (docker.NetworkCreate(Name="host"), Forbidden, "predefined host network"),
         (docker.NetworkCreate(Name="x", Driver="host"), Forbidden, "only one instance"),
-        (docker.NetworkCreate(Name="x", Driver="macvlan"), Unsupported, "network driver 'macvlan'"),
+        (docker.NetworkCreate(Name="x", Driver="overlay"), Unsupported, "network driver 'overlay'"),
         (docker.NetworkCreate(Name="x", Driver="nonsense"), NotFound, "could not find plugin nonsense"),
         (
             docker.NetworkCreate(Name="x", Options={"com.docker.network.driver.mtu": "7"}),

@@ -11,6 +11,7 @@ import select
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from socket import SOCK_SEQPACKET, SOL_SOCKET, socket
@@ -29,6 +30,7 @@ _ENVIRONMENT: Final = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8
 _ANSWER_S: Final = 10.0
 _START_S: Final = 20.0
 _END_S: Final = 2.0
+_PAUSE_S: Final = 0.05
 _DEATH_S: Final = 0.5  # its connection ends a little before it can be waited for
 _BATCH: Final = 100  # changes in one message of a sync: some 40 KiB, 100 descriptors at most
 _SO_SNDBUF: Final = 7
@@ -258,19 +260,31 @@ class Resolver:
                 self._process.wait(_DEATH_S)
         self._disconnect()
         os.makedirs(self._directory, mode=0o700, exist_ok=True)
-        try:
+        deadline = (
+            time.monotonic() + _DEATH_S
+        )  # the one that is there may just be ending, with nobody to serve
+        while True:
             try:
-                raw = connect_at(self._directory, SOCKET, SOCK_SEQPACKET)
-            except OSError:
-                raw = self._spawn()
-            self._sock = socket(fileno=raw.detach())
-            self._sock.setsockopt(SOL_SOCKET, _SO_SNDBUF, _SEND_BYTES)
-            self._pid = self._process.pid if self._process is not None else peer_credentials(self._sock).pid
-            self._on_started(self._pid)
-            self._sync()
-        except (OSError, EOFError) as exc:
-            self._disconnect()
-            raise Unavailable(f"cannot start sampan-dns: {exc}") from exc
+                self._begin()
+                return
+            except (OSError, EOFError, Unavailable) as exc:
+                self._disconnect()
+                if time.monotonic() > deadline:
+                    if isinstance(exc, Unavailable):
+                        raise
+                    raise Unavailable(f"cannot start sampan-dns: {exc}") from exc
+            time.sleep(_PAUSE_S)
+
+    def _begin(self) -> None:
+        try:
+            raw = connect_at(self._directory, SOCKET, SOCK_SEQPACKET)
+        except OSError:
+            raw = self._spawn()
+        self._sock = socket(fileno=raw.detach())
+        self._sock.setsockopt(SOL_SOCKET, _SO_SNDBUF, _SEND_BYTES)
+        self._pid = self._process.pid if self._process is not None else peer_credentials(self._sock).pid
+        self._on_started(self._pid)
+        self._sync()
 
     def _open_pid(self) -> int:
         """Return a pidfd of sampan-dns, -1 if it is gone."""
