@@ -47,7 +47,7 @@ if [ "$hybrid" ]; then
   mkdir $tree && mount -t cgroup2 -o nosuid,noexec,nodev cgroup2 $tree || exit 125
 fi
 if [ -e $tree/cgroup.controllers ]; then
-  mkdir $tree/session && echo $$ >$tree/session/cgroup.procs
+  mkdir $tree/init.scope && echo $$ >$tree/init.scope/cgroup.procs
   for controller in $(cat $tree/cgroup.controllers); do
     echo "+$controller" >$tree/cgroup.subtree_control
   done

@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -124,11 +125,20 @@ def without_networks(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [one for one in events if (one["Type"], one["Action"]) not in _NETWORK]
 
 
+def stops_in_order(shapes: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """Put `die` before the `stop` beside it: dockerd tells them in two threads, in either order."""
+    ordered = list(shapes)
+    for number, (first, second) in enumerate(pairwise(shapes)):
+        if (first[1], second[1]) == ("stop", "die"):
+            ordered[number : number + 2] = [second, first]
+    return ordered
+
+
 _NETWORK = (("network", "connect"), ("network", "disconnect"))
 
 
 def test_events_are_the_same(pair: Pair) -> None:
-    theirs = [shape(event) for event in without_networks(pair.their_events)]
+    theirs = stops_in_order([shape(event) for event in without_networks(pair.their_events)])
     ours = [shape(event) for event in without_networks(pair.our_events)]
     assert ours == [one for one in theirs if one[0] != "volume" or one in ours]
 
@@ -159,13 +169,18 @@ def keys_of(value: Any, path: str = "") -> set[str]:
     return set()
 
 
+ONE_SHOT_MAY_LACK = {"stream=0&one-shot=1": {".name", ".id"}}
+
+
 @pytest.mark.parametrize("query", ["stream=0&one-shot=1", "stream=0"])
 def test_stats_have_the_same_fields(pair: Pair, query: str) -> None:
     (_, (theirs,)), (_, (ours,)) = pair.both(f"/containers/runs/stats?{query}")
     kernel = (".memory_stats.stats.", ".blkio_stats.")  # more lines, and whether the disk was used
     left = {one for one in keys_of(theirs) - keys_of(ours) if not one.startswith(kernel)}
     new = {one for one in keys_of(ours) - keys_of(theirs) if not one.startswith(kernel)}
-    assert (left, new) == (set(), {".pids_stats.limit"})  # ours has one by default
+    assert left == set()
+    # Ours has a limit of processes by default; Docker 26 leaves name and id out of a single answer.
+    assert new - ONE_SHOT_MAY_LACK.get(query, set()) == {".pids_stats.limit"}
     assert theirs["memory_stats"]["limit"] == ours["memory_stats"]["limit"] == 64 << 20
     if query == "stream=0":
         assert ours["precpu_stats"].keys() == theirs["precpu_stats"].keys()
@@ -178,7 +193,7 @@ def test_stats_of_what_does_not_run(pair: Pair) -> None:
 
 def test_disk_usage_has_the_same_fields(pair: Pair) -> None:
     (_, (theirs,)), (_, (ours,)) = pair.both("/system/df")
-    assert theirs.keys() - ours.keys() == {"BuilderSize"}  # gone since API 1.42
+    assert theirs.keys() - ours.keys() <= {"BuilderSize"}  # gone since API 1.42
     names = {one["RepoTags"][0]: one for one in ours["Images"] if one["RepoTags"]}
     probe = next(one for one in theirs["Images"] if "probe:latest" in (one["RepoTags"] or ()))
     assert probe.keys() - names["probe:latest"].keys() == set()
