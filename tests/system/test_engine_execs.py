@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from tests.system.engine_kit import Box, read_until, wait_until
+from tests.system.inner_cgroup import move_inside
 
 from sampan.errors import (
     CommandNotExecutable,
@@ -43,6 +44,17 @@ def test_environment_and_directory_are_the_containers(box: Box, sleeper: str) ->
     assert done.stdout == b"container exec web /root\n/srv\n"
     assert box.exec(sleeper, "pwd", WorkingDir="/etc").stdout == b"/etc\n"
     assert box.exec(sleeper, "sh", "-c", "echo $A", Env=["A=mine"]).stdout == b"mine\n"
+
+
+def test_init_that_moved_to_a_cgroup_inside_is_followed(box: Box) -> None:
+    container = box.start("sleep", "1000")
+    assert box.exec(container, "true").code == 0  # the shim knows the way in from now on
+    move_inside(box.engine.containers.inspect(container).State.Pid)
+    for _ in range(2):
+        done = box.exec(container, "cat", "/proc/self/cgroup")
+        assert (done.code, done.stderr) == (0, b"")
+        assert done.stdout.splitlines()[-1].endswith(b"/inner")
+    box.engine.containers.remove(container, force=True)
 
 
 def test_user(box: Box, sleeper: str) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from tests.system.bundles import Config, Runtime, needs_busybox, needs_root, poll
+from tests.system.inner_cgroup import move_inside
 
 pytestmark = [needs_root, needs_busybox]
 
@@ -167,6 +168,15 @@ def test_exec_shares_everything_with_init(runtime: Runtime) -> None:
     )
     assert done.lines[:5] == [os.readlink(f"/proc/{pid}/ns/{kind}") for kind in kinds]
     assert done.lines[5:] == Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    runtime.call("delete", "-f", id)
+
+
+def test_exec_follows_an_init_that_moved_to_a_cgroup_inside(runtime: Runtime) -> None:
+    id = runtime.start()
+    inside = move_inside(runtime.state(id)["pid"])
+    done = runtime.exec(id, "cat", "/proc/self/cgroup")
+    assert done.code == 0, done.err
+    assert f"0::{inside}" in done.lines
     runtime.call("delete", "-f", id)
 
 

@@ -85,6 +85,20 @@ def pidfd_open(pid: int, flags: int = 0) -> int:
     return _pidfd_open(pid, flags, path=f"pid {pid}")
 
 
+def pid_of(pidfd: int) -> int:
+    """Return the pid behind a descriptor of a process, which may have ended by the time it is used.
+
+    Raises:
+        OSError: ESRCH, it has ended already.
+    """
+    path = f"/proc/self/fdinfo/{pidfd}"
+    with open(path, encoding="ascii") as file:
+        pid = next((int(line[4:]) for line in file if line.startswith("Pid:")), -1)
+    if pid <= 0:
+        raise OSError(errno.ESRCH, os.strerror(errno.ESRCH), path)
+    return pid
+
+
 def pidfd_getfd(pidfd: int, fd: int) -> int:
     """Return a copy of another process's descriptor, as pidfd_getfd(2) does."""
     return _pidfd_getfd(pidfd, fd, 0)

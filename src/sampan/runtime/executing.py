@@ -218,6 +218,7 @@ def _spawn(request: ExecRequest, state: State, wanted: Program, reporter: Report
             new=0,
             join_pid=fds.add(namespaces.open_namespace(state.pid, "pid")) if "pid" in kinds else -1,
             cgroup_fd=manager.clone_fd() if manager is not None else -1,
+            init=init if not request.cgroup else -1,
             for_parent=request.for_parent,
         )
         pid, pidfd = spawn(placement, run)

@@ -11,7 +11,7 @@ import os
 
 from sampan.errors import Conflict, SampanError
 from sampan.kernel import constants as k
-from sampan.kernel import namespaces, process
+from sampan.kernel import files, namespaces, process
 from sampan.lean import record
 
 TYPE_CHECKING = False
@@ -30,6 +30,10 @@ class Placement:
     to join in a process between, in order, the user namespace last; empty for no stage. time: the offsets of
     a new time namespace, None for none. cgroup_fd: of cgroup v2 to be born in, -1 for none. for_parent: as a
     child of the caller's parent.
+
+    init: pidfd of the process that cgroup_fd was made for, -1 for none. If it has moved on to a cgroup inside
+    and handed controllers on, as a systemd does, its old one may hold no processes: the child is born where
+    it is now, as runc's.
     """
 
     new: int
@@ -37,6 +41,7 @@ class Placement:
     stage: tuple[tuple[int, int], ...] = ()
     time: Mapping[str, TimeOffset] | None = None
     cgroup_fd: int = -1
+    init: int = -1
     for_parent: bool = False
 
 
@@ -60,7 +65,7 @@ def spawn(placement: Placement, run: Callable[[], NoReturn]) -> tuple[int, int]:
             _make_time_namespace(placement.time)
         if placement.stage:
             return _spawn_by_stage(placement, run)
-        pid, pidfd = _clone(placement.new, placement.cgroup_fd, parent=_parent_flag(placement))
+        pid, pidfd = _clone_inside(placement)
         if pid == 0:
             run()
         return pid, pidfd
@@ -87,6 +92,46 @@ def _make_time_namespace(offsets: Mapping[str, TimeOffset]) -> None:
     namespaces.write_time_offsets(
         [(clock, offset.secs, offset.nanosecs) for clock, offset in offsets.items()]
     )
+
+
+def _clone_inside(placement: Placement) -> tuple[int, int]:
+    flags, parent = placement.new, _parent_flag(placement)
+    try:
+        return _clone(flags, placement.cgroup_fd, parent=parent)
+    except OSError as exc:
+        if exc.errno != errno.EBUSY or placement.init < 0:
+            raise
+        inner = _open_inner_cgroup(placement.cgroup_fd, placement.init)
+        if inner < 0:
+            raise
+    try:
+        return _clone(flags, inner, parent=parent)  # the child has it too, closed like all it was not given
+    finally:
+        os.close(inner)
+
+
+def _open_inner_cgroup(cgroup_fd: int, init: int) -> int:
+    """Open the cgroup below cgroup_fd that the process of a pidfd is in; -1 if it is not below.
+
+    Its names are the container's: nothing but a directory below is ever opened.
+    """
+    try:
+        pid = process.pid_of(init)
+        with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="surrogateescape") as file:
+            own = next(line[3:].rstrip("\n") for line in file if line.startswith("0::"))
+    except (OSError, StopIteration):
+        return -1  # it has ended
+    outer = os.readlink(f"/proc/self/fd/{cgroup_fd}")  # begins with the mount point
+    names = own.split("/")
+    for count in range(len(names) - 1, 1, -1):
+        if outer.endswith("/".join(names[:count])):
+            resolve = k.RESOLVE_BENEATH | k.RESOLVE_NO_SYMLINKS | k.RESOLVE_NO_XDEV
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+            try:
+                return files.openat2(cgroup_fd, "/".join(names[count:]), flags, resolve=resolve)
+            except OSError:
+                return -1
+    return -1
 
 
 def _clone(flags: int, cgroup_fd: int, *, parent: int = 0) -> tuple[int, int]:

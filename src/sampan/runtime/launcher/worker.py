@@ -116,7 +116,7 @@ class Worker:
 
 
 def _fork_at(entry: Entry, run: Callable[[], NoReturn]) -> int:
-    pid, pidfd = spawn(Placement(new=0, join_pid=entry.init, cgroup_fd=entry.cgroup_fd), run)
+    pid, pidfd = spawn(Placement(new=0, join_pid=entry.init, cgroup_fd=entry.cgroup_fd, init=entry.init), run)
     os.close(pidfd)
     return pid
 
