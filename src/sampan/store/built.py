@@ -35,7 +35,7 @@ from sampan.store.archive.writer import TarWriter, write_pieces
 from sampan.store.blobs import Blobs, StagedBlob
 from sampan.store.collector import Collector
 from sampan.store.database import Database
-from sampan.store.digests import chain_ids
+from sampan.store.digests import chain_ids, digest_of
 from sampan.store.intake import Intake, StagedImage
 from sampan.store.layers import Layers, LayerSource
 from sampan.store.merging import merge_layers
@@ -178,21 +178,26 @@ class Built:
     ) -> Digest:
         """Record an image of layers that are here, give it its names, and return its id."""
         document = encode(config)
-        with Staging(self._places) as staging:
-            staged = staging.add([document])
-            manifest = Manifest(
+        image_id = digest_of(document)
+        manifest = encode(
+            Manifest(
                 schemaVersion=2,
                 mediaType=OCI_MANIFEST,
-                config=Descriptor(mediaType=OCI_CONFIG, digest=staged.digest, size=len(document)),
+                config=Descriptor(mediaType=OCI_CONFIG, digest=image_id, size=len(document)),
                 layers=[
                     Descriptor(mediaType=layer.media_type, digest=layer.blob, size=layer.blob_bytes)
                     for layer in stack
                 ],
             )
+        )
+        if parent is None and self._intake.name_if_here(image_id, digest_of(manifest), references):
+            return image_id
+        with Staging(self._places) as staging:
+            staged = staging.add([document])
             image = StagedImage(
                 config=staged,
                 config_document=document,
-                manifest=staging.add([encode(manifest)]),
+                manifest=staging.add([manifest]),
                 manifest_type=OCI_MANIFEST,
                 layers=tuple(
                     StagedBlob(self._places.blob(layer.blob), layer.blob, layer.blob_bytes) for layer in stack

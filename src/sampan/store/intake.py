@@ -132,6 +132,25 @@ class Intake:
                 self._catalog.set_name(reference, image_id)
         self._layout.write()
 
+    def name_if_here(self, image_id: Digest, manifest: Digest, references: Sequence[Reference]) -> bool:
+        """Give names to an image, if it is here with this manifest; tell whether it is.
+
+        Nothing is written when it has its names already: an image that is built again is free.
+        """
+        found = self._catalog.find(image_id)
+        if found is None or found.manifest.digest != manifest:
+            return False
+        fresh = [one for one in references if self._catalog.find_by_name(one) != image_id]
+        if not fresh:
+            return True
+        with self._db.transaction(durable=True):
+            if self._catalog.find(image_id) is None:  # removed meanwhile
+                return False
+            for reference in fresh:
+                self._catalog.set_name(reference, image_id)
+        self._layout.write()
+        return True
+
     @contextmanager
     def _pinned(self, planned: Sequence[_Planned]) -> Iterator[None]:
         """Keep everything of images on the disk until they are recorded, or collect what became of them."""
