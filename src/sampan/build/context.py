@@ -135,6 +135,10 @@ class Documents:
         """See `trees.Tree`."""
         return [] if path else sorted(self._contents)
 
+    def children(self, path: str) -> list[Item]:
+        """See `trees.Tree`."""
+        return [found for name in self.names(path) if (found := self.find(name)) is not None]
+
     def data(self, item: Item) -> Iterator[memoryview]:
         """See `trees.Tree`."""
         yield memoryview(self._contents[item.path])

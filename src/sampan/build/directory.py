@@ -41,7 +41,7 @@ class DirectoryContext(Index):
         self._fd = fd
         self._cache = cache
         self._listed: dict[str, dict[str, None]] = {}
-        self._facts: dict[str, Facts] = {}
+        self._unknown: dict[str, Facts] = {}  # files whose digest is not remembered
         self._links: dict[tuple[int, int], object] = {}
         self._patterns = PatternList([])
 
@@ -74,6 +74,7 @@ class DirectoryContext(Index):
 
     def _read(self, path: str) -> list[str]:
         """Return what is kept of an existing directory."""
+        names: list[str] = []
         try:
             fd = open_in_root(
                 self._fd, path or ".", os.O_RDONLY | os.O_DIRECTORY, resolve=RESOLVE_NO_SYMLINKS
@@ -82,50 +83,44 @@ class DirectoryContext(Index):
             raise _changed(path) from exc
         try:
             with os.scandir(fd) as entries:
-                found_names = [
-                    (entry.name, is_directory)
-                    for entry in entries
-                    if (is_directory := self._look(fd, path, entry)) is not None
-                ]
+                for entry in entries:
+                    try:
+                        status = entry.stat(follow_symlinks=False)
+                    except FileNotFoundError:
+                        continue
+                    inside = f"{path}/{entry.name}" if path else entry.name
+                    if self._look(fd, entry.name, inside, status):
+                        names.append(entry.name)
         finally:
             os.close(fd)
-        return [
-            name
-            for name, is_directory in found_names
-            if not self._patterns or self._is_kept(posixpath.join(path, name), is_directory=is_directory)
-        ]
+        return [name for name in names if self._is_kept(path, name)] if self._patterns else names
 
-    def _look(self, fd: int, folder: str, entry: os.DirEntry[str]) -> bool | None:
-        """Take a name of an open directory in; tell whether it is a directory, None if it is left out."""
-        try:
-            status = os.stat(entry.name, dir_fd=fd, follow_symlinks=False)
-        except FileNotFoundError:
-            return None
+    def _look(self, fd: int, name: str, path: str, status: os.stat_result) -> bool:
+        """Take a name of an open directory in; False if it is a socket, pipe or device."""
         kind = _KINDS.get(stat.S_IFMT(status.st_mode))
         if kind is None:
-            return None
-        path = f"{folder}/{entry.name}" if folder else entry.name
+            return False
         made = make_entry(kind, path)
         made.mode = stat.S_IMODE(status.st_mode)
         made.mtime_ns = status.st_mtime_ns
-        item = Item(path, made)
-        if kind == headers.SYMLINK:
-            made.linkname = os.fsencode(os.readlink(entry.name, dir_fd=fd))
-        elif kind == headers.REGULAR:
+        item = self._items[path] = Item(path, made)
+        if kind == headers.REGULAR:
             made.size = made.stored_bytes = status.st_size
-            facts = Facts(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-            self._facts[path] = facts
-            item.digest = self._cache.find(path, facts)
+            item.digest = self._cache.find(path, _facts(status))
+            if not item.digest:
+                self._unknown[path] = _facts(status)
             if status.st_nlink > 1:
                 item.same = self._links.setdefault((status.st_dev, status.st_ino), object())
-        self._items[path] = item
-        return kind == headers.DIRECTORY
+        elif kind == headers.SYMLINK:
+            made.linkname = os.fsencode(os.readlink(name, dir_fd=fd))
+        return True
 
-    def _is_kept(self, path: str, *, is_directory: bool) -> bool:
+    def _is_kept(self, folder: str, name: str) -> bool:
         """Tell whether `.dockerignore` leaves a name there: a directory also for what is kept below it."""
+        path = posixpath.join(folder, name)
         if not self._patterns.matches(path):
             return True
-        return is_directory and self._patterns.has_exceptions and self._holds(path)
+        return self._items[path].is_directory and self._patterns.has_exceptions and self._holds(path)
 
     def _holds(self, path: str) -> bool:
         self._listed[path] = dict.fromkeys(sorted(self._read(path)))
@@ -144,9 +139,8 @@ class DirectoryContext(Index):
         with os.fdopen(fd, "rb", buffering=0) as file:
             while piece := file.read(_PIECE):
                 yield memoryview(piece)
-            status = os.fstat(fd)
-        facts = Facts(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-        if facts != self._facts[item.path]:
+            facts = _facts(os.fstat(fd))
+        if facts != (self._unknown.get(item.path) or self._cache.facts(item.path)):
             raise _changed(item.path)
 
     def close(self) -> None:
@@ -154,12 +148,16 @@ class DirectoryContext(Index):
         if self._fd >= 0:
             digests = {
                 path: (facts, digest)
-                for path, facts in self._facts.items()
+                for path, facts in self._unknown.items()
                 if (digest := self._items[path].digest)
             }
             self._cache.save(digests)
             os.close(self._fd)
             self._fd = -1
+
+
+def _facts(status: os.stat_result) -> Facts:
+    return (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 
 def _changed(path: str) -> Conflict:

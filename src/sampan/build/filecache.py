@@ -10,7 +10,7 @@ import hashlib
 import os
 import time
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -18,16 +18,8 @@ _RACY_NS: Final = 100_000_000  # the kernel's clock for times of files ticks eve
 _KEPT: Final = 64  # contexts
 
 
-class Facts(NamedTuple):
-    """What changes whenever a file's content does."""
-
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-    inode: int
-
-
-_Record = tuple[int, int, int, int, bytes]
+Facts = tuple[int, int, int, int]  # size, mtime and ctime in ns, inode: one changes with the content
+_Record = tuple[int, int, int, int, str]
 _decoder = msgspec.msgpack.Decoder(dict[str, _Record])
 _encoder = msgspec.msgpack.Encoder()
 
@@ -50,17 +42,22 @@ class FileCache:
     def find(self, path: str, facts: Facts) -> str:
         """Return the digest of a file that is what it was, "" for others."""
         record = self._records.get(path)
-        return record[4].hex() if record is not None and record[:4] == facts else ""
+        return record[4] if record is not None and record[:4] == facts else ""
+
+    def facts(self, path: str) -> Facts | None:
+        """Return what was remembered of a file."""
+        record = self._records.get(path)
+        return record[:4] if record is not None else None
 
     def save(self, digests: Mapping[str, tuple[Facts, str]]) -> None:
-        """Remember the digests that this build has seen; what it did not look at is kept."""
+        """Remember digests that were made; the others are kept."""
         until = self._began_ns - _RACY_NS
         fresh: dict[str, _Record] = {
-            path: (*facts, bytes.fromhex(digest))
+            path: (*facts, digest)
             for path, (facts, digest) in digests.items()
-            if max(facts.mtime_ns, facts.ctime_ns) < until
+            if max(facts[1], facts[2]) < until
         }
-        if all(self._records.get(path) == record for path, record in fresh.items()):
+        if not fresh:
             return
         self._records.update(fresh)
         os.makedirs(self._folder, mode=0o700, exist_ok=True)

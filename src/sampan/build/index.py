@@ -98,6 +98,10 @@ class Index:
         """See `trees.Tree`."""
         return sorted(self._names.get(path, ()))
 
+    def children(self, path: str) -> list[Item]:
+        """See `trees.Tree`."""
+        return [self._items[f"{path}/{name}" if path else name] for name in self.names(path)]
+
     def data(self, item: Item) -> Iterator[memoryview]:
         """See `trees.Tree`."""
         raise NotImplementedError

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import posixpath
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -116,11 +115,13 @@ def _pick(tree: Tree, item: Item, path: str, left_out: PatternList, *, parents: 
     base = path if parents else ""
     if base:
         yield Picked(tree, item, base)
+    above = len(item.path) + 1 if item.path else 0
+    below = f"{base}/" if base else ""
     for found in walk(tree, item):
-        inside = found.path[len(item.path) :].lstrip("/")
+        inside = found.path[above:]
         if left_out and (left_out.matches(inside) or left_out.matches(found.path)):
             continue
-        yield Picked(tree, found, posixpath.join(base, inside))
+        yield Picked(tree, found, below + inside)
 
 
 def selection_digest(selection: Selection, *, owners: bool) -> str:
@@ -128,20 +129,20 @@ def selection_digest(selection: Selection, *, owners: bool) -> str:
     digest = hashlib.sha256()
     seen: dict[object, str] = {}
     for one in selection.picked:
-        entry = one.item.entry
-        same = seen.setdefault(one.item.same, one.name) if one.item.same is not None else ""
-        facts = [
+        item = one.item
+        entry = item.entry
+        facts = (
             one.name,
-            entry.kind.decode(),
+            entry.kind,
             entry.mode,
             (entry.uid, entry.gid) if owners else None,
-            entry.linkname.hex(),
+            entry.linkname,
             entry.device,
-            sorted((name.hex(), value.hex()) for name, value in (entry.xattrs or {}).items()),
-            same if same != one.name else "",
-            content_digest(one.tree, one.item) if entry.kind == headers.REGULAR else "",
-        ]
-        digest.update(json.dumps(facts).encode() + b"\n")
+            sorted(entry.xattrs.items()) if entry.xattrs else (),
+            "" if item.same is None or (first := seen.setdefault(item.same, one.name)) == one.name else first,
+            (item.digest or content_digest(one.tree, item)) if entry.kind == headers.REGULAR else "",
+        )
+        digest.update(repr(facts).encode())
     return digest.hexdigest()
 
 

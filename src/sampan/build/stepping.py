@@ -390,6 +390,8 @@ def _literal(path: str) -> str:
 
 
 def _joined(selections: Sequence[Selection]) -> Selection:
+    if len(selections) == 1:
+        return selections[0]
     return Selection(
         tuple(one for selection in selections for one in selection.picked),
         sum(selection.matches for selection in selections),

@@ -56,6 +56,10 @@ class Tree(Protocol):
         """Return the names in a directory, in order."""
         ...
 
+    def children(self, path: str) -> Iterable[Item]:
+        """Return what lies in a directory, in the order of names."""
+        ...
+
     def data(self, item: Item) -> Iterator[memoryview]:
         """Yield a regular file's stored bytes."""
         ...
@@ -113,12 +117,15 @@ def resolve(tree: Tree, path: str) -> Item | None:
 
 def walk(tree: Tree, top: Item) -> Iterator[Item]:
     """Yield everything below a directory, a directory before its content."""
-    for name in tree.names(top.path):
-        found = tree.find(posixpath.join(top.path, name))
-        if found is not None:
-            yield found
-            if found.is_directory:
-                yield from walk(tree, found)
+    pending = [iter(tree.children(top.path))]
+    while pending:
+        found = next(pending[-1], None)
+        if found is None:
+            pending.pop()
+            continue
+        yield found
+        if found.entry.kind == headers.DIRECTORY:
+            pending.append(iter(tree.children(found.path)))
 
 
 def content_digest(tree: Tree, item: Item) -> str:
@@ -151,6 +158,13 @@ class RootTree:
             return sorted(os.listdir(fd))
         finally:
             os.close(fd)
+
+    def children(self, path: str) -> Iterator[Item]:
+        """See `Tree`."""
+        for name in self.names(path):
+            found = self.find(posixpath.join(path, name))
+            if found is not None:
+                yield found
 
     def data(self, item: Item) -> Iterator[memoryview]:
         """See `Tree`."""
