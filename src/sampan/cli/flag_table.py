@@ -133,6 +133,13 @@ UPDATE = _options(
     ("pids-limit", "", "int", "Number of processes; -1 for no limit"),
     ("blkio-weight", "", "int", "Weight of disk access, 10 to 1000"),
     ("kernel-memory", "", "bytes", "Accepted for docker's sake; kernels no longer have it"),
+    ("publish-add", "", "list", "Publish one more port: [address:][host:]container[/protocol]"),
+    (
+        "publish-rm",
+        "",
+        "list",
+        "Publish a port no more: the same form; without a host port all of it",
+    ),
     *HEALTH,
 )
 KILL = _options(("signal", "s", "string", "Signal to send (default KILL)"))

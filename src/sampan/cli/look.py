@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.cli.context import Context
     from sampan.cli.flags import Flags
+    from sampan.client.session import Session
     from sampan.fastjson import JsonValue
 
 _TOP_WIDTH = 20  # docker's least column width here
@@ -37,9 +38,8 @@ def port(context: Context, _flags: Flags, arguments: list[str]) -> int:
     ports = settings.get("Ports") if isinstance(settings, dict) else None
     published = {key: _addresses(value) for key, value in ports.items()} if isinstance(ports, dict) else {}
     if len(arguments) == 1:
-        for key in sorted(published, key=_port_key):
-            for address in published[key]:
-                print(f"{key} -> {address}")
+        for line in _port_lines(published):
+            print(line)
         return 0
     wanted = arguments[1] if "/" in arguments[1] else f"{arguments[1]}/tcp"
     if not wanted.partition("/")[0].isdigit():
@@ -49,6 +49,20 @@ def port(context: Context, _flags: Flags, arguments: list[str]) -> int:
     for address in published[wanted]:
         print(address)
     return 0
+
+
+def show_ports(session: Session, container: str) -> None:
+    """Tell on standard error where a container listens."""
+    document = session.call("GET", f"/containers/{quote(container)}/json")
+    settings = document.get("NetworkSettings") if isinstance(document, dict) else None
+    ports = settings.get("Ports") if isinstance(settings, dict) else None
+    published = {key: _addresses(value) for key, value in ports.items()} if isinstance(ports, dict) else {}
+    for line in _port_lines(published):
+        print(line, file=sys.stderr)
+
+
+def _port_lines(published: dict[str, list[str]]) -> list[str]:
+    return [f"{key} -> {address}" for key in sorted(published, key=_port_key) for address in published[key]]
 
 
 def _addresses(value: JsonValue) -> list[str]:

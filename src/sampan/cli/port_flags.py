@@ -9,6 +9,8 @@ from sampan.cli.outcome import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sampan.cli.create_body import Body
     from sampan.cli.flags import Flags
 
@@ -22,12 +24,8 @@ def add_ports(flags: Flags, body: Body, host: Body) -> None:
     Raises:
         UsageError: a value is wrong.
     """
-    exposed: dict[str, Body] = {}
-    bindings: dict[str, list[Body]] = {}
-    for text in flags.items("publish"):
-        for port, binding in parse_publish(text):
-            bindings.setdefault(port, []).append(binding)
-            exposed[port] = {}
+    bindings = port_bindings(flags.items("publish"))
+    exposed: dict[str, Body] = {port: {} for port in bindings}
     for text in flags.items("expose"):
         number, _, protocol = text.partition("/")
         first, last = _parse_range("--expose", number, text)
@@ -36,6 +34,19 @@ def add_ports(flags: Flags, body: Body, host: Body) -> None:
     body["ExposedPorts"] = exposed
     if bindings:
         host["PortBindings"] = bindings
+
+
+def port_bindings(texts: Sequence[str]) -> dict[str, list[Body]]:
+    """Return the bindings that publish flags name, by container port.
+
+    Raises:
+        UsageError: a value is wrong.
+    """
+    bindings: dict[str, list[Body]] = {}
+    for text in texts:
+        for port, binding in parse_publish(text):
+            bindings.setdefault(port, []).append(binding)
+    return bindings
 
 
 def parse_publish(text: str) -> list[tuple[str, Body]]:

@@ -44,6 +44,8 @@ def run(context: Context, flags: Flags, arguments: list[str]) -> int:
     body = create_body(flags, arguments)
     id_file = IdFile(flags.text("cidfile"))
     if not flags.truth("detach"):
+        if flags.truth("show-ports"):
+            raise UsageError("--show-ports needs --detach", hint="use `sampan port` for one that is attached")
         return run_attached(context, flags, arguments, body, id_file)
     _console_size(body, tty=flags.truth("tty"))
     try:
@@ -263,6 +265,10 @@ def _run_detached(session: Session, flags: Flags, body: Body, id_file: IdFile) -
         container = str(document["Id"])
         id_file.write(container)
     print(container)
+    if flags.truth("show-ports"):
+        from sampan.cli.look import show_ports
+
+        show_ports(session, container)
     return 0
 
 

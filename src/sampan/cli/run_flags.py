@@ -127,6 +127,7 @@ _COMMON: tuple[Group, ...] = (
             ("network", "", "network", "Network to join: none, host, bridge, container:name, or a name"),
             ("net", "", "network", "The same as --network"),
             ("publish", "p", "list", "Publish a port: [address:][host:]container[/protocol]"),
+            ("show-ports", "", "bool", "With -d: print where it listens, as `port` does, on standard error"),
             ("publish-all", "P", "bool", "Publish all exposed ports at free host ports"),
             ("expose", "", "list", "Expose a port or a range of ports"),
             ("add-host", "", "list", "Add a name to /etc/hosts: name:address"),

@@ -7,6 +7,7 @@ from sampan.cli.create_body import add_health, parse_restart
 from sampan.cli.interactive import show_warnings
 from sampan.cli.lifecycle import for_each
 from sampan.cli.outcome import UsageError
+from sampan.cli.port_flags import port_bindings
 from sampan.client.http import quote
 
 TYPE_CHECKING = False
@@ -59,5 +60,8 @@ def update_body(flags: Flags) -> Body:
         body["NanoCpus"] = values.parse_cpus("--cpus", flags.text("cpus"))
     if flags.given("restart"):
         body["RestartPolicy"] = parse_restart(flags)
+    for name, field in (("publish-add", "PublishAdd"), ("publish-rm", "PublishRemove")):
+        if flags.items(name):
+            body[field] = port_bindings(flags.items(name))
     add_health(flags, body)
     return body

@@ -85,6 +85,7 @@ def parse_options(arguments: list[str]) -> DaemonOptions:
         default_network=given.default_network,
         default_network_names=given.default_network_names,
         host_gateway=tuple(given.host_gateway_ip),
+        bind_address=given.ip or "",
         firewall=given.firewall,
         cni_lists=tuple(given.cni_config or CNI_LISTS),
         cni_programs=tuple(given.cni_plugins or CNI_PROGRAMS),
@@ -219,6 +220,12 @@ def _parser() -> argparse.ArgumentParser:
         type=_address,
         metavar="ADDRESS",
         help="what host-gateway means in --add-host; the gateway of each network without; may repeat",
+    )
+    new.add_argument(
+        "--ip",
+        type=_address,
+        metavar="ADDRESS",
+        help="where -p publishes without an address, such as 127.0.0.1; every address without",
     )
     new.add_argument(
         "--cni-config", action="append", type=_directory, metavar="DIR", help="conflists of CNI; may repeat"

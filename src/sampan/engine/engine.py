@@ -119,7 +119,7 @@ class Engine:
                 ),
             )
             naming = Naming(settings, networks, index, supervisor)
-            networking = Networking(networks, launchers, events, naming)
+            networking = Networking(networks, launchers, events, naming, bind_address=settings.bind_address)
             mounting = VolumeMounting(store.volumes, Plugins(settings.plugins))
             core = Core(
                 settings=settings,

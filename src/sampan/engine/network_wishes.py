@@ -19,6 +19,7 @@ _ALIAS: Final = re.compile(r"[^\s:/\x00]{1,253}")
 _MAC: Final = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _INTERFACE: Final = re.compile(r"[a-zA-Z0-9_.-]{1,15}")
 _LINK_LOCAL: Final = IPv4Network("169.254.0.0/16")
+HOST_BINDING: Final = "com.docker.network.bridge.host_binding_ipv4"
 _ANY4, _ANY6 = "0.0.0.0", "::"  # noqa: S104 -- Docker's default for -p
 IFNAME: Final = "com.docker.network.endpoint.ifname"
 _SYSCTLS: Final = "com.docker.network.endpoint.sysctls"
@@ -66,8 +67,11 @@ def check_ports(host: docker.HostConfig) -> None:
                 parse_any_address(binding.HostIp)
 
 
-def port_wishes(record: Record, network: NetworkRecord) -> tuple[PortWish, ...]:
-    """Return the ports that a container publishes: PortBindings, with PublishAllPorts the exposed, too."""
+def port_wishes(record: Record, network: NetworkRecord, *, bind_address: str = "") -> tuple[PortWish, ...]:
+    """Return the ports that a container publishes: PortBindings, with PublishAllPorts the exposed, too.
+
+    bind_address: for those that name none, in a network that names none; "" for every address.
+    """
     host = record.host
     bindings = {
         text: list(found or ()) or [docker.PortBinding()] for text, found in host.PortBindings.items()
@@ -83,7 +87,7 @@ def port_wishes(record: Record, network: NetworkRecord) -> tuple[PortWish, ...]:
                 PortWish(
                     protocol=protocol,
                     port=port,
-                    host_addresses=_host_addresses(binding.HostIp, network),
+                    host_addresses=_host_addresses(binding.HostIp, network, bind_address),
                     host_ports=parse_host_ports(binding.HostPort),
                     optional=not binding.HostIp,
                 )
@@ -91,11 +95,12 @@ def port_wishes(record: Record, network: NetworkRecord) -> tuple[PortWish, ...]:
     return tuple(dict.fromkeys(wishes))
 
 
-def _host_addresses(asked: str, network: NetworkRecord) -> tuple[str, ...]:
+def _host_addresses(asked: str, network: NetworkRecord, usual: str) -> tuple[str, ...]:
     """Return where a port is published: without a wish at every address of the host, of both families."""
     if asked:
         return (str(parse_any_address(asked)),)
-    return (_ANY4, _ANY6) if network.bind_address == _ANY4 else (network.bind_address,)
+    named = network.bind_address if network.options.get(HOST_BINDING) else usual or network.bind_address
+    return (_ANY4, _ANY6) if named == _ANY4 else (named,)
 
 
 def make_wish(record: Record, network: NetworkRecord, endpoint: docker.EndpointSettings) -> Wish:

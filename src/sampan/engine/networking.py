@@ -16,14 +16,16 @@ from sampan.engine.launchers import LauncherKeeper
 from sampan.engine.naming import Naming
 from sampan.engine.netspaces import NO_SYSCTLS, WITH_IPV6, Netspace, Netspaces
 from sampan.engine.network_wishes import find_endpoint, make_names, make_wish, port_wishes
+from sampan.engine.publishing import Bindings, matches
 from sampan.engine.records import Record
 from sampan.engine.workers import Worker
 from sampan.errors import Conflict, NotFound, SampanError
 from sampan.kernel.process import start_ticks
 from sampan.network.drivers import Place
 from sampan.network.gateways import choose_gateway
-from sampan.network.model import PUBLISHING, Endpoint, NetworkRecord
+from sampan.network.model import LIVE_PORTS, PUBLISHING, Endpoint, NetworkRecord
 from sampan.network.networks import Networks
+from sampan.network.reservations import PortWish
 from sampan.spec import docker
 
 _EMPTY = docker.EndpointSettings()
@@ -63,7 +65,7 @@ class Attachment:
         outward = [(network, wish) for network, wish in wanted if not network.internal]
         main = min(outward, key=lambda pair: (-pair[1].GwPriority, pair[0].name), default=None)
         publishes = main is not None and main[0].driver in PUBLISHING
-        ports = port_wishes(self._record, main[0]) if main is not None and publishes else ()
+        ports = networking.port_wishes(self._record, main[0]) if main is not None and publishes else ()
         self.endpoints = networking.networks.reserve(wishes, ports)
         self._netspace = networking.netspaces.take(ipv6=any(one.address6 for one in self.endpoints))
         self.path = self._netspace.path
@@ -92,9 +94,19 @@ class Attachment:
 class Networking:
     """The engine's side of networks."""
 
-    def __init__(self, networks: Networks, launchers: LauncherKeeper, events: Events, naming: Naming) -> None:
+    def __init__(
+        self,
+        networks: Networks,
+        launchers: LauncherKeeper,
+        events: Events,
+        naming: Naming,
+        *,
+        bind_address: str = "",
+    ) -> None:
+        """bind_address: where ports are published that name no address, "" for everywhere."""
         self.networks = networks
         self.naming = naming
+        self._bind_address = bind_address
         self.netspaces = Netspaces(launchers)
         self._events = events
         self._links = Worker("links")
@@ -223,6 +235,28 @@ class Networking:
         if place is None:
             return ()
         return tuple(pool.gateway for pool in place[0].pools) or tuple(filter(None, (place[1].gateway,)))
+
+    def port_wishes(self, record: Record, network: NetworkRecord) -> Sequence[PortWish]:
+        """Return the ports that a container publishes, in the network that leads it outside."""
+        return port_wishes(record, network, bind_address=self._bind_address)
+
+    def change_ports(self, record: Record, *, add: Bindings, remove: Bindings) -> None:
+        """Publish ports of a running container, and take others back, at one stroke.
+
+        Raises:
+            SampanError: a port is taken, or its network publishes none; nothing has changed.
+        """
+        found = self.networks.of(record.id)
+        gateway = choose_gateway(found) or choose_gateway(found, 6)
+        if gateway is None or gateway[0].driver not in LIVE_PORTS:
+            raise Conflict(
+                f"container {record.name} is in no network where ports can be published while it runs",
+                hint="connect it to a bridge network that is not internal",
+            )
+        host = docker.HostConfig(PortBindings={key: list(found or ()) for key, found in add.items()})
+        wishes = self.port_wishes(msgspec.structs.replace(record, host=host), gateway[0])
+        gone = [one for _, endpoint in found for one in endpoint.published if matches(one, remove)]
+        self.networks.change_ports(record.id, add=wishes, remove=gone)
 
     def _enter(self, container: Container, sysctls: Mapping[str, str] = NO_SYSCTLS) -> Netspace:
         state = container.state

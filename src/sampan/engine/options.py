@@ -54,6 +54,7 @@ class EngineSettings:
     host_gateway: tuple[str, ...] = ()  # what `host-gateway` means; empty: the gateway of each network
     cni_lists: tuple[str, ...] = CNI_LISTS
     cni_programs: tuple[str, ...] = CNI_PROGRAMS
+    bind_address: str = ""  # where ports are published that name no address; empty: everywhere
     firewall: str = "usual"  # strict: published ports must pass the host's own forward chains
     plugins: Discovery = field(default_factory=Discovery)
     registry: RegistryOptions = field(default_factory=RegistryOptions)

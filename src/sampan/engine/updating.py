@@ -10,6 +10,7 @@ from sampan.engine.core import Core
 from sampan.engine.events import container_event
 from sampan.engine.health import check_health, merge_health
 from sampan.engine.probing import Prober
+from sampan.engine.publishing import check_change, with_ports
 from sampan.engine.restart_policy import check_policy
 from sampan.engine.restarting import Restarter
 from sampan.errors import Conflict, InvalidArgument, Unsupported
@@ -38,7 +39,12 @@ class Updater:
             if container.removed:
                 raise Conflict(f"container {container.id} is marked for removal")
             _check_memory(container, request)
-            host = msgspec.structs.replace(container.record.host, **_changes(request))
+            check_change(request)
+            published = [
+                one for _, endpoint in core.networking.networks.of(container.id) for one in endpoint.published
+            ]
+            host = with_ports(container.record, request, published)
+            host = msgspec.structs.replace(host, **_changes(request))
             if policy is not None:
                 host = _with_policy(host, policy)
             config = _with_health(container.record.config, request.Healthcheck)
@@ -52,6 +58,10 @@ class Updater:
                 finally:
                     manager.close()
             record = msgspec.structs.replace(container.record, host=host, config=config)
+            if container.running and (request.PublishAdd or request.PublishRemove):
+                core.networking.change_ports(
+                    record, add=request.PublishAdd or {}, remove=request.PublishRemove or {}
+                )
             event = container_event(container, "update")
             with core.journal.transaction():
                 core.journal.save_request(record)

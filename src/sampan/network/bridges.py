@@ -84,6 +84,8 @@ class Bridges:
         """Change the rules."""
         self._firewall.change_endpoints(old, new)
         self._flows.end(old)
+        self._flows.begin(new)
+        self._flows.end(old)
 
     def withdraw(self, places: Sequence[Place]) -> None:
         """Take containers and their ports out of the rules."""

@@ -10,6 +10,7 @@ from msgspec import Struct, field
 
 BRIDGE: Final = "bridge"  # the name of a driver, and of the default network
 MACVLAN, IPVLAN, VXLAN, CNI = "macvlan", "ipvlan", "vxlan", "cni"
+LIVE_PORTS: Final = (BRIDGE, VXLAN)  # where published ports can change while a container runs
 PUBLISHING: Final = (BRIDGE, VXLAN, CNI)  # where ports can be published
 MTU = 1500
 

@@ -40,6 +40,7 @@ from sampan.network.model import (
     NetworkRecord,
     Pool,
     Pool6,
+    Published,
 )
 from sampan.network.neighbours import Dropping
 from sampan.network.reservations import Live, PortWish, Wish, make_endpoint, move_ports, publish
@@ -396,6 +397,43 @@ class Networks:
             if found is not None:
                 self._driver(found[0]).route_outward(found, version=version, inside=inside)
         self._move_ports(container)
+
+    def change_ports(self, container: str, *, add: Sequence[PortWish], remove: Iterable[Published]) -> None:
+        """Publish ports of a running container and take others back, at one stroke.
+
+        Raises:
+            SampanError: a port is taken; nothing has changed.
+        """
+        gone = set(remove)
+        with self._lock, Undo() as undo:
+            old = self.of(container)
+            left = [
+                (
+                    network,
+                    msgspec.structs.replace(
+                        endpoint, published=tuple(one for one in endpoint.published if one not in gone)
+                    ),
+                )
+                for network, endpoint in old
+            ]
+            new = publish(left, add, self._ports, undo)
+            self._change_places(old, new)
+            undo.commit()
+            for one in gone:
+                self._ports.give_back(one)
+
+    def _change_places(self, old: Sequence[Place], new: Sequence[Place]) -> None:
+        changed = [
+            pair for pair in zip(old, new, strict=True) if pair[0][1].published != pair[1][1].published
+        ]
+        for driver, some in self._by_driver(place for place, _ in changed):
+            known = {network.id for network, _ in some}
+            driver.change(some, [place for _, place in changed if place[0].id in known])
+        with self._rows.transaction():
+            for _, (_, endpoint) in changed:
+                self._rows.change_endpoint(endpoint)
+        for _, (network, endpoint) in changed:
+            self._live[network.id].endpoints[endpoint.container] = endpoint
 
     def _move_ports(self, container: str, *, leaving: str = "") -> None:
         with self._lock:

@@ -302,11 +302,14 @@ class CreateResponse(Struct, frozen=True, kw_only=True):
 class ContainerUpdate(Resources, frozen=True, kw_only=True):
     """Body of POST /containers/{id}/update: zero, "" and None leave a value as it is.
 
-    Healthcheck is sampan's own.
+    Healthcheck, PublishAdd and PublishRemove are sampan's own. A port of the latter without a binding means
+    all of its bindings; "" in a binding means any.
     """
 
     RestartPolicy: RestartPolicy | None = None
     Healthcheck: HealthConfig | None = None
+    PublishAdd: dict[str, list[PortBinding] | None] | None = None
+    PublishRemove: dict[str, list[PortBinding] | None] | None = None
 
 
 class UpdateResponse(Struct, frozen=True, kw_only=True):
