@@ -88,7 +88,8 @@ class Splitter(asyncio.Protocol):
             if end > len(data):
                 break
             stream_id = int.from_bytes(view[at + 5 : at + _HEAD]) & 0x7FFFFFFF
-            feed = self._feeds.get(stream_id) if data[at + 3] == _DATA and data[at + 4] == 0 else None
+            is_plain = data[at + 3] == _DATA and data[at + 4] == 0 and length <= _LARGEST
+            feed = self._feeds.get(stream_id) if is_plain else None
             if feed is not None:
                 if passed < at:
                     self.inner.data_received(data[passed:at])

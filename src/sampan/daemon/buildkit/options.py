@@ -131,7 +131,12 @@ def _no_cache(options: Mapping[str, str]) -> bool:
 
 
 def _with_prefix(options: Mapping[str, str], prefix: str) -> Iterable[tuple[str, str]]:
-    return ((name.removeprefix(prefix), value) for name, value in options.items() if name.startswith(prefix))
+    """Return the options of one kind by name, sorted: a map comes in any order, an image may not."""
+    return [
+        (name.removeprefix(prefix), value)
+        for name, value in sorted(options.items())
+        if name.startswith(prefix)
+    ]
 
 
 def _network(mode: str) -> str:
