@@ -20,6 +20,7 @@ HOST = "192.0.2.1"
 LAN = "192.0.2.9"
 HOST6 = "2001:db8::1"
 LAN6 = "2001:db8::9"
+HOSTS = {"ipv4": HOST, "ipv6": HOST6}
 SERVER = "echo hi >/tmp/index.html; exec httpd -f -h /tmp -p 80"
 _FETCH = """
 import sys, urllib.request
@@ -31,31 +32,42 @@ except OSError:
 """
 
 
+def make_spaces(spaces: list[str]) -> None:
+    """Make two namespaces with a wire between them: one for the host, one for its neighbour."""
+    host, lan = spaces
+    for line in (
+        f"netns add {host}",
+        f"netns add {lan}",
+        f"-n {host} link add out type veth peer name in netns {lan}",
+        f"-n {host} addr add {HOST}/24 dev out",
+        f"-n {lan} addr add {LAN}/24 dev in",
+        f"-n {host} addr add {HOST6}/64 dev out nodad",
+        f"-n {lan} addr add {LAN6}/64 dev in nodad",
+        f"-n {host} link set out up",
+        f"-n {lan} link set in up",
+        f"-n {host} link set lo up",
+        f"-n {lan} link set lo up",
+    ):
+        subprocess.run(["ip", *line.split()], check=True)
+
+
+def remove_spaces(spaces: list[str]) -> None:
+    """Remove namespaces; those that are gone are fine."""
+    for space in spaces:
+        subprocess.run(["ip", "netns", "delete", space], check=False)
+
+
 class NetworkHost(Sampand):
     """A daemon whose `host` is a namespace. `on_host` and `on_lan` run commands in the two."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.spaces = [f"sampan-{kind}-{os.getpid()}-{id(self):x}"[:40] for kind in ("host", "lan")]
-        host, lan = self.spaces
-        for line in (
-            f"netns add {host}",
-            f"netns add {lan}",
-            f"-n {host} link add out type veth peer name in netns {lan}",
-            f"-n {host} addr add {HOST}/24 dev out",
-            f"-n {lan} addr add {LAN}/24 dev in",
-            f"-n {host} addr add {HOST6}/64 dev out nodad",
-            f"-n {lan} addr add {LAN6}/64 dev in nodad",
-            f"-n {host} link set out up",
-            f"-n {lan} link set in up",
-            f"-n {host} link set lo up",
-            f"-n {lan} link set lo up",
-        ):
-            subprocess.run(["ip", *line.split()], check=True)
+        make_spaces(self.spaces)
 
     @property
     def hosts(self) -> dict[str, str]:
-        return {"ipv4": HOST, "ipv6": HOST6}
+        return HOSTS
 
     def cli(self, *arguments: str) -> str:
         done = self.docker(*arguments)
@@ -97,8 +109,7 @@ class NetworkHost(Sampand):
         try:
             super().close()
         finally:
-            for space in self.spaces:
-                subprocess.run(["ip", "netns", "delete", space], check=False)
+            remove_spaces(self.spaces)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,7 +113,7 @@ class Terminal:
 
 
 @contextmanager
-def running_dockerd(folder: Path, *, network: str = "") -> Iterator[Daemon]:
+def running_dockerd(folder: Path, *, network: str = "", options: Sequence[str] = ()) -> Iterator[Daemon]:
     """Run Debian's dockerd on roots of its own, without bridge, firewall rules or forwarding.
 
     network: the namespace that it takes for the host's; there it has all of them.
@@ -121,7 +121,7 @@ def running_dockerd(folder: Path, *, network: str = "") -> Iterator[Daemon]:
     host = f"unix://{folder}/docker.sock"
     group = f"sampan-test-dockerd-{os.getpid()}-{folder.name}"
     command = ["dockerd", "--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec"]
-    command += ["--pidfile", f"{folder}/pid", "-H", host, "--cgroup-parent", f"/{group}"]
+    command += ["--pidfile", f"{folder}/pid", "-H", host, "--cgroup-parent", f"/{group}", *options]
     if network:
         command = ["nsenter", f"--net=/run/netns/{network}", "--", *command]
     else:
