@@ -42,6 +42,32 @@ def _connect_and_disconnect(host: NetworkHost) -> None:
     host.call("POST", "/networks/mine/disconnect", {"Container": "web"})
 
 
+def crowd(host: NetworkHost, count: int, seed: int) -> list[str]:
+    """Start many containers on one network: the last one as fast as the first, each reachable by name."""
+    dice = random.Random(seed)
+    host.cli("network", "create", "--subnet", "10.96.0.0/16", "crowd")
+    names = [f"member-{number}" for number in range(count)]
+    times = []
+    for name in names:
+        body = {**BODY, "HostConfig": {"NetworkMode": "crowd"}}
+        container = host.call("POST", f"/containers/create?name={name}", body)["Id"]
+        begin = time.perf_counter()
+        host.call("POST", f"/containers/{container}/start")
+        times.append(time.perf_counter() - begin)
+    part = max(count // 20, 1)
+    rows = [("first", times[1 : part + 1]), ("last", times[-part:])]
+    for word, some in rows:
+        quarter = sorted(some)[len(some) // 4] * 1000
+        print(f"start of the {word} {part}: median {median(some) * 1000:.1f} ms, quarter {quarter:.1f} ms")
+    silent = [
+        name
+        for name in dice.sample(names, min(20, count))
+        if host.docker("exec", names[-1], "ping", "-c", "1", "-W", "5", name).code != 0
+    ]
+    host.remove_containers()
+    return [f"{name} is not reached by name" for name in silent]
+
+
 def network_kills(host: NetworkHost, count: int, seed: int) -> list[str]:
     """kill -9 of sampand at random moments of start, connect, disconnect and stop, with published ports.
 

@@ -16,7 +16,7 @@ from statistics import median
 from tests.campaigns import census
 from tests.campaigns.archives import archives
 from tests.campaigns.fuzz import fuzz
-from tests.campaigns.networks import connections, network_kills
+from tests.campaigns.networks import connections, crowd, network_kills
 from tests.campaigns.outputs import outputs
 from tests.campaigns.registry import registry
 from tests.campaigns.restarts import restarts
@@ -140,6 +140,7 @@ CAMPAIGNS: dict[str, Callable[[Sampand, int, int], list[str]]] = {
 # Those that need a namespace in place of the host: what they do there must not reach anybody.
 ON_A_HOST: dict[str, Callable[[NetworkHost, int, int], list[str]]] = {
     "connections": connections,
+    "crowd": crowd,
     "fuzz": fuzz,
     "network-kills": network_kills,
 }

@@ -177,6 +177,29 @@ def test_options(net: NetworkHost) -> None:
     assert "com.docker.network.bridge.nonsense is not known" in answer["Warning"]
 
 
+def test_sysctls_of_an_interface(net: NetworkHost) -> None:
+    option = "driver-opt=com.docker.network.endpoint.sysctls"
+    net.cli("network", "create", "mine")
+    idle(
+        net,
+        "web",
+        "--network",
+        f'name=mine,"{option}=net.ipv4.conf.IFNAME.log_martians=1,net.ipv4.conf.IFNAME.accept_local=1"',
+    )
+    for name in ("log_martians", "accept_local"):
+        assert net.cli("exec", "web", "cat", f"/proc/sys/net/ipv4/conf/eth0/{name}") == "1"
+    net.cli("network", "create", "more")
+    flag = ("--driver-opt", "com.docker.network.endpoint.sysctls=net.ipv4.conf.IFNAME.log_martians=1")
+    net.cli("network", "connect", *flag, "more", "web")
+    assert net.cli("exec", "web", "cat", "/proc/sys/net/ipv4/conf/eth1/log_martians") == "1"
+    wrong = net.docker("run", "--network", f"name=mine,{option}=kernel.pid_max=5", "busybox", "true")
+    assert "invalid interface sysctl 'kernel.pid_max=5'" in wrong.err
+    unknown = net.docker(
+        "run", "--network", f"name=mine,{option}=net.ipv4.conf.IFNAME.nonsense=5", "busybox", "true"
+    )
+    assert "net/ipv4/conf/eth0/nonsense" in unknown.err
+
+
 def test_ports_follow_the_gateway(net: NetworkHost) -> None:
     net.cli("network", "create", "b")
     net.cli("network", "create", "a")

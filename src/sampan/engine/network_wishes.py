@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from ipaddress import IPv4Network
 from typing import Final
 
 from sampan.engine.records import Record
-from sampan.errors import InvalidArgument, Unsupported
+from sampan.errors import InvalidArgument
 from sampan.network.addresses import parse_address, parse_address6, parse_any_address
-from sampan.network.model import NetworkRecord
+from sampan.network.model import Endpoint, NetworkRecord
 from sampan.network.reservations import PortWish, Wish
 from sampan.spec import docker
 
@@ -22,6 +23,10 @@ _LINK_LOCAL: Final = IPv4Network("169.254.0.0/16")
 HOST_BINDING: Final = "com.docker.network.bridge.host_binding_ipv4"
 _ANY4, _ANY6 = "0.0.0.0", "::"  # noqa: S104 -- Docker's default for -p
 IFNAME: Final = "com.docker.network.endpoint.ifname"
+_IFNAME: Final = "IFNAME"  # the docker CLI writes it in small letters
+_INTERFACE_SYSCTL: Final = re.compile(
+    r"net\.(ipv4|ipv6|mpls)\.[a-z0-9_]+\.(?:IFNAME|ifname)\.[a-z0-9_]+=[^\s\x00]{1,255}"
+)
 _SYSCTLS: Final = "com.docker.network.endpoint.sysctls"
 
 
@@ -137,6 +142,7 @@ def make_wish(record: Record, network: NetworkRecord, endpoint: docker.EndpointS
         interface=(endpoint.DriverOpts or {}).get(IFNAME, ""),
         gateway_priority=endpoint.GwPriority,
         link_local=tuple(ipam.LinkLocalIPs or ()),
+        sysctls=parse_interface_sysctls((endpoint.DriverOpts or {}).get(_SYSCTLS, "")),
     )
 
 
@@ -170,6 +176,32 @@ def parse_link(text: str) -> tuple[str, str]:
     return name, alias or name
 
 
+def parse_interface_sysctls(text: str) -> tuple[str, ...]:
+    """Return the parameters of an interface that a network option names, parted by commas.
+
+    Raises:
+        InvalidArgument: another form than `net.ipv4.conf.IFNAME.name=value`.
+    """
+    entries = tuple(text.split(",")) if text else ()
+    for entry in entries:
+        if not _INTERFACE_SYSCTL.fullmatch(entry):
+            raise InvalidArgument(
+                f"invalid interface sysctl {entry!r}", hint="write net.ipv4.conf.IFNAME.log_martians=1"
+            )
+    return entries
+
+
+def interface_sysctls(endpoints: Iterable[Endpoint]) -> dict[str, str]:
+    """Return what is to be set in a container's namespace once its interfaces are there, by path."""
+    found = {}
+    for endpoint in endpoints:
+        for entry in endpoint.sysctls:
+            key, _, value = entry.partition("=")
+            parts = [endpoint.interface if part.upper() == _IFNAME else part for part in key.split(".")]
+            found["/".join(parts)] = value
+    return found
+
+
 def parse_mac(text: str) -> str:
     """Return a MAC address in its usual form.
 
@@ -197,8 +229,7 @@ def check_endpoint(name: str, endpoint: docker.EndpointSettings) -> None:
     """
     ipam = endpoint.IPAMConfig or docker.EndpointIPAMConfig()
     options = endpoint.DriverOpts or {}
-    if options.get(_SYSCTLS):
-        raise Unsupported(f"not supported yet: {_SYSCTLS} {options[_SYSCTLS]!r} in network {name!r}")
+    parse_interface_sysctls(options.get(_SYSCTLS, ""))
     if ipam.IPv6Address:
         parse_address6(ipam.IPv6Address)
     if ipam.IPv4Address:

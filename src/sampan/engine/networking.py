@@ -15,11 +15,17 @@ from sampan.engine.events import Events, make_event
 from sampan.engine.launchers import LauncherKeeper
 from sampan.engine.naming import Naming
 from sampan.engine.netspaces import NO_SYSCTLS, WITH_IPV6, Netspace, Netspaces
-from sampan.engine.network_wishes import find_endpoint, make_names, make_wish, port_wishes
+from sampan.engine.network_wishes import (
+    find_endpoint,
+    interface_sysctls,
+    make_names,
+    make_wish,
+    port_wishes,
+)
 from sampan.engine.publishing import Bindings, matches
 from sampan.engine.records import Record
 from sampan.engine.workers import Worker
-from sampan.errors import Conflict, NotFound, SampanError
+from sampan.errors import Conflict, InvalidArgument, NotFound, SampanError
 from sampan.kernel.process import start_ticks
 from sampan.network.drivers import Place
 from sampan.network.gateways import choose_gateway
@@ -72,6 +78,7 @@ class Attachment:
         self.endpoints = networking.networks.connect(
             self.endpoints, namespace=self._netspace.fd, inside=self._netspace.socket
         )
+        networking.set_sysctls(self._netspace, self.endpoints)
         networking.naming.attach(self._record, self._netspace.fd)
 
     def _undo(self) -> None:
@@ -166,6 +173,7 @@ class Networking:
             netspace = self._enter(container, WITH_IPV6 if ipv6 else NO_SYSCTLS)
             try:
                 endpoints = self.networks.connect(endpoints, namespace=netspace.fd, inside=netspace.socket)
+                self.set_sysctls(netspace, endpoints)
                 self.naming.change(record, netspace.fd)
             finally:
                 netspace.close()
@@ -197,6 +205,20 @@ class Networking:
     def _release_one(self, container_id: str, network: NetworkRecord) -> None:
         self.networks.remove_links(self.networks.release(container_id, only=network.id))
 
+    def set_sysctls(self, netspace: Netspace, endpoints: Sequence[Endpoint]) -> None:
+        """Set the parameters that were asked for of interfaces that are there now.
+
+        Raises:
+            InvalidArgument: the kernel does not know one, or refuses its value.
+        """
+        sysctls = interface_sysctls(endpoints)
+        if not sysctls:
+            return
+        try:
+            self.netspaces.enter(netspace.fd, sysctls).close()
+        except OSError as exc:
+            raise InvalidArgument(f"cannot set sysctls of an interface, {sysctls}: {exc}") from exc
+
     def heal(self, container: Container, place: Place) -> None:
         """Make an interface of a running container again that somebody removed; what fails is logged."""
         network, endpoint = place
@@ -205,6 +227,7 @@ class Networking:
                 netspace = self._enter(container)
                 try:
                     self.networks.reconnect(place, namespace=netspace.fd, inside=netspace.socket)
+                    self.set_sysctls(netspace, [endpoint])
                 finally:
                     netspace.close()
         except (Conflict, NotFound):

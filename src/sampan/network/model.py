@@ -125,7 +125,8 @@ class Endpoint(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     hardware: the MAC address that was asked for, "" for the one that follows from the address. order: of the
     container's interfaces. gateway_priority: whose network has the highest leads outside. link_local: further
-    addresses, 169.254.0.0/16. prefix, gateway: where the driver gives addresses itself.
+    addresses, 169.254.0.0/16. prefix, gateway: where the driver gives addresses itself. sysctls: of the
+    interface, as `net.ipv4.conf.IFNAME.log_martians=1`.
     """
 
     id: str
@@ -145,6 +146,7 @@ class Endpoint(Struct, frozen=True, kw_only=True, omit_defaults=True):
     address6: str = ""
     prefix: int = 0
     gateway: str = ""
+    sysctls: tuple[str, ...] = ()
 
     @property
     def mac(self) -> str:

@@ -53,6 +53,7 @@ class Wish:
     interface: str = ""
     gateway_priority: int = 0
     link_local: tuple[str, ...] = ()
+    sysctls: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -118,6 +119,7 @@ def make_endpoint(live: Live, wish: Wish, interface: Interface, *, veth_prefix: 
         hardware=wish.hardware,
         gateway_priority=wish.gateway_priority,
         link_local=wish.link_local,
+        sysctls=wish.sysctls,
         names=wish.names,
         aliases=wish.aliases,
     )
