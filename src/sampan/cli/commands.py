@@ -136,7 +136,7 @@ COMMANDS: tuple[CommandRow, ...] = (
     ("network ls", ("network list",), "", 0, 0,
      "networks:ls", "flag_table:NETWORK_LS", "List networks"),
     ("network inspect", (), "NETWORK [NETWORK...]", 1, -1,
-     "inspect:inspect_networks", "flag_table:INSPECT_VOLUME", "Show everything known about networks"),
+     "inspect:inspect_networks", "flag_table:INSPECT_NETWORK", "Show everything known about networks"),
     ("network rm", ("network remove",), "NETWORK [NETWORK...]", 1, -1,
      "networks:remove", "flag_table:NONE", "Remove networks that no container is in"),
     ("network prune", (), "", 0, 0,

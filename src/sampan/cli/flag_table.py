@@ -160,6 +160,10 @@ INSPECT_CONTAINER = _options(
     ("anatomy", "", "bool", "Show what a running container is made of, as the kernel sees it"),
 )
 INSPECT_VOLUME = _options(_FORMAT_F)
+INSPECT_NETWORK = _options(
+    _FORMAT_F,
+    ("anatomy", "", "bool", "Show what it is made of, as the kernel sees it; --format tree, svg or json"),
+)
 NETWORK_CREATE = _options(
     ("driver", "d", "string", 'Driver: "bridge"'),
     ("subnet", "", "list", "Subnet: address/prefix"),

@@ -54,6 +54,10 @@ def inspect_volumes(context: Context, flags: Flags, names: list[str]) -> int:
 
 def inspect_networks(context: Context, flags: Flags, names: list[str]) -> int:
     """Show networks."""
+    if flags.truth("anatomy"):
+        from sampan.cli.network_anatomy import show
+
+        return show(context, flags, names)
     return _inspect(context, flags, names, ["network"])
 
 

@@ -14,6 +14,7 @@ def add_routes(router: Router) -> None:
     router.add("GET", "/networks", list_networks)
     router.add("GET", "/networks/", list_networks)
     router.add("GET", "/networks/{id}", inspect_network)
+    router.add("GET", "/sampan/v1/networks/{id}/anatomy", anatomy)
     router.add("DELETE", "/networks/{id}", remove_network)
     router.add("POST", "/networks/create", create_network)
     router.add("POST", "/networks/prune", prune_networks)
@@ -29,6 +30,11 @@ async def list_networks(call: Call) -> web.StreamResponse:
 async def inspect_network(call: Call) -> web.StreamResponse:
     """GET /networks/{id}."""
     return reply(await call.workers.quick(call.engine.networks.inspect, call.name))
+
+
+async def anatomy(call: Call) -> web.StreamResponse:
+    """GET /sampan/v1/networks/{id}/anatomy."""
+    return reply(await call.workers.slow(call.engine.networks.anatomy, call.name))
 
 
 async def create_network(call: Call) -> web.StreamResponse:

@@ -48,6 +48,7 @@ _READ_ONLY: Final[dict[tuple[str, str], Right]] = {
         ("GET", f"{_OURS}/containers/{{id}}/logs"),
         ("GET", f"{_OURS}/containers/{{id}}/explain"),
         ("GET", f"{_OURS}/containers/{{id}}/anatomy"),
+        ("GET", f"{_OURS}/networks/{{id}}/anatomy"),
         ("GET", f"{_OURS}/stats"),
         ("GET", f"{_OURS}/system/df"),
         ("GET", f"{_OURS}/system/status"),

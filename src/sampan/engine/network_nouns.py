@@ -11,6 +11,7 @@ from sampan.engine.bundle.namespaces import is_network_name
 from sampan.engine.container import Container
 from sampan.engine.container_files import follow_networks
 from sampan.engine.core import Core
+from sampan.engine.network_anatomy import NetworkAnatomy, read_network
 from sampan.engine.network_requests import RESERVED, make_network, warn_of_network
 from sampan.engine.network_wishes import check_endpoint
 from sampan.engine.networking import network_event
@@ -78,6 +79,17 @@ class NetworkNouns:
             ):
                 return False
         return all(_has_label(network.Labels, wanted) for wanted in filters.get("label", ()))
+
+    def anatomy(self, ref: str) -> NetworkAnatomy:
+        """Return what the kernel has of a network.
+
+        Raises:
+            NotFound: there is none. InvalidArgument: it is `host` or `none`, and made of nothing.
+        """
+        fixed = _find_fixed(ref)
+        if fixed is not None:
+            raise InvalidArgument(f"network {fixed.Name} is made of nothing that could be shown")
+        return read_network(self._core, self._networks.get(ref))
 
     def inspect(self, ref: str) -> docker.Network:
         """Return a network with its containers.

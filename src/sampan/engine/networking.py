@@ -281,6 +281,14 @@ class Networking:
         gone = [one for _, endpoint in found for one in endpoint.published if matches(one, remove)]
         self.networks.change_ports(record.id, add=wishes, remove=gone)
 
+    def enter(self, container: Container) -> Netspace:
+        """Return a running container's namespace, to look at; the caller closes it.
+
+        Raises:
+            Conflict: it does not run.
+        """
+        return self._enter(container)
+
     def _enter(self, container: Container, sysctls: Mapping[str, str] = NO_SYSCTLS) -> Netspace:
         state = container.state
         try:

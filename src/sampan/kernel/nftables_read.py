@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from _socket import socket
 
 _SUBSYS = 10 << 8
-_GETCHAIN, _GETRULE = 4, 7
+_GETCHAIN, _GETRULE, _GETSETELEM = 4, 7, 13
 _NFGENMSG = struct.Struct(">BBH")
 _HEADER = _NFGENMSG.size
 _JUMPS = (-3, -4)  # NFT_JUMP, NFT_GOTO
@@ -130,6 +130,24 @@ def rules(sock: socket, *, family: int, table: str, chain: str = "") -> list[Rul
             for one in (_attributes(data) for _, data in unpack_attributes(values.get(4, b"")))
         )
         found.append(Rule(handle=int.from_bytes(values.get(3, b""), "big"), expressions=expressions))
+    return found
+
+
+def elements(sock: socket, *, family: int, table: str, name: str) -> list[tuple[bytes, bytes]]:
+    """Return (key, data) of what a set or map holds; data is b"" in a set.
+
+    Raises:
+        OSError: ENOENT, there is none.
+    """
+    body = _NFGENMSG.pack(family, 0, 0) + pack_attribute(1, table.encode() + b"\0")
+    body += pack_attribute(2, name.encode() + b"\0")
+    found = []
+    for _kind, answer in netsocket.dump(sock, _SUBSYS | _GETSETELEM, body, what=f"list set {name}"):
+        listed = _attributes(answer[_HEADER:]).get(3, b"")
+        for _, one in unpack_attributes(listed):
+            values = _attributes(one)
+            key, data = (_attributes(values.get(kind, b"")).get(1, b"") for kind in (1, 2))
+            found.append((key, data))
     return found
 
 

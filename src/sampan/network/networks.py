@@ -128,6 +128,11 @@ class Networks:
         subnet = choose_subnet6(self._names.ula_seed(), [*taken, *self._links.used_subnets6()])
         return Pool6(subnet=str(subnet), gateway=str(subnet[1]), chosen=True)
 
+    @property
+    def table(self) -> str:
+        """The name of the nftables table."""
+        return self._names.table
+
     def read_cni(self, name: str) -> dict[str, object]:
         """Return the CNI network of that name, from the folders of conflists.
 
