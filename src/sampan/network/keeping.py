@@ -43,6 +43,8 @@ class Keeper:
         self._lock = threading.Lock()
         self._socket: socket | None = None
         self._timer: threading.Timer | None = None
+        self._removed_names: set[str] = set()
+        self._missed = False  # some removals: everything must be looked at
         self._closed = False
 
     def begin(self) -> None:
@@ -57,7 +59,9 @@ class Keeper:
         with self._lock:
             if self._socket is None:
                 return
-            links_watch.drain(self._socket)
+            names = links_watch.take_removed(self._socket)
+            self._removed_names |= names or set()
+            self._missed = self._missed or names is None
             if self._timer is None:
                 self._timer = threading.Timer(_WAIT_S, self._look)
                 self._timer.daemon = True
@@ -66,11 +70,16 @@ class Keeper:
     def _look(self) -> None:
         with self._lock:
             self._timer = None
+            removed, missed = self._removed_names, self._missed
+            self._removed_names, self._missed = set(), False
             if self._closed:
                 return
         places = self._places()
+        known = {name for network, endpoint in places for name in (network.bridge, endpoint.veth)}
+        if not missed and known.isdisjoint(removed):
+            return  # containers that have ended
         try:
-            there = self._links.names() if places else set()
+            there = self._links.names()
             for network in {network.id: network for network, _ in places}.values():
                 if network.bridge not in there:
                     log.warning("somebody removed a bridge: made again", bridge=network.bridge)

@@ -5,7 +5,7 @@ from ipaddress import IPv4Network
 import pytest
 
 from sampan.errors import Forbidden, InvalidArgument, SampanError, Unavailable
-from sampan.network.addresses import Allocator, choose_subnet, make_pool
+from sampan.network.addresses import Allocator, choose_subnet, choose_subnet6, make_pool
 from sampan.network.model import Endpoint
 
 
@@ -81,3 +81,27 @@ def test_mac_follows_from_the_address() -> None:
         id="e", network="n", container="c", name="c", address="172.17.0.2", veth="v", interface="eth0"
     )
     assert one.mac == "02:42:ac:11:00:02"
+
+
+def test_ipv6() -> None:
+    one = allocator("fd77:1::/64")
+    assert [one.take(), one.take()] == ["fd77:1::2", "fd77:1::3"]
+    assert one.take_this("fd77:1:0::77") == "fd77:1::77"
+    with pytest.raises(Forbidden, match="Address already in use: fd77:1::77 in network mine"):
+        one.take_this("fd77:1::77")
+    with pytest.raises(Forbidden, match="already in use"):
+        one.take_this("fd77:1::")  # any router's
+    with pytest.raises(InvalidArgument, match="no configured subnet"):
+        one.take_this("10.0.0.1")
+    one.give_back("fd77:1::2")
+    assert one.take() == "fd77:1::2"
+
+
+def test_unique_local_subnets_follow_from_the_machine() -> None:
+    first = choose_subnet6(b"machine", [])
+    assert (first.prefixlen, first.network_address.packed[0]) == (64, 0xFD)
+    assert choose_subnet6(b"machine", []) == first
+    assert choose_subnet6(b"another", []) != first
+    second = choose_subnet6(b"machine", [first])
+    assert not second.overlaps(first)
+    assert second.supernet(new_prefix=48) == first.supernet(new_prefix=48)
