@@ -305,3 +305,35 @@ def test_top_shows_zombies(sampand: Sampand, cli: str) -> None:
     assert shown[0].split() == ["STAT", "PID", "COMMAND"]
     assert sorted(line.split()[0][0] for line in shown[1:]) == ["S", "Z"]
     assert sampand.docker("top", "undead", "-o", "comm", cli=cli).code == 1
+
+
+# --- builds ----------------------------------------------------------------------------------------------
+
+
+def test_a_build_is_counted_once(sampand: Sampand, tmp_path: Path) -> None:
+    sampand.call("POST", "/build/prune?all=1")
+    before = sampand.call("GET", "/system/df")["LayersSize"]
+    (tmp_path / "Dockerfile").write_text(
+        "FROM busybox\nRUN --mount=type=cache,target=/c head -c 3000 /dev/zero | tee /c/f >/file\n"
+    )
+    sampand.environment["DOCKER_BUILDKIT"] = "0"
+    done = sampand.docker("build", "-q", "-t", "counted", str(tmp_path), cli="/usr/bin/docker")
+    assert done.code == 0, done.err
+
+    def counted() -> tuple[int, list[tuple[str, bool, int]], dict[str, int]]:
+        found = sampand.call("GET", "/system/df")
+        full = sampand.call("GET", "/sampan/v1/system/df")
+        assert full["Images"]["Size"] == found["LayersSize"]
+        entries = [(one["Type"], one["Shared"], one["Size"]) for one in found["BuildCache"] if one["Size"]]
+        return found["LayersSize"] - before, sorted(entries), full["BuildCache"]
+
+    layers, entries, share = counted()
+    assert (layers, entries) == (3000, [("exec.cachemount", False, 3000), ("regular", True, 3000)])
+    assert (share["Size"], share["Reclaimable"]) == (3000, 3000)
+    assert "Build cache usage: 3kB" in sampan(sampand, "system", "df", "-v")
+    sampand.docker("rmi", "counted")
+    layers, entries, share = counted()
+    assert (layers, entries) == (0, [("exec.cachemount", False, 3000), ("regular", False, 3000)])
+    assert share["Size"] == 6000
+    assert sampand.call("POST", "/build/prune?all=1")["SpaceReclaimed"] == 6000
+    assert counted()[:2] == (0, [])

@@ -179,12 +179,12 @@ class StepCache:
         """Forget records, and remove layers that nothing else needs; every: also those that images have."""
         spared = set() if every else {"", *self._built.in_images()}
         gone = [record for record in self.records() if record.chain_id not in spared and wanted(record)]
+        sizes = {record.chain_id: self._built.layer_size(Digest(record.chain_id)) for record in gone}
         with self._db.transaction():
             for record in gone:
                 self._db.execute("DELETE FROM build_steps WHERE key = ?", (record.key,))
         kept = {record.chain_id for record in self.records()}
         chains = {record.chain_id for record in gone if record.chain_id} - kept
-        sizes = {record.chain_id: record.size_bytes for record in gone}
         removed = self._built.forget([Digest(chain) for chain in sorted(chains)])
         return Pruned([record.key for record in gone], sum(sizes.get(chain, 0) for chain in removed))
 

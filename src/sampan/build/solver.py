@@ -52,7 +52,7 @@ class Builder:
         self._host = host
         self.cache = cache
         self._built = built
-        self._mounts = CacheMounts(host)
+        self.mounts = CacheMounts(host)
         self.fetcher = Fetcher(host)
 
     def prepare(self, request: BuildRequest, context: Index) -> Plan:
@@ -102,7 +102,7 @@ class Builder:
                 self._host,
                 self.cache,
                 self._built,
-                self._mounts,
+                self.mounts,
                 self.fetcher,
                 plan,
                 context,

@@ -46,7 +46,7 @@ COMMANDS: tuple[CommandRow, ...] = (
     ("container update", ("update",), "CONTAINER [CONTAINER...]", 1, -1,
      "update:update", "flag_table:UPDATE", "Change limits, restart policy or health check of containers"),
     ("container wait", ("wait",), "CONTAINER [CONTAINER...]", 1, -1,
-     "lifecycle:wait", "flag_table:NONE", "Wait until containers stop, and print their exit codes"),
+     "lifecycle:wait", "flag_table:WAIT", "Wait until containers stop, and print their exit codes"),
     ("container rename", ("rename",), "CONTAINER NEW_NAME", 2, 2,
      "lifecycle:rename", "flag_table:NONE", "Give a container another name"),
     ("container top", ("top",), "CONTAINER [PS OPTIONS]", 1, -1,

@@ -7,7 +7,7 @@ import time
 
 from sampan.cli import images, ps
 from sampan.cli.listing import show_rows
-from sampan.cli.table import human_size, render
+from sampan.cli.table import ago, human_size, parse_time, render
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,6 +44,15 @@ _REST = (
 _IMAGE_FIELDS = (
     "Repository", "Tag", "ID", "CreatedSince", "Size", "SharedSize", "UniqueSize", "Containers",
 )  # fmt: skip
+_CACHE_HEADINGS = {
+    "ID": "CACHE ID",
+    "Type": "CACHE TYPE",
+    "Size": "SIZE",
+    "Created": "CREATED",
+    "Used": "LAST USED",
+    "Usage": "USAGE",
+    "Shared": "SHARED",
+}
 _CONTAINER_FIELDS = ("ID", "Image", "Command", "LocalVolumes", "Size", "RunningFor", "Status", "Names")
 
 
@@ -100,7 +109,13 @@ def _show_all(document: Document) -> None:
     volumes = [_volume_row(item) for item in _items(document, "Volumes")]
     headings = {"Name": "VOLUME NAME", "Links": "LINKS", "Size": "SIZE"}
     _table("\nLocal Volumes space usage:", volumes, tuple(headings), headings)
-    sys.stdout.write("\nBuild cache usage: 0B\n")
+    caches = [_cache_row(item, now=now) for item in _items(document, "BuildCache")]
+    own = sum(
+        size
+        for item in _items(document, "BuildCache")
+        if not item.get("Shared") and isinstance(size := item.get("Size"), int)
+    )
+    _table(f"\nBuild cache usage: {human_size(own)}", caches, tuple(_CACHE_HEADINGS), _CACHE_HEADINGS)
 
 
 def _items(document: Document, key: str) -> list[Document]:
@@ -111,6 +126,18 @@ def _items(document: Document, key: str) -> list[Document]:
 def _without_root(item: Document) -> Document:
     """The size of the whole root would be shown beside the container's own: it is the image's."""
     return {key: value for key, value in item.items() if key != "SizeRootFs"}
+
+
+def _cache_row(item: Document, *, now: float) -> Row:
+    return {
+        "ID": str(item.get("ID"))[:12],
+        "Type": str(item.get("Type")),
+        "Size": _size(item.get("Size")),
+        "Created": ago(parse_time(str(item.get("CreatedAt"))), now),
+        "Used": ago(parse_time(str(item.get("LastUsedAt"))), now),
+        "Usage": str(item.get("UsageCount", 0)),
+        "Shared": "true" if item.get("Shared") else "false",
+    }
 
 
 def _volume_row(item: Document) -> Row:

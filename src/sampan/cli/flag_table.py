@@ -117,6 +117,9 @@ STOP_NOW = _options(
     *STOP[0][1],
     ("now-if-unhandled", "", "bool", "Do not wait when the program cannot notice the signal"),
 )
+WAIT = _options(
+    ("condition", "", "string", "What to wait for: not-running (default), next-exit, removed"),
+)
 UPDATE = _options(
     ("restart", "", "string", "When to start again: no, always, unless-stopped, on-failure[:max]"),
     ("memory", "m", "bytes", "Memory, such as 512m or 2g"),

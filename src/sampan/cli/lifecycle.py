@@ -114,9 +114,10 @@ def remove(context: Context, flags: Flags, names: list[str]) -> int:
     return for_each(context, names, step)
 
 
-def wait(context: Context, _flags: Flags, names: list[str]) -> int:
+def wait(context: Context, flags: Flags, names: list[str]) -> int:
     """Wait for containers and print their exit codes."""
-    return for_each(context, names, lambda session, name: str(wait_for(session, name, "")))
+    condition = flags.text("condition")
+    return for_each(context, names, lambda session, name: str(wait_for(session, name, condition)))
 
 
 def rename(context: Context, _flags: Flags, arguments: list[str]) -> int:

@@ -6,6 +6,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from sampan.engine.core import Core
@@ -142,7 +143,9 @@ class Builds:
         return self._get().cache.records()
 
     def prune(self, filters: Filters, *, every: bool) -> Pruned:
-        """Forget steps, and remove what only they need; every: also the steps of images that are here.
+        """Forget steps, remove what only they need, and remove cache mounts.
+
+        every: also the steps of images that are here.
 
         Raises:
             InvalidArgument: an unknown filter. Unsupported: one that only BuildKit's records can answer.
@@ -151,12 +154,13 @@ class Builds:
         for name in filters:
             if name in _BUILD_FILTERS:
                 raise Unsupported(f"not supported yet: filter {name!r} of a build cache")
-        pruned = self._get().cache.prune(
-            lambda record: wanted.passes({}, created_ns=record.used_ns), every=every
-        )
+        builder = self._get()
+        steps = builder.cache.prune(lambda record: wanted.passes({}, created_ns=record.used_ns), every=every)
+        mounts = builder.mounts.prune(lambda changed_ns: wanted.passes({}, created_ns=changed_ns))
         shutil.rmtree(f"{self._core.paths.data}/build-contexts", ignore_errors=True)
-        tell_prune(self._core, "builder", pruned.freed_bytes)
-        return pruned
+        freed = steps.freed_bytes + sum(mounts.values())
+        tell_prune(self._core, "builder", freed)
+        return replace(steps, keys=[*steps.keys, *mounts], freed_bytes=freed)
 
     def _get(self) -> Builder:
         from sampan.build.cache import StepCache

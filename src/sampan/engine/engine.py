@@ -84,8 +84,8 @@ class Engine:
         self.volumes = core.volumes
         self.networks = NetworkNouns(core)
         self.events: Events = core.events
-        self.system = System(core, self.images)
         self.builds = Builds(core, self.remote)
+        self.system = System(core, self.images, self.builds)
 
     @classmethod
     def open(cls, settings: EngineSettings) -> Engine:

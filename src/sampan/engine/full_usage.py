@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import msgspec
 
+from sampan.engine.build_usage import build_cache, only_built
 from sampan.engine.core import Core
 from sampan.engine.usage import container_bytes, layer_bytes, used_layer_bytes
 from sampan.errors import NotFound
 from sampan.spec import docker
+
+if TYPE_CHECKING:
+    from sampan.build.cache import CacheRecord
 
 
 class Share(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,11 +45,11 @@ class FullUsage(msgspec.Struct, frozen=True, kw_only=True):
     Everything: int
 
 
-def full_usage(core: Core) -> FullUsage:
+def full_usage(core: Core, records: Sequence[CacheRecord]) -> FullUsage:
     """See `System.full_usage`."""
     images = core.store.images.list()
     layers = layer_bytes(core, images)
-    size = sum(layers.sizes.values())
+    size = layers.without(only_built(core, records))
     used = {container.record.image_id for container in core.index.all()}
     containers, logs = _containers(core)
     rest = core.store.usage()
@@ -55,7 +62,7 @@ def full_usage(core: Core) -> FullUsage:
         ),
         Containers=containers,
         Volumes=_volumes(core),
-        BuildCache=Share(),
+        BuildCache=_build_cache(core, records),
         Logs=logs,
         Blobs=rest.blobs,
         InitLayers=rest.init_layers,
@@ -63,6 +70,13 @@ def full_usage(core: Core) -> FullUsage:
         Database=rest.database,
         Everything=rest.everything,
     )
+
+
+def _build_cache(core: Core, records: Sequence[CacheRecord]) -> Share:
+    """What images or containers have is counted with them; the rest is what `builder prune --all` frees."""
+    entries = build_cache(core, records)
+    size = sum(entry.Size for entry in entries if not entry.Shared)
+    return Share(Total=len(entries), Size=size, Reclaimable=size)
 
 
 def _volumes(core: Core) -> Share:

@@ -15,6 +15,8 @@ import msgspec
 from msgspec import UNSET
 
 import sampan
+from sampan.engine.build_usage import build_cache, only_built
+from sampan.engine.builds import Builds
 from sampan.engine.checking import CheckReport, check
 from sampan.engine.core import Core
 from sampan.engine.events import make_event
@@ -37,9 +39,10 @@ _ALL_PARTS: Final = ("container", "image", "volume", "build-cache")
 class System:
     """Facts; each call reads the machine anew."""
 
-    def __init__(self, core: Core, images: Images) -> None:
+    def __init__(self, core: Core, images: Images, builds: Builds) -> None:
         self._core = core
         self._images = images
+        self._builds = builds
         self._id = _machine_id()
 
     def info(self) -> docker.Info:
@@ -132,15 +135,15 @@ class System:
         )
 
     def disk_usage(self, parts: Sequence[str] = _ALL_PARTS) -> docker.DiskUsage:
-        """Sum what images, containers and volumes occupy; parts not asked for are left out."""
-        core = self._core
+        """Sum what images, containers, volumes and builds occupy; parts not asked for are left out."""
+        core, records = self._core, self._builds.records()
         wants_images = "image" in parts
         return docker.DiskUsage(
-            LayersSize=sum(layer_bytes(core, ()).sizes.values()) if wants_images else UNSET,
+            LayersSize=layer_bytes(core, ()).without(only_built(core, records)) if wants_images else UNSET,
             Images=self._images.usage() if wants_images else UNSET,
             Containers=self._container_usage() if "container" in parts else UNSET,
             Volumes=core.volumes.disk_usage() if "volume" in parts else UNSET,
-            BuildCache=[] if "build-cache" in parts else UNSET,
+            BuildCache=build_cache(core, records) if "build-cache" in parts else UNSET,
         )
 
     def _container_usage(self) -> list[docker.ContainerSummary]:
@@ -155,7 +158,7 @@ class System:
 
     def full_usage(self) -> FullUsage:
         """Sum everything below the data root, and what prunes would free."""
-        return full_usage(self._core)
+        return full_usage(self._core, self._builds.records())
 
     def prune_nothing(self, kind: Literal["network"], filters: Filters) -> None:
         """Check the filters of a prune that can find nothing yet, and tell that it was done.

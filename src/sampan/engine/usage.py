@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from sampan.engine.core import Core
@@ -74,13 +74,17 @@ class LayerBytes:
         """Return the bytes of an image's layers that another image has too."""
         return sum(self.sizes.get(one, 0) for one in chain_ids(image.layers) if self.images[one] > 1)
 
+    def without(self, others: Collection[Digest]) -> int:
+        """Return the bytes of all layers but some."""
+        return sum(size for chain_id, size in self.sizes.items() if chain_id not in others)
+
     def sum(self, chain: Sequence[Digest]) -> int:
         """Return the bytes of some layers, each counted once."""
         return sum(self.sizes.get(one, 0) for one in set(chain))
 
 
 def layer_bytes(core: Core, images: Sequence[Image]) -> LayerBytes:
-    """Measure every unpacked layer that images or containers need."""
+    """Measure every unpacked layer that images, containers or builds need."""
     layers = core.store.layers
     sizes = {one: layers.size(one) for one in layers.known()}
     users = Counter(one for image in images for one in set(chain_ids(image.layers)))

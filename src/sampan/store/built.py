@@ -220,6 +220,10 @@ class Built:
         rows = self._db.query("SELECT DISTINCT chain_id FROM images WHERE chain_id IS NOT NULL")
         return {chain_id for row in rows for chain_id in self._layers.chain(Digest(str(row[0])))}
 
+    def layer_size(self, chain_id: Digest) -> int:
+        """Return the bytes of a layer's files; 0 when it is not here."""
+        return self._layers.size(chain_id) if chain_id in self._layers.known() else 0
+
     def size(self, stack: Stack) -> int:
         """Return the bytes of a stack's highest layer."""
         top = top_of(stack)

@@ -58,6 +58,9 @@ def test_stop_waits_for_who_handles_the_signal(own: Callable[..., tuple[int, str
     wait_for(lambda: "ready" in own("logs", "polite")[1], "its handler is there")
     assert own("stop", "--now-if-unhandled", "polite") == (0, "polite\n", "")
     assert own("wait", "polite") == (0, "7\n", "")
+    assert own("wait", "--condition", "not-running", "polite") == (0, "7\n", "")
+    code, _, err = own("wait", "--condition", "nonsense", "polite")
+    assert (code, 'invalid condition: "nonsense"' in err) == (1, True), err
     own("run", "-d", "--name", "stubborn", "busybox", "sh", "-c", script.replace("exit 7", "true"))
     wait_for(lambda: "ready" in own("logs", "stubborn")[1], "its handler is there")
     _, _, err = own("stop", "-t", "1", "stubborn")
