@@ -86,7 +86,11 @@ def test_platforms_of_an_index(daemon: Sampand, registry: Registry) -> None:
     assert daemon.docker("pull", name).code == 0
     assert json.loads(daemon.docker("inspect", name).out)[0]["Architecture"] == "amd64"
     assert daemon.docker("pull", "--platform", "linux/arm64", name).code == 0
-    assert json.loads(daemon.docker("inspect", name).out)[0]["Architecture"] == "arm64"
+    assert (
+        json.loads(daemon.docker("inspect", name).out)[0]["Architecture"] == "amd64"
+    )  # this machine's first
+    shown = daemon.docker("image", "inspect", "--platform", "linux/arm64", name)
+    assert json.loads(shown.out)[0]["Architecture"] == "arm64", shown.err
     done = daemon.docker("pull", "--platform", "linux/s390x", name)
     assert "no matching manifest for linux/s390x in the manifest list entries" in done.err
 

@@ -51,12 +51,12 @@ async def list_images(call: Call) -> web.StreamResponse:
 
 async def inspect(call: Call) -> web.StreamResponse:
     """GET /images/{name}/json."""
-    return reply(await call.workers.quick(call.engine.images.inspect, call.name))
+    return reply(await call.workers.quick(call.engine.images.inspect, call.name, platform=_platform(call)))
 
 
 async def history(call: Call) -> web.StreamResponse:
     """GET /images/{name}/history."""
-    return reply(await call.workers.quick(call.engine.images.history, call.name))
+    return reply(await call.workers.quick(call.engine.images.history, call.name, platform=_platform(call)))
 
 
 async def tag(call: Call) -> web.StreamResponse:
@@ -69,7 +69,16 @@ async def tag(call: Call) -> web.StreamResponse:
 
 
 async def remove(call: Call) -> web.StreamResponse:
-    """DELETE /images/{name}."""
+    """DELETE /images/{name}; with `platforms` (JSON, API 1.50) only the images for these."""
+    platforms = [
+        str(gojson.decode(one.encode(), Platform)) for one in call.request.query.getall("platforms", [])
+    ]
+    if platforms:
+        return reply(
+            await call.workers.slow(
+                call.engine.images.remove_platforms, call.name, platforms, force=call.flag("force")
+            )
+        )
     removed = await call.workers.slow(
         call.engine.images.remove, call.name, force=call.flag("force"), prune=not call.flag("noprune")
     )

@@ -78,12 +78,12 @@ class BuildHost:
         image = None if fetch.always else self._find_local(name, platform)
         if image is None:
             self._pull(name, platform, fetch)
-            image = resolve_image(self._core, name)
+            image = resolve_image(self._core, name, parse_platform(platform) if platform else None)
         return Base(str(image.id), image.config, self._core.store.built.stack_of(image))
 
     def _find_local(self, name: str, platform: str) -> Image | None:
         try:
-            image = resolve_image(self._core, name)
+            image = resolve_image(self._core, name, parse_platform(platform) if platform else None)
         except NotFound:
             return None
         is_other = platform and not matches(parse_platform(platform), image.config.platform)

@@ -29,6 +29,7 @@ from sampan.ids import ContainerId, new_container_id
 from sampan.lean import Undo
 from sampan.spec import docker
 from sampan.store.model import Image
+from sampan.store.platforms import parse_platform
 
 
 class Creator:
@@ -45,7 +46,7 @@ class Creator:
             names.check_name(name)
         check_request(request)
         check_joins(core.index, request.HostConfig)
-        image = resolve_image(core, request.Image)
+        image = resolve_image(core, request.Image, parse_platform(platform) if platform else None)
         check_platform(platform, image.config, arch=core.machine.arch, image_name=request.Image)
         warnings: list[str] = []
         record = self._make_record(request, image, warnings)

@@ -14,6 +14,7 @@ from sampan.engine.core import Core
 from sampan.engine.events import make_event
 from sampan.errors import InvalidArgument, NotFound
 from sampan.ids import Digest
+from sampan.spec.image import Platform
 from sampan.store import hello
 from sampan.store.model import Image
 from sampan.store.references import parse_reference, parse_tagged
@@ -23,19 +24,19 @@ _NAME: Final = "hello"
 _STEPS: Final = ("CREATE TABLE built_in_images (name TEXT PRIMARY KEY, made_ns INTEGER NOT NULL) STRICT",)
 
 
-def resolve_image(core: Core, text: str) -> Image:
-    """Find an image as the store does; `hello` appears when it was never there.
+def resolve_image(core: Core, text: str, platform: Platform | None = None) -> Image:
+    """Find an image as the store does (`Images.resolve`); `hello` appears when it was never there.
 
     Raises:
         NotFound: `No such image: X:tag`.
     """
     try:
-        return core.store.images.resolve(text)
+        return core.store.images.resolve(text, platform)
     except NotFound:
         if not _means_hello(text) or _was_made(core):
             raise
         make_hello(core)
-        return core.store.images.resolve(text)
+        return core.store.images.resolve(text, platform)
 
 
 def make_hello(core: Core) -> Digest:

@@ -28,11 +28,12 @@ from sampan.ids import ContainerId, Digest
 from sampan.spec import docker
 from sampan.store import bootstrap
 from sampan.store.model import Image, ImageUser, Progress
-from sampan.store.platforms import parse_platform
+from sampan.store.platforms import matches, parse_platform
 from sampan.store.references import Reference, make_tagged
 from sampan.store.saving import OpenSave
 
 Summaries = list[docker.ImageSummary]
+Deletions = Sequence[docker.ImageDelete]
 LayerTree = Sequence[TreeLayer]
 Differences = Sequence[Difference]
 Filters = Mapping[str, Sequence[str]]
@@ -48,13 +49,13 @@ class Images:
         self._images = core.store.images
         self.mounts = ImageMounting(core)
 
-    def inspect(self, ref: str) -> docker.ImageInspect:
-        """Tell everything about an image.
+    def inspect(self, ref: str, *, platform: str = "") -> docker.ImageInspect:
+        """Tell everything about an image; platform: of several with the name.
 
         Raises:
-            NotFound: `No such image: X:tag`.
+            NotFound: `No such image: X:tag`, or it is not for the platform.
         """
-        image = resolve_image(self._core, ref)
+        image = self._for_platform(ref, platform)
         config = image.config
         return docker.ImageInspect(
             Id=image.id,
@@ -75,7 +76,17 @@ class Images:
             Metadata=docker.ImageMetadata(LastTagTime=format_time(image.last_tagged_ns)),
         )
 
-    def history(self, ref: str) -> list[docker.HistoryItem]:
+    def _for_platform(self, ref: str, text: str) -> Image:
+        platform = parse_platform(text) if text else None
+        image = resolve_image(self._core, ref, platform)
+        if platform is not None and not matches(platform, image.config.platform):
+            raise NotFound(
+                f"image with reference {ref} was found but does not provide the specified platform "
+                f"({platform})"
+            )
+        return image
+
+    def history(self, ref: str, *, platform: str = "") -> list[docker.HistoryItem]:
         """List the steps an image was made by, newest first."""
         return [
             docker.HistoryItem(
@@ -86,15 +97,24 @@ class Images:
                 Size=entry.size_bytes,
                 Comment=entry.comment,
             )
-            for entry in self._images.history(resolve_image(self._core, ref))
+            for entry in self._images.history(self._for_platform(ref, platform))
         ]
 
     def tag(self, ref: str, *, repository: str, tag: str = "") -> None:
         """Give an image another name."""
         image = resolve_image(self._core, ref)
         reference = make_tagged(repository, tag)
-        self._images.tag(image, reference)
+        self._images.tag(image, reference, source=ref)
         self._emit("tag", image.id, reference.familiar)
+
+    def remove_platforms(self, ref: str, platforms: Sequence[str], *, force: bool) -> Deletions:
+        """Remove an image for some platforms; the name stays while it means another one.
+
+        Raises:
+            NotFound: there is none for a platform. Conflict: as `remove`.
+        """
+        images = [self._for_platform(ref, one) for one in platforms]
+        return [step for image in images for step in self.remove(image.id, force=force)]
 
     def remove(self, ref: str, *, force: bool = False, prune: bool = True) -> list[docker.ImageDelete]:
         """Untag, and delete with the last reference; there are no parents that prune could spare.

@@ -152,14 +152,20 @@ class RemoteImages:
         return sorted(found, key=str)
 
     def _push_one(self, reference: Reference, request: PushRequest, report: Report) -> None:
-        image = self._core.store.images.resolve(str(reference))
+        images = self._core.store.images
+        image = images.resolve(str(reference), request.platform)
         if request.platform is not None and not matches(request.platform, image.config.platform):
             raise NotFound(
                 f"image with reference {reference.familiar} was found but does not provide the specified "
                 f"platform ({request.platform})"
             )
         pusher = self.client().pusher(self.arrivals, reference, request.auth, report)
-        pushed = pusher.push(image, reference)
+        index = images.index_of(reference) if request.platform is None else None
+        every = images.variants(reference)
+        if index is not None and pusher.has_whole_index(every, index):
+            pushed = pusher.push_index(every, index, reference)
+        else:
+            pushed = pusher.push(image, reference)
         report({"status": f"{reference.tag}: digest: {pushed.digest} size: {pushed.size_bytes}"})
         aux = {"Tag": reference.tag, "Digest": pushed.digest, "Size": pushed.size_bytes}
         report({"progressDetail": {}, "aux": aux})

@@ -21,7 +21,7 @@ from sampan.store.saving import OpenSave, Wanted
 
 def open_save(core: Core, words: Sequence[str], *, platform: Platform | None) -> OpenSave:
     """See `Images.open_save`."""
-    wanted = [one for word in words for one in find_wanted(core, word)]
+    wanted = [one for word in words for one in find_wanted(core, word, platform)]
     for one in wanted:
         if platform is not None and not matches(platform, one.image.config.platform):
             raise NotFound(
@@ -34,8 +34,10 @@ def open_save(core: Core, words: Sequence[str], *, platform: Platform | None) ->
     return opened
 
 
-def find_wanted(core: Core, word: str) -> Sequence[Wanted]:
+def find_wanted(core: Core, word: str, platform: Platform | None = None) -> Sequence[Wanted]:
     """Return what a word means: a tag, all tags of a repository, or an id, which brings no names.
+
+    platform: of several images with a name.
 
     Raises:
         NotFound: `No such image: X`.
@@ -45,29 +47,26 @@ def find_wanted(core: Core, word: str) -> Sequence[Wanted]:
     except InvalidArgument:
         return [Wanted(resolve_image(core, word), ())]  # a full id
     if not reference.tag and not reference.digest:
-        every = _all_tags(core, reference)
+        every = _all_tags(core, reference, platform)
         if every:
             return every
-    image = _resolve(core, word)
+    image = _resolve(core, word, platform)
     name = reference.with_default_tag()
     return [Wanted(image, (name,) if name in image.tags and not reference.digest else ())]
 
 
-def _resolve(core: Core, word: str) -> Image:
+def _resolve(core: Core, word: str, platform: Platform | None) -> Image:
     """Find an image; here Docker's message has the word as it was written."""
     try:
-        return resolve_image(core, word)
+        return resolve_image(core, word, platform)
     except NotFound as exc:
         raise NotFound(f"No such image: {word}") from exc
 
 
-def _all_tags(core: Core, repository: Reference) -> list[Wanted]:
-    return [
-        Wanted(image, (tag,))
-        for image in core.store.images.list()
-        for tag in image.tags
-        if tag.name == repository.name
-    ]
+def _all_tags(core: Core, repository: Reference, platform: Platform | None) -> list[Wanted]:
+    images = core.store.images
+    tags = {tag for image in images.list() for tag in image.tags if tag.name == repository.name}
+    return [Wanted(images.resolve(str(tag), platform), (tag,)) for tag in sorted(tags, key=str)]
 
 
 def _event(image: Image) -> docker.Event:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from sampan.errors import InvalidArgument
+from sampan import log
+from sampan.errors import InvalidArgument, SampanError
 from sampan.ids import Digest, parse_digest
 from sampan.registry.repository import SCHEMA1, Document
 from sampan.registry.sources import Sources
@@ -25,6 +26,8 @@ from sampan.spec.image import (
 from sampan.store.platforms import choose_manifest
 
 _MAX_NESTING: Final = 4
+_ABOUT: Final = "vnd.docker.reference.digest"  # on an attestation: the image it is about
+_MAX_ATTESTATIONS_BYTES: Final = 32 << 20
 _MAX_LAYER_BYTES: Final = 1 << 44  # 16 TiB: more is a mistake or an attack
 
 
@@ -58,6 +61,33 @@ def fetch_image(sources: Sources, name: str, *, platform: Platform) -> RemoteIma
         chosen = choose_manifest(parsed.manifests, platform)
         document = _fetch_entry(sources, chosen)
     raise InvalidArgument(f"image indexes are nested deeper than {_MAX_NESTING} levels")
+
+
+def fetch_attestations(sources: Sources, image: RemoteImage) -> tuple[bytes, ...]:
+    """Return what an index has about an image (BuildKit's attestations): manifests and their content.
+
+    Nobody needs them to run it: what cannot be had is left out.
+    """
+    index = parse_document(image.top)
+    entries = index.manifests if isinstance(index, Index) else []
+    found: list[bytes] = []
+    size = 0
+    for entry in entries:
+        if entry.annotations.get(_ABOUT) != image.manifest.digest or ATTESTATION not in entry.annotations:
+            continue
+        try:
+            document = _fetch_entry(sources, entry)
+            manifest = parse_document(document)
+            parts = [manifest.config, *manifest.layers] if isinstance(manifest, Manifest) else []
+            size += sum(part.size for part in parts)
+            if size > _MAX_ATTESTATIONS_BYTES or any(part.size < 0 for part in parts):
+                break
+            blobs = [sources.get_blob(parse_digest(part.digest), size_bytes=part.size) for part in parts]
+        except SampanError as exc:
+            log.info("attestation left out", image=sources.reference.familiar, reason=exc)
+            continue
+        found += [document.raw, *blobs]
+    return tuple(found)
 
 
 def parse_document(document: Document) -> Manifest | Index:

@@ -12,17 +12,17 @@ from typing import Final
 from sampan.errors import InvalidArgument, NotFound
 from sampan.ids import Digest, digest_hex, parse_digest
 from sampan.registry.downloads import Cancelled, Download, Downloads
-from sampan.registry.manifests import RemoteImage, fetch_image, type_of
+from sampan.registry.manifests import RemoteImage, fetch_attestations, fetch_image, type_of
 from sampan.registry.policy import read_policy
 from sampan.registry.pull_progress import LayerLine, PullProgress
 from sampan.registry.signatures import check_signed
 from sampan.registry.sources import Sources
 from sampan.spec.image import Platform, parse_config
 from sampan.store.archive.readable import Readable
-from sampan.store.arrivals import Arrivals
+from sampan.store.arrivals import Arrivals, KeptIndex
 from sampan.store.blobs import StagedBlob
 from sampan.store.intake import StagedImage
-from sampan.store.platforms import matches
+from sampan.store.platforms import host_platform, matches
 from sampan.store.references import Reference
 
 _TRIES: Final = 2  # the second one without what an earlier process has left
@@ -73,13 +73,26 @@ class Puller:
             check_signed(policy, sources, [image.top.digest, image.manifest.digest])
         self._progress.found()
         names = _names(reference, image.top.digest)
-        before = self._arrivals.find_named(names[0])
+        before = self._arrivals.find_variant(names[0], platform)
+        index = _kept_index(sources, image)
         if self._arrivals.has_image(image.config):
-            self._arrivals.name(image.config, names)
             image_id = image.config
         else:
-            image_id = self._fetch(sources, image, names, platform if is_wanted else None)
+            image_id = self._fetch(sources, image, () if index else names, platform if is_wanted else None)
+        self._name(image_id, names, index)
         return Pulled(image_id, image.top.digest, is_new=before != image_id)
+
+    def _name(self, image_id: Digest, names: Sequence[Reference], index: KeptIndex | None) -> None:
+        """Give an image its names; one of an index stands beside those for other platforms."""
+        if index is None:
+            self._arrivals.name(image_id, names)
+            return
+        before = self._arrivals.find_named(names[0])
+        first = self._is_native(image_id) or before is None or not self._is_native(before)
+        self._arrivals.name_by_index(image_id, names, index, first=first)
+
+    def _is_native(self, image_id: Digest) -> bool:
+        return matches(host_platform(), parse_config(self._arrivals.read_blob(image_id)).platform)
 
     def _find_known(self, sources: Sources, asked: str, platform: Platform) -> Pulled | None:
         """Return the image if the registry's digest for the tag is one whose image is here."""
@@ -88,14 +101,14 @@ class Puller:
         if digest is None:
             return None
         names = _names(reference, digest)
-        image_id = self._arrivals.find_named(names[-1])
+        image_id = self._arrivals.find_variant(names[-1], platform)
         if image_id is None:
             return None
-        if not matches(platform, parse_config(self._arrivals.read_blob(image_id)).platform):
-            return None
-        before = self._arrivals.find_named(names[0])
+        before = self._arrivals.find_variant(names[0], platform)
         if before != image_id:
-            self._arrivals.name(image_id, names)
+            index = self._arrivals.index_of(names[-1])
+            raw = self._arrivals.read_blob(parse_digest(index.digest)) if index else b""
+            self._name(image_id, names, KeptIndex(raw, index.mediaType) if index else None)
         return Pulled(image_id, digest, is_new=before != image_id)
 
     def _fetch(
@@ -105,8 +118,8 @@ class Puller:
         config = parse_config(raw_config)
         if wanted is not None and not matches(wanted, config.platform):
             raise NotFound(
-                f"image with reference {names[0].familiar} was found but does not match the specified "
-                f"platform: wanted {wanted}, actual: {config.platform}"
+                f"image with reference {sources.reference.familiar} was found but does not match the "
+                f"specified platform: wanted {wanted}, actual: {config.platform}"
             )
         diff_ids = [parse_digest(text) for text in config.rootfs.diff_ids]
         if len(diff_ids) != len(image.parsed.layers):
@@ -217,6 +230,13 @@ class _ArrivingBlobs:
         for digest in self._downloads:
             self._arrivals.partials.discard(digest)
         return was_resumed
+
+
+def _kept_index(sources: Sources, image: RemoteImage) -> KeptIndex | None:
+    """Return the index that led to an image, with what it says about it; None if the tag names it alone."""
+    if image.top is image.manifest:
+        return None
+    return KeptIndex(image.top.raw, type_of(image.top), fetch_attestations(sources, image))
 
 
 def _names(reference: Reference, digest: Digest) -> list[Reference]:

@@ -17,8 +17,10 @@ from sampan.registry.uploads import Outcome, Uploads
 from sampan.spec.image import (
     DOCKER_LAYER_GZIP,
     DOCKER_MANIFEST,
+    INDEX_TYPES,
     OCI_LAYER_GZIP,
     Descriptor,
+    Index,
     Manifest,
     encode,
     parse_manifest_or_index,
@@ -49,33 +51,95 @@ class Pusher:
         self._session = session
         self._report = report
 
+    def push_index(self, images: Sequence[Image], index: Descriptor, reference: Reference) -> Pushed:
+        """Send the images of an index, what else it names, and the index itself under the tag, as it came.
+
+        Raises:
+            Forbidden, Unauthorized, Unavailable: as the registry says.
+        """
+        digest = parse_digest(index.digest)
+        uploads = Uploads(self._session, reference)
+        known = {image.manifest.digest for image in images}
+        for image in images:
+            self._push_one(uploads, image, reference, name=image.manifest.digest, as_it_is=True)
+        raw = self._arrivals.read_blob(digest)
+        parsed = parse_manifest_or_index(raw, media_type=index.mediaType)
+        for entry in parsed.manifests if isinstance(parsed, Index) else []:
+            if entry.digest not in known:
+                self._push_document(uploads, entry)
+        uploads.put_manifest(reference.tag, raw, index.mediaType)
+        self._report({"status": f"index of {len(images)} images", "progressDetail": {}})
+        return Pushed(digest, len(raw))
+
+    def has_whole_index(self, images: Sequence[Image], index: Descriptor) -> bool:
+        """Tell whether everything that an index names is here."""
+        parsed = parse_manifest_or_index(
+            self._arrivals.read_blob(parse_digest(index.digest)), media_type=index.mediaType
+        )
+        known = {image.manifest.digest for image in images}
+        entries = parsed.manifests if isinstance(parsed, Index) else []
+        return all(entry.digest in known or self._has_document(entry) for entry in entries)
+
+    def _has_document(self, entry: Descriptor) -> bool:
+        digest = parse_digest(entry.digest)
+        with self._arrivals.holding([digest]) as here:
+            if not here or entry.mediaType in INDEX_TYPES:
+                return False
+            manifest = parse_manifest_or_index(self._arrivals.read_blob(digest), media_type=entry.mediaType)
+            if not isinstance(manifest, Manifest):
+                return False
+            parts = [parse_digest(part.digest) for part in (manifest.config, *manifest.layers)]
+            with self._arrivals.holding(parts) as present:
+                return len(present) == len(set(parts))
+
+    def _push_document(self, uploads: Uploads, entry: Descriptor) -> None:
+        raw = self._arrivals.read_blob(parse_digest(entry.digest))
+        manifest = parse_manifest_or_index(raw, media_type=entry.mediaType)
+        assert isinstance(manifest, Manifest)  # `has_whole_index` has seen that
+        for part in (manifest.config, *manifest.layers):
+            self._put(uploads, parse_digest(part.digest), part.size, [], lambda sent: None)
+        uploads.put_manifest(entry.digest, raw, entry.mediaType)
+
     def push(self, image: Image, reference: Reference) -> Pushed:
         """Send what is missing of an image, its manifest last.
 
         Raises:
             Forbidden, Unauthorized, Unavailable: as the registry says.
         """
+        # A manifest that a registry has under its digest goes out with that digest, plain layers and all.
+        as_it_is = any(name.digest == image.manifest.digest for name in image.digests)
         uploads = Uploads(self._session, reference)
+        raw = self._push_one(uploads, image, reference, name=reference.tag, as_it_is=as_it_is)
+        digest = digest_of(raw)
+        self._arrivals.name(image.id, [Reference(reference.domain, reference.path, "", digest)])
+        return Pushed(digest, len(raw))
+
+    def _push_one(
+        self, uploads: Uploads, image: Image, reference: Reference, *, name: str, as_it_is: bool
+    ) -> bytes:
+        """Send an image, its manifest under a name; return the manifest."""
         raw = self._arrivals.read_blob(parse_digest(image.manifest.digest))
         manifest = parse_manifest_or_index(raw, media_type="")
         if not isinstance(manifest, Manifest):
             raise SampanError(f"image {image.id} has no manifest of its own")
         wanted = [parse_digest(layer.digest) for layer in manifest.layers]
         with self._arrivals.holding(wanted):
-            packed = self._push_layers(uploads, reference, image, wanted)
+            packed = self._push_layers(uploads, reference, image, wanted, as_it_is=as_it_is)
             config = parse_digest(manifest.config.digest)
             self._put(uploads, config, manifest.config.size, [], lambda sent: None)
             raw, media_type = _manifest_of(raw, manifest, packed, image.manifest.mediaType)
-            uploads.put_manifest(reference.tag, raw, media_type)
-        digest = digest_of(raw)
-        self._arrivals.name(image.id, [Reference(reference.domain, reference.path, "", digest)])
-        return Pushed(digest, len(raw))
+            uploads.put_manifest(name, raw, media_type)
+        return raw
 
     def _push_layers(
-        self, uploads: Uploads, reference: Reference, image: Image, layers: Sequence[Digest]
+        self,
+        uploads: Uploads,
+        reference: Reference,
+        image: Image,
+        layers: Sequence[Digest],
+        *,
+        as_it_is: bool,
     ) -> list[Packed]:
-        # A manifest that a registry has under its digest goes out with that digest, plain layers and all.
-        as_it_is = any(name.digest == image.manifest.digest for name in image.digests)
         for diff_id in image.layers:
             self._say(diff_id, "Preparing")
         with ThreadPoolExecutor(self._session.options.uploads, thread_name_prefix="upload") as pool:

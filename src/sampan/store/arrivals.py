@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from sampan.ids import Digest
+from sampan.spec.image import Descriptor, Platform, parse_config
 from sampan.store.blobs import Blobs
 from sampan.store.catalog import Catalog
 from sampan.store.digests import chain_ids
@@ -16,8 +18,19 @@ from sampan.store.packing import Packed, Packer
 from sampan.store.partials import Partials
 from sampan.store.pins import Pins
 from sampan.store.places import Places
+from sampan.store.platforms import matches
 from sampan.store.references import Reference
 from sampan.store.staging import Staging
+from sampan.store.variants import Variants
+
+
+@dataclass(frozen=True, slots=True)
+class KeptIndex:
+    """An index as it came, and what of it is no image: attestations and their content."""
+
+    raw: bytes
+    media_type: str
+    more: tuple[bytes, ...] = ()
 
 
 class Arrivals:
@@ -32,7 +45,9 @@ class Arrivals:
         pins: Pins,
         intake: Intake,
         packer: Packer,
+        variants: Variants,
     ) -> None:
+        self._variants = variants
         self._places = places
         self._catalog = catalog
         self._blobs = blobs
@@ -45,6 +60,17 @@ class Arrivals:
     def find_named(self, reference: Reference) -> Digest | None:
         """Return the image that has exactly this name."""
         return self._catalog.find_by_name(reference)
+
+    def find_variant(self, reference: Reference, platform: Platform) -> Digest | None:
+        """Return the image for a platform that has exactly this name."""
+        for image_id in self._variants.images(reference):
+            if matches(platform, parse_config(self._blobs.read(image_id)).platform):
+                return image_id
+        return None
+
+    def index_of(self, reference: Reference) -> Descriptor | None:
+        """Return the index that a name was pulled by."""
+        return self._variants.index_of(reference)
 
     def has_image(self, image_id: Digest) -> bool:
         """Tell whether an image is recorded."""
@@ -99,6 +125,29 @@ class Arrivals:
     def name(self, image_id: Digest, references: Sequence[Reference]) -> None:
         """Give an image that is here its names."""
         self._intake.name(image_id, references)
+
+    def name_by_index(
+        self, image_id: Digest, references: Sequence[Reference], index: KeptIndex, *, first: bool
+    ) -> None:
+        """Give names to an image that is here as one of an index, which is kept (`Variants.add`)."""
+        with self.staging() as staging:
+            staged = [staging.add([raw]) for raw in (index.raw, *index.more)]
+            with self._pins.held([one.digest for one in staged]):
+                for one in staged:
+                    self._blobs.keep(one)
+                self._blobs.sync()
+                descriptor = Descriptor(
+                    mediaType=index.media_type, digest=staged[0].digest, size=len(index.raw)
+                )
+                for reference in references:
+                    self._variants.add(
+                        reference,
+                        image_id,
+                        index=descriptor,
+                        blobs=[one.digest for one in staged[1:]],
+                        first=first,
+                    )
+        self._intake.name(image_id, ())
 
     def take(
         self, image: StagedImage, arriving: Arriving, *, progress: ProgressCallback | None = None

@@ -98,6 +98,12 @@ class Blobs:
         except FileNotFoundError:
             pass
 
+    def take_away(self, digest: Digest) -> str:
+        """Remove a blob's name, and return the temporary file that has its content now."""
+        path = self._places.new_temporary("blob")
+        os.rename(self._places.blob(digest), path)
+        return path
+
     def list(self) -> set[Digest]:
         """Return the digests of all blobs; files with other names are not ours and stay."""
         found = set()

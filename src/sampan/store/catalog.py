@@ -92,13 +92,24 @@ class Catalog:
 
     def names(self, image_id: Digest) -> list[Reference]:
         """Return the names of an image in alphabetical order."""
-        rows = self._db.query("SELECT name FROM image_names WHERE image_id = ? ORDER BY name", (image_id,))
+        rows = self._db.query(
+            "SELECT name FROM image_names WHERE image_id = ?1 UNION "
+            "SELECT name FROM name_variants WHERE image_id = ?1 ORDER BY name",
+            (image_id,),
+        )
         return [parse_reference(str(row[0])) for row in rows]
 
     def all_names(self) -> dict[Digest, list[Reference]]:
         """Return the names of all images by id, in alphabetical order."""
+        return self._names_in("image_names UNION SELECT name, image_id FROM name_variants")
+
+    def first_names(self) -> dict[Digest, list[Reference]]:
+        """Return the names that mean an image without a platform, by id, in alphabetical order."""
+        return self._names_in("image_names")
+
+    def _names_in(self, tables: str) -> dict[Digest, list[Reference]]:
         names: dict[Digest, list[Reference]] = {}
-        for name, image_id in self._db.query("SELECT name, image_id FROM image_names ORDER BY name"):
+        for name, image_id in self._db.query(f"SELECT name, image_id FROM {tables} ORDER BY name"):  # noqa: S608 -- ours
             names.setdefault(_digest(image_id), []).append(parse_reference(str(name)))
         return names
 
@@ -113,7 +124,8 @@ class Catalog:
         rows = self._db.query(
             "SELECT digest FROM image_blobs UNION SELECT blob FROM build_layers UNION "
             "SELECT packed FROM packed_blobs WHERE plain IN (SELECT digest FROM image_blobs) UNION "
-            "SELECT content FROM repository_blobs UNION SELECT content FROM repository_manifests"
+            "SELECT content FROM repository_blobs UNION SELECT content FROM repository_manifests UNION "
+            "SELECT digest FROM name_indexes UNION SELECT digest FROM name_blobs"
         )
         return {_digest(row[0]) for row in rows}
 
@@ -124,7 +136,9 @@ class Catalog:
             "OR digest IN (SELECT plain FROM packed_blobs WHERE packed = ?1)) "
             "OR EXISTS (SELECT 1 FROM build_layers WHERE blob = ?1) "
             "OR EXISTS (SELECT 1 FROM repository_blobs WHERE content = ?1) "
-            "OR EXISTS (SELECT 1 FROM repository_manifests WHERE content = ?1)"
+            "OR EXISTS (SELECT 1 FROM repository_manifests WHERE content = ?1) "
+            "OR EXISTS (SELECT 1 FROM name_indexes WHERE digest = ?1) "
+            "OR EXISTS (SELECT 1 FROM name_blobs WHERE digest = ?1)"
         )
         return self._db.query_one(sql, (digest,)) is not None
 

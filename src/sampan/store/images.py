@@ -35,11 +35,12 @@ from sampan.store.layout import Layout
 from sampan.store.members import Lend, Members
 from sampan.store.model import HistoryEntry, Image, Loaded, ProgressCallback, Removed, Users
 from sampan.store.places import Places
-from sampan.store.platforms import host_platform
+from sampan.store.platforms import host_platform, matches
 from sampan.store.references import Reference, parse_reference
 from sampan.store.removal import plan_removal
 from sampan.store.sources import LayerSources
 from sampan.store.staging import Staging
+from sampan.store.variants import Variants
 
 ImageList = list[Image]
 RemovedList = list[Removed]
@@ -62,7 +63,9 @@ class Images:
         layout: Layout,
         intake: Intake,
         collector: Collector,
+        variants: Variants,
     ) -> None:
+        self._variants = variants
         self._places = places
         self._catalog = catalog
         self._layers = layers
@@ -144,14 +147,29 @@ class Images:
             staged = [staging.add(chunks_of(stream)) for stream in layers]
             return self._add(staging, config, staged, references)
 
-    def resolve(self, text: str) -> Image:
+    def resolve(self, text: str, platform: Platform | None = None) -> Image:
         """Find an image by name, `name@digest`, id, or a beginning of its id that only one has.
+
+        platform: of several images with the name; without it this machine's, or the one pulled last.
 
         Raises:
             NotFound: `No such image: X:tag`.
             InvalidArgument: text is no reference, or several ids begin so.
         """
-        return self._image(self._find(text)[0])
+        image_id, named = self._find(text)
+        if platform is not None and named is not None:
+            for one in self._variants.images(named):
+                if matches(platform, self._sources.config(one).platform):
+                    return self._image(one)
+        return self._image(image_id)
+
+    def variants(self, reference: Reference) -> ImageList:
+        """Return every image that a name means, for one platform each, the usual one first."""
+        return [self._image(one) for one in self._variants.images(reference.key())]
+
+    def index_of(self, reference: Reference) -> Descriptor | None:
+        """Return the index that a name was pulled by, None if it was not by one."""
+        return self._variants.index_of(reference.key())
 
     def get(self, image_id: Digest) -> Image:
         """Return an image by its full id.
@@ -167,8 +185,10 @@ class Images:
         images = [self._describe(record, names.get(record.id, [])) for record in self._catalog.all()]
         return sorted(images, key=lambda image: image.config.created, reverse=True)
 
-    def tag(self, image: Image, reference: Reference) -> None:
+    def tag(self, image: Image, reference: Reference, *, source: str = "") -> None:
         """Give an image one more name; an image that has it loses it.
+
+        source: the name that it was found by: the new one gets the images for other platforms, too.
 
         Raises:
             NotFound: the image is gone.
@@ -178,7 +198,13 @@ class Images:
             raise InvalidArgument("refusing to create a tag with a digest reference")
         if self._catalog.find(image.id) is None:
             raise NotFound(f"No such image: {image.id}")
-        self._catalog.set_name(reference.with_default_tag(), image.id)
+        name = reference.with_default_tag()
+        named = self._find(source)[1] if source else None
+        if named == name:
+            return
+        self._catalog.set_name(name, image.id)
+        if named is not None:
+            self._variants.copy(named, name)
         self._layout.write()
 
     def remove(self, text: str, *, force: bool = False, users: Users) -> RemovedList:
@@ -191,6 +217,7 @@ class Images:
             Conflict: it has other names or is in use; with Docker's texts.
         """
         image_id, named = self._find(text)
+        others = self._variants.images(named)[1:] if named is not None else []
         plan = plan_removal(
             text,
             image_id=image_id,
@@ -199,11 +226,20 @@ class Images:
             users=users(image_id),
             force=force,
         )
-        self._catalog.remove(plan.untag, delete=image_id if plan.delete else None)
+        if named is None:
+            self._variants.part(plan.untag, image_id)
+            self._catalog.remove((), delete=image_id if plan.delete else None)
+        else:
+            self._catalog.remove(plan.untag, delete=image_id if plan.delete else None)
         self._layout.write()
         removed = [Removed("untagged", name.familiar) for name in plan.untag]
         if plan.delete:
             removed.append(Removed("deleted", image_id))
+        for other in others:  # of other platforms: nobody has named them apart from this name
+            if not self._catalog.names(other) and not users(other):
+                self._catalog.remove((), delete=other)
+                removed.append(Removed("deleted", other))
+        if any(one.kind == "deleted" for one in removed):
             removed += [Removed("deleted", chain_id) for chain_id in self._collector.collect()]
         return removed
 

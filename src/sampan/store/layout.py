@@ -46,7 +46,7 @@ class Layout:
 
     def _index(self) -> Index:
         """One descriptor for each tag, and one for each image without any."""
-        names = self._catalog.all_names()
+        names = self._catalog.first_names()  # a name twice would be none to other readers
         manifests: list[Descriptor] = []
         for record in sorted(self._catalog.all(), key=lambda record: record.added_ns):
             tags = [str(name) for name in names.get(record.id, ()) if name.tag]

@@ -67,4 +67,26 @@ STEPS: Final = (
         made_ns INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
     """,
+    # Names that mean an index: the one that they were pulled by, its images for other platforms that are here
+    # too, and what else of it was fetched (attestations). A name that moves loses all three.
+    """
+    CREATE TABLE name_indexes (
+        name TEXT PRIMARY KEY REFERENCES image_names ON DELETE CASCADE,
+        digest TEXT NOT NULL,
+        media_type TEXT NOT NULL,
+        size_bytes INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE name_variants (
+        name TEXT NOT NULL REFERENCES image_names ON DELETE CASCADE,
+        image_id TEXT NOT NULL REFERENCES images ON DELETE CASCADE,
+        PRIMARY KEY (name, image_id)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX name_variants_by_image ON name_variants (image_id);
+    CREATE TABLE name_blobs (
+        name TEXT NOT NULL REFERENCES image_names ON DELETE CASCADE,
+        digest TEXT NOT NULL,
+        PRIMARY KEY (name, digest)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX name_blobs_by_digest ON name_blobs (digest);
+    """,
 )

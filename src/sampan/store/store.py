@@ -26,12 +26,14 @@ from sampan.store.lending import Lending
 from sampan.store.packing import Packer
 from sampan.store.pins import Pins
 from sampan.store.places import make_places, take_lock
+from sampan.store.remover import Remover
 from sampan.store.saving import Saving
 from sampan.store.snapshots import Snapshots
 from sampan.store.sources import LayerSources
 from sampan.store.trees import remove_tree
 from sampan.store.uploads import Uploads
 from sampan.store.usage import StoreUsage, store_usage
+from sampan.store.variants import Variants
 from sampan.store.verifying import Verifier
 from sampan.store.volumes import Volumes
 
@@ -60,11 +62,14 @@ class Store:
             sources = LayerSources(blobs)
             self.layers = Layers(places, self.db, blobs, pins)
             layout = Layout(places, catalog)
-            collector = Collector(self.db, catalog, blobs, self.layers, pins)
+            self._remover = Remover()
+            undo.add(self._remover.close)
+            collector = Collector(self.db, catalog, blobs, self.layers, pins, self._remover)
             intake = Intake(self.db, catalog, blobs, self.layers, layout, pins, collector)
-            self.images = Images(places, catalog, self.layers, sources, layout, intake, collector)
+            variants = Variants(self.db, catalog)
+            self.images = Images(places, catalog, self.layers, sources, layout, intake, collector, variants)
             packer = Packer(places, self.db, blobs, pins)
-            self.arrivals = Arrivals(places, catalog, blobs, self.layers, pins, intake, packer)
+            self.arrivals = Arrivals(places, catalog, blobs, self.layers, pins, intake, packer, variants)
             self.saving = Saving(catalog, blobs, sources, pins)
             self.lending = Lending(catalog, blobs, sources)
             self.commits = Commits(places, blobs, self.layers, pins, intake)
@@ -100,6 +105,7 @@ class Store:
             return
         self._closing = True
         self._sweeper.join()
+        self._remover.close()
         self.db.close()
         os.close(self._lock_fd)
         self._lock_fd = -1
@@ -107,6 +113,7 @@ class Store:
     def wait_until_swept(self) -> None:
         """Return once what the last process left in `tmp/` is removed; it goes on beside the work."""
         self._sweeper.join()
+        self._remover.wait()
 
     def __enter__(self) -> Store:
         return self
