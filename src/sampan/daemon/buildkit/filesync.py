@@ -27,6 +27,7 @@ from h2.exceptions import H2Error
 from sampan import log
 from sampan.build.remote_context import Take
 from sampan.build.trees import Item, make_entry
+from sampan.daemon.buildkit import filemodes
 from sampan.daemon.buildkit import messages_pb2 as m
 from sampan.daemon.buildkit.connections import SessionChannel
 from sampan.daemon.buildkit.frames import Messages
@@ -37,16 +38,6 @@ from sampan.store.archive.names import clean_name
 
 METHOD: Final = "/moby.filesync.v1.FileSync/DiffCopy"
 _FINISH_S: Final = 5.0
-
-# Go's os.FileMode: types from the top down, permissions at the bottom.
-_DIRECTORY: Final = 1 << 31
-_SYMLINK: Final = 1 << 27
-_DEVICE: Final = 1 << 26
-_FIFO: Final = 1 << 25
-_SOCKET: Final = 1 << 24
-_CHARACTER: Final = 1 << 21
-_ANY_TYPE: Final = _DIRECTORY | _SYMLINK | _DEVICE | _FIFO | _SOCKET | _CHARACTER
-_SPECIAL: Final = ((1 << 23, 0o4000), (1 << 22, 0o2000), (1 << 20, 0o1000))
 
 
 class Transfer:
@@ -196,13 +187,15 @@ def _item_of(stat: m.Stat) -> Item | None:
     name = path.decode(errors="surrogateescape")
     if not name:
         raise InvalidArgument("the client sent a file of the build context without a name")
-    kind = _kind_of(stat)
+    kind = filemodes.kind_of(stat.mode)
     if kind is None:
+        raise InvalidArgument(f"{stat.path!r} of the build context is of a kind that no image can hold")
+    if kind == filemodes.SOCKET:
         return None
+    if kind == headers.REGULAR and stat.linkname:
+        kind = headers.HARD_LINK
     entry = make_entry(kind, name)
-    entry.mode = stat.mode & 0o777
-    for flag, bit in _SPECIAL:
-        entry.mode |= bit if stat.mode & flag else 0
+    entry.mode = filemodes.permissions_of(stat.mode)
     entry.uid, entry.gid, entry.mtime_ns = stat.uid, stat.gid, stat.mod_time
     entry.linkname = stat.linkname.encode(errors="surrogateescape")
     entry.device = (stat.devmajor, stat.devminor)
@@ -212,22 +205,3 @@ def _item_of(stat: m.Stat) -> Item | None:
             raise InvalidArgument(f"{name!r} of the build context has the size {stat.size}")
         entry.size = entry.stored_bytes = stat.size
     return Item(name, entry)
-
-
-def _kind_of(stat: m.Stat) -> bytes | None:
-    kind = stat.mode & _ANY_TYPE
-    if kind == _DIRECTORY:
-        return headers.DIRECTORY
-    if kind == _SYMLINK:
-        return headers.SYMLINK
-    if kind == _FIFO:
-        return headers.FIFO
-    if kind == _DEVICE:
-        return headers.BLOCK_DEVICE
-    if kind == _DEVICE | _CHARACTER:
-        return headers.CHARACTER
-    if kind == _SOCKET:
-        return None
-    if kind:
-        raise InvalidArgument(f"{stat.path!r} of the build context is of a kind that no image can hold")
-    return headers.HARD_LINK if stat.linkname else headers.REGULAR

@@ -11,13 +11,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
 from sampan.daemon.buildkit import messages_pb2 as m
 from sampan.daemon.buildkit.progress import Progress
 from sampan.errors import Conflict, NotFound
 
+T = TypeVar("T")
+
+_MOST_BUILDS: Final = 128  # at once; more wait. Threads are made when first needed
 _REMEMBERED: Final = 256  # builds that are over: whoever asks for one need not wait
 _ARRIVAL_S: Final = 5.0  # calls that name a build may overtake the one that begins it
 
@@ -39,6 +44,14 @@ class Jobs:
         self._jobs: dict[str, Job] = {}
         self._over: deque[str] = deque(maxlen=_REMEMBERED)
         self._changed = asyncio.Event()
+        self._threads = ThreadPoolExecutor(_MOST_BUILDS, "buildkit build")
+
+    def in_thread(self, work: Callable[[], T]) -> asyncio.Future[T]:
+        """Run a build, or another long work that waits for the client, in a thread.
+
+        Not in the loop's own few: those do the short works that such a thread waits for.
+        """
+        return asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     def add(self, request: m.ControlSolveRequest) -> Job:
         """Begin a build.

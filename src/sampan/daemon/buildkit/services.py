@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from google.protobuf.message import Message
@@ -23,17 +24,16 @@ from sampan.daemon.buildkit.connections import texts
 from sampan.daemon.buildkit.failures import of_status, to_grpc
 from sampan.daemon.buildkit.jobs import Job, Jobs
 from sampan.daemon.buildkit.options import FRONTEND
+from sampan.daemon.buildkit.outputs import Output, Sender, names_of, read_outputs
 from sampan.daemon.buildkit.sessions import Sessions
 from sampan.errors import InvalidArgument, NotFound, SampanError, Unsupported
 from sampan.store.platforms import host_platform
-from sampan.store.references import parse_tagged
 
 if TYPE_CHECKING:
     from sampan.build.syntax import Place
     from sampan.engine.engine import Engine
 
 _BUILD_ID: Final = "buildkit-controlapi-buildid"
-_EXPORTERS: Final = ("moby", "image", "docker")
 # What a client may ask of the bridge. Source: BuildKit, frontend/gateway/pb/caps.go.
 _CAPABILITIES: Final = (
     "solve.base", "return", "returnmap", "proto.refarray", "importcaches", "frontend.inputs",
@@ -94,7 +94,7 @@ class Services:
         log.debug("BuildKit build", ref=request.ref, frontend=request.frontend, internal=request.internal)
         job = self._jobs.add(request)
         try:
-            _check_exporters(request)
+            outputs = read_outputs(request)
             if request.definition.ByteSize():
                 raise Unsupported("not supported: a build by its graph (LLB); only Dockerfiles")
             if request.frontend:
@@ -102,9 +102,19 @@ class Services:
                 image_id = job.results[reference]
             else:
                 image_id = _image_of(job, await job.returned)
-            return m.ControlSolveResponse(exporter_response=_export(job, image_id))
+            return m.ControlSolveResponse(exporter_response=await self._export(job, outputs, image_id))
         finally:
             self._jobs.end(request.ref)
+
+    async def _export(self, job: Job, outputs: list[Output], image_id: str) -> dict[str, str]:
+        """Carry the outputs out and return what is told of them."""
+        told: dict[str, str] = {}
+        if image_id:
+            session = await self._sessions.find(job.request.session)
+            sender = Sender(self._engine.builds, session, job.progress)
+            for output in outputs:
+                told.update(await self._jobs.in_thread(partial(sender.send, output, image_id)))
+        return told
 
     async def _status(self, stream: Stream[m.StatusRequest, m.StatusResponse]) -> None:
         request = await stream.recv_message()
@@ -163,11 +173,13 @@ class Services:
         session = await self._sessions.find(job.request.session)
         cancel = Cancel()
         builder = Builder(self._engine, session, job.progress, cancel)
-        work = asyncio.get_running_loop().run_in_executor(
-            None,
-            lambda: builder.build(
-                options, tags=_tags(job.request), entitlements=list(job.request.entitlements)
-            ),
+        work = self._jobs.in_thread(
+            partial(
+                builder.build,
+                options,
+                tags=names_of(read_outputs(job.request)),
+                entitlements=list(job.request.entitlements),
+            )
         )
         try:
             image_id = await asyncio.shield(work)
@@ -197,25 +209,6 @@ def _version() -> m.BuildkitVersion:
     return m.BuildkitVersion(package="sampan", version=f"v{__version__}", revision="")
 
 
-def _attributes(request: m.ControlSolveRequest) -> dict[str, str]:
-    if request.exporters:
-        return dict(request.exporters[0].attrs)
-    return dict(request.exporter_attrs)
-
-
-def _check_exporters(request: m.ControlSolveRequest) -> None:
-    kinds = [one.type for one in request.exporters] or [request.exporter]
-    for kind in filter(None, kinds):
-        if kind not in _EXPORTERS:
-            raise Unsupported(f"not supported yet: output of type {kind!r}")
-    if len(kinds) > 1:
-        raise Unsupported("not supported yet: several outputs of one build")
-
-
-def _tags(request: m.ControlSolveRequest) -> list[str]:
-    return [name for name in _attributes(request).get("name", "").split(",") if name]
-
-
 def _image_of(job: Job, returned: m.ReturnRequest) -> str:
     """Return the image that the client's half of a build came to, "" for none."""
     if returned.HasField("error"):
@@ -229,19 +222,6 @@ def _image_of(job: Job, returned: m.ReturnRequest) -> str:
     if image_id is None:
         raise InvalidArgument(f"the client returned {reference!r}, which is no result of this build")
     return image_id
-
-
-def _export(job: Job, image_id: str) -> dict[str, str]:
-    """Tell what image was made: where it was built is where images are, so there is nothing to copy."""
-    tags = _tags(job.request)
-    if not image_id or job.request.internal:
-        return {}
-    with job.progress.node("exporting to image") as node:
-        job.progress.count(node, f"writing image {image_id}", current=0, done=True)
-        for tag in tags:
-            job.progress.count(node, f"naming to {parse_tagged(tag)}", current=0, done=True)
-    found = {"containerimage.digest": image_id, "containerimage.config.digest": image_id}
-    return {**found, "image.name": ",".join(tags)} if tags else found
 
 
 def _place_of(job: Job, error: SampanError) -> Place | None:

@@ -1,0 +1,90 @@
+"""What a client wants of the image that a build came to: its names here, or its files sent (`--output`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from sampan.daemon.buildkit import messages_pb2 as m
+from sampan.daemon.buildkit import sending
+from sampan.daemon.buildkit.progress import Progress
+from sampan.daemon.buildkit.sessions import Session
+from sampan.errors import Unsupported
+from sampan.store.references import parse_tagged
+
+if TYPE_CHECKING:
+    from sampan.engine.builds import Builds
+
+_HERE: Final = ("moby", "image", "docker")
+_SENT: Final = ("tar", "local")
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One output. number: its place in the request, by which the client knows it."""
+
+    number: int
+    kind: str
+    names: tuple[str, ...]
+
+
+def read_outputs(request: m.ControlSolveRequest) -> list[Output]:
+    """Read what is wanted; none for a build for its cache.
+
+    Raises:
+        Unsupported: an output of a kind that is not there yet.
+    """
+    if request.exporters:
+        wanted = [(one.type, dict(one.attrs)) for one in request.exporters]
+    else:
+        wanted = [(request.exporter, dict(request.exporter_attrs))] if request.exporter else []
+    return [_read(number, kind, attributes) for number, (kind, attributes) in enumerate(wanted)]
+
+
+def _read(number: int, kind: str, attributes: Mapping[str, str]) -> Output:
+    if kind not in (*_HERE, *_SENT):
+        raise Unsupported(f"not supported yet: output of type {kind!r}", hint="use image, local or tar")
+    names = attributes.get("name", "") if kind in _HERE else ""
+    return Output(number, kind, tuple(name for name in names.split(",") if name))
+
+
+def names_of(outputs: list[Output]) -> list[str]:
+    """Return every name that the image is to have here."""
+    return [name for one in outputs for name in one.names]
+
+
+class Sender:
+    """Carries outputs out; from a worker thread."""
+
+    def __init__(self, builds: Builds, session: Session, progress: Progress) -> None:
+        self._builds = builds
+        self._session = session
+        self._progress = progress
+
+    def send(self, output: Output, image_id: str) -> dict[str, str]:
+        """Carry one out and return what the client is told of it.
+
+        Raises:
+            SampanError, GRPCError: the client does not take it.
+        """
+        if output.kind in _HERE:
+            return self._tell(output, image_id)
+        if output.kind == "tar":
+            with self._progress.node("exporting to client tarball") as node:
+                size = sending.send_archive(self._builds, self._session, image_id, number=output.number)
+                self._progress.count(node, "sending tarball", current=size, done=True)
+        else:
+            with self._progress.node("exporting to client directory") as node:
+                count = sending.send_files(self._builds, self._session, image_id, number=output.number)
+                self._progress.count(node, f"copying {count} files", current=0, done=True)
+        return {}
+
+    def _tell(self, output: Output, image_id: str) -> dict[str, str]:
+        """Say what the image is: it was built where images are, and named with the build."""
+        with self._progress.node("exporting to image") as node:
+            self._progress.count(node, f"writing image {image_id}", current=0, done=True)
+            for name in output.names:
+                self._progress.count(node, f"naming to {parse_tagged(name)}", current=0, done=True)
+        found = {"containerimage.digest": image_id, "containerimage.config.digest": image_id}
+        return {**found, "image.name": ",".join(output.names)} if output.names else found
