@@ -77,6 +77,18 @@ def test_link_follows_a_new_address_and_name(net: NetworkHost) -> None:
     ]
 
 
+def test_link_is_removed_by_its_path(net: NetworkHost) -> None:
+    idle(net, "db")
+    idle(net, "web", "--link", "db:database", "--link", "db:other")
+    net.cli("rm", "--link", "web/database")
+    assert json.loads(net.cli("inspect", "-f", "{{json .HostConfig.Links}}", "web")) == ["/db:/web/other"]
+    net.cli("restart", "-t", "0", "web")
+    assert "database" not in inside(net, "web", "cat", "/etc/hosts")
+    assert "container web has no link database" in net.docker("rm", "--link", "web/database").err
+    assert "cannot remove the default link name" in net.docker("rm", "--link", "web").err
+    assert net.cli("inspect", "-f", "{{.State.Running}}", "web") == "true"
+
+
 def test_link_refusals(net: NetworkHost) -> None:
     missing = net.docker("run", "--link", "nobody:x", "busybox", "true")
     assert "could not get container for nobody: No such container: nobody" in missing.err

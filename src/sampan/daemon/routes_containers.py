@@ -28,7 +28,7 @@ def add_routes(router: Router) -> None:
     router.add("POST", "/containers/{id}/rename", rename)
     router.add("POST", "/containers/{id}/resize", resize)
     router.add("POST", "/containers/{id}/update", update)
-    router.add("DELETE", "/containers/{id}", remove)
+    router.add("DELETE", "/containers/{name}", remove)  # of a link: container/alias
 
 
 async def list_containers(call: Call) -> web.StreamResponse:
@@ -142,7 +142,7 @@ async def update(call: Call) -> web.StreamResponse:
 
 
 async def remove(call: Call) -> web.StreamResponse:
-    """DELETE /containers/{id}."""
+    """DELETE /containers/{name}: a container, or by link=1 a link, `container/alias`."""
     await call.workers.slow(
         call.engine.containers.remove,
         call.name,

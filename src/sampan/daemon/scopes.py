@@ -68,7 +68,7 @@ _RUN_ONLY: Final[dict[tuple[str, str], Right]] = {
     ("GET", "/images/{name}/json"): "free",
     ("GET", "/containers/json"): "free",  # the handler leaves others' containers out
     ("POST", "/containers/create"): "free",  # the body is checked where it is read (Call.body)
-    ("DELETE", "/containers/{id}"): "own",
+    ("DELETE", "/containers/{name}"): "own",
     **{(method, f"/containers/{{id}}/{verb}"): "own" for method, verb in _OWN},
     ("POST", "/exec/{id}/start"): "own-exec",
     ("POST", "/exec/{id}/resize"): "own-exec",

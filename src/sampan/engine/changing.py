@@ -1,4 +1,4 @@
-"""Rename, resize."""
+"""Rename, unlink, resize."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sampan.engine import names
 from sampan.engine.container import Container
 from sampan.engine.core import Core
 from sampan.engine.events import container_event
-from sampan.errors import Conflict, InvalidArgument
+from sampan.errors import Conflict, InvalidArgument, NotFound
 from sampan.lean import Undo
 
 _NO_NAME: Final = "Error when allocating new name"  # Docker's words
@@ -46,6 +46,26 @@ def rename_container(core: Core, container: Container, new_name: str) -> None:
         core.index.release_name(old_name, container.id)
         core.networking.rename(record)
     core.events.publish(event)
+
+
+def unlink_container(core: Core, ref: str) -> None:
+    """Take a link away by its path, `container/alias`; a running container has it until its next start.
+
+    Raises:
+        NotFound: no such container, or it has no such link. Conflict: ref is no path.
+    """
+    parent, _, alias = ref.strip("/").rpartition("/")
+    if not parent:
+        raise Conflict("Conflict, cannot remove the default link name of the container")
+    container = core.index.get(parent)
+    with container.lock:
+        record = container.record
+        left = [link for link in record.host.Links if link.partition(":")[2] != alias]
+        if len(left) == len(record.host.Links):
+            raise NotFound(f"container {parent} has no link {alias}")
+        record = msgspec.structs.replace(record, host=msgspec.structs.replace(record.host, Links=left))
+        core.journal.save_request(record)
+        container.record = record
 
 
 def _reserve(core: Core, name: str, container: Container) -> None:

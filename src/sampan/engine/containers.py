@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from sampan.engine.anatomy import read_anatomy
 from sampan.engine.attaching import attach, make_attach_request, prepare_attach
 from sampan.engine.bundle.plan import Document
-from sampan.engine.changing import rename_container, resize_container
+from sampan.engine.changing import rename_container, resize_container, unlink_container
 from sampan.engine.committing import CommitRequest, commit
 from sampan.engine.container import Container
 from sampan.engine.container_paths import PathStat
@@ -117,8 +117,12 @@ class Containers:
     def remove(self, ref: str, *, force: bool = False, volumes: bool = False, link: bool = False) -> None:
         """Remove a container that does not run; force kills it first. Files go in the background.
 
-        volumes: the anonymous volumes that only this container has go too.
+        volumes: the anonymous volumes that only this container has go too. link: ref is the path of a link,
+        and nothing but that goes.
         """
+        if link:
+            unlink_container(self._core, ref)
+            return
         remove_container(
             self._core.index.get(ref),
             self._ender,
@@ -126,7 +130,6 @@ class Containers:
             force=force,
             volumes=volumes,
             ref=ref,
-            link=link,
         )
 
     def rename(self, ref: str, new_name: str) -> None:

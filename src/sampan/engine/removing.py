@@ -7,7 +7,7 @@ from contextlib import suppress
 from sampan.engine.container import Container
 from sampan.engine.ending import Ender
 from sampan.engine.stopping import Stopper
-from sampan.errors import Conflict, Unsupported
+from sampan.errors import Conflict
 
 _ATTEMPTS = 5
 
@@ -20,15 +20,12 @@ def remove_container(
     force: bool,
     volumes: bool,
     ref: str,
-    link: bool,
 ) -> None:
     """See `Containers.remove`.
 
     Raises:
         Conflict: it runs and force is not set; in Docker's words.
     """
-    if link:
-        raise Unsupported("not supported yet: removing a link")
     for _ in range(_ATTEMPTS if force else 0):
         if container.active:
             with suppress(Conflict):  # it has just ended by itself
