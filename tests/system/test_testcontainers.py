@@ -1,8 +1,4 @@
-"""testcontainers, as its users drive it, with its reaper (Ryuk) off.
-
-Ryuk is an image of a registry that is not reachable, and is spoken to through a published port. What it needs
-of the API, the socket mounted into a container, is tried with docker's own client inside.
-"""
+"""testcontainers, as its users drive it, with its reaper (Ryuk) off; with it: test_testcontainers_reaper.py."""
 
 from __future__ import annotations
 
