@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 
 from sampan.errors import Conflict, InvalidArgument, SampanError, Unsupported
 from sampan.kernel import files, namespaces, process
@@ -55,14 +56,37 @@ def exec_process(request: ExecRequest) -> Process:
 
 
 @record
-class Entry:
-    """Where a process is born that can `become_process`; closed by whoever keeps it.
+class About:
+    """What an exec has to know of its container, and what never changes in its life.
 
-    init: pidfd of the container's init, whose pid namespace it is. cgroup_fd: its cgroup of v2, -1 without.
+    kinds: the namespaces to join. seccomp_flags: None without a filter.
     """
 
+    pid: int
+    kinds: tuple[str, ...]
+    keyring: bool
+    setgroups: bool
+    seccomp_flags: int | None
+
+
+@record
+class Entry:
+    """Where a process is born that can `become_process`, with what it needs on its way; see `close_entry`.
+
+    init: pidfd of the container's init, whose pid namespace it is. cgroup_fd: its cgroup of v2, -1 without.
+    frozen_fd: as `CgroupManager.open_frozen`, -1 without a cgroup. task_fds: as `CgroupManager.entry_fds`.
+    """
+
+    about: About
     init: int
     cgroup_fd: int
+    frozen_fd: int
+    task_fds: tuple[int, ...]
+
+    @property
+    def fds(self) -> tuple[int, ...]:
+        """Every descriptor of it, those that are -1 left out."""
+        return tuple(fd for fd in (self.init, self.cgroup_fd, self.frozen_fd, *self.task_fds) if fd >= 0)
 
 
 def open_entry(state_root: str, id: str) -> Entry | None:
@@ -78,27 +102,37 @@ def open_entry(state_root: str, id: str) -> Entry | None:
     with Undo() as undo:
         init = _open_init(state)
         undo.add(os.close, init)
-        cgroup_fd = _dup_clone_fd(state)
-        undo.commit()
-    return Entry(init=init, cgroup_fd=cgroup_fd)
+        cgroup_fd = frozen_fd = -1
+        task_fds: tuple[int, ...] = ()
+        manager = _open_cgroup(state, "")
+        if manager is not None:
+            undo.add(manager.close)
+            frozen_fd = manager.open_frozen()
+            undo.add(os.close, frozen_fd)
+            cgroup_fd, task_fds = manager.clone_fd(), manager.entry_fds()
+        undo.commit()  # the manager's descriptors, too, are the entry's now
+    return Entry(
+        about=_describe(state), init=init, cgroup_fd=cgroup_fd, frozen_fd=frozen_fd, task_fds=task_fds
+    )
 
 
 def close_entry(entry: Entry) -> None:
     """Close what `open_entry` opened."""
-    os.close(entry.init)
-    if entry.cgroup_fd >= 0:
-        os.close(entry.cgroup_fd)
+    for fd in entry.fds:
+        os.close(fd)
 
 
-def _dup_clone_fd(state: State) -> int:
-    manager = _open_cgroup(state, "")
-    if manager is None:
-        return -1
-    try:
-        fd = manager.clone_fd()
-        return os.dup(fd) if fd >= 0 else -1
-    finally:
-        manager.close()
+def _describe(state: State) -> About:
+    filter = state.document.get("seccomp")
+    flags = filter["flags"] if isinstance(filter, dict) else None
+    assert flags is None or isinstance(flags, int)  # we wrote it
+    return About(
+        pid=state.pid,
+        kinds=tuple(_different_namespaces(state)),
+        keyring=state.document.get("keyring") is True,
+        setgroups=state.document.get("setgroups") is True,
+        seccomp_flags=flags,
+    )
 
 
 def become_process(request: ExecRequest, entry: Entry, channel_fd: int) -> NoReturn:
@@ -111,13 +145,19 @@ def become_process(request: ExecRequest, entry: Entry, channel_fd: int) -> NoRet
     Raises:
         as `exec_process`, before the first step.
     """
-    state = load_state(request.state_root, request.id)
-    require_status(state, _allowed(request), "exec in")
-    setgroups = state.document.get("setgroups") is True
-    wanted = plan_program(request.process, _load_filter(state), None, setgroups=setgroups)
-    manager = _open_cgroup(state, request.cgroup)
+    about = entry.about
+    if _has_ended(entry.init):
+        raise Conflict(f"cannot exec in container {request.id!r}: container not running")
+    if entry.frozen_fd >= 0 and not request.ignore_paused and os.pread(entry.frozen_fd, 1, 0) == b"1":
+        raise Conflict(f"cannot exec in container {request.id!r}: it is paused")
+    filter = None
+    if about.seccomp_flags is not None:
+        from sampan.runtime.filters import Filter
+
+        filter = Filter(program=_read_filter(request.state_root, request.id), flags=about.seccomp_flags)
+    wanted = plan_program(request.process, filter, None, setgroups=about.setgroups)
     child = Child(ToldOnly(channel_fd), request.stdio, request.keep_fds, fifo_fd=-1, error_fd=-1)
-    steps = _plan(request, state, wanted, manager, entry.init, _different_namespaces(state))
+    steps = _plan(request, about, wanted, entry.task_fds, entry.init)
     process.set_dumpable(False)
     if request.process.oom_score_adj is not None:
         process.set_oom_score_adj("self", request.process.oom_score_adj)
@@ -144,13 +184,13 @@ def become_checker(
     wanted = plan_program(request.process, filter, None, setgroups=setgroups)
     init = _open_init(state)
     manager = _open_cgroup(state, "")
-    kinds = _different_namespaces(state)
+    about = _describe(state)
     child = Child(ToldOnly(channel_fd), request.stdio, request.keep_fds, fifo_fd=-1, error_fd=shim_fd)
-    steps = _plan(request, state, wanted, manager, init, kinds)
+    steps = _plan(request, about, wanted, manager.entry_fds() if manager is not None else (), init)
     if manager is not None and manager.clone_fd() >= 0:
         enter = Step(label="join the cgroup", run=child_steps.enter_unified, arguments=(manager.clone_fd(),))
         steps = (enter, *steps)
-    if "pid" in kinds:
+    if "pid" in about.kinds:
         join = Step(
             label="children's pid namespace",
             run=child_steps.join_process,
@@ -165,6 +205,12 @@ def become_checker(
 
 def _allowed(request: ExecRequest) -> tuple[str, ...]:
     return ("created", "running", "paused") if request.ignore_paused else ("created", "running")
+
+
+def _has_ended(pidfd: int) -> bool:
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _open_init(state: State) -> int:
@@ -184,11 +230,15 @@ def _load_filter(state: State) -> Filter | None:
     from sampan.runtime.filters import Filter
 
     return Filter(
-        program=files.read_file(f"{state.directory}/{SECCOMP}"),
+        program=_read_filter(state.state_root, state.id),
         flags=flags,
         listener_path=str(about["listener_path"]),
         listener_metadata=str(about["listener_metadata"]),
     )
+
+
+def _read_filter(state_root: str, id: str) -> bytes:
+    return files.read_file(f"{state_root}/{id}/{SECCOMP}")
 
 
 def _spawn(request: ExecRequest, state: State, wanted: Program, reporter: Reporter, undo: Undo) -> Process:
@@ -202,8 +252,8 @@ def _spawn(request: ExecRequest, state: State, wanted: Program, reporter: Report
         child = Child(
             ChildSide(fds.add(channel_fd)), request.stdio, request.keep_fds, fifo_fd=-1, error_fd=-1
         )
-        kinds = _different_namespaces(state)
-        steps = _plan(request, state, wanted, manager, init, kinds)
+        about = _describe(state)
+        steps = _plan(request, about, wanted, manager.entry_fds() if manager is not None else (), init)
 
         def last(child: Child) -> None:
             program.execute(child, wanted)
@@ -216,7 +266,7 @@ def _spawn(request: ExecRequest, state: State, wanted: Program, reporter: Report
         reporter.begin()
         placement = Placement(
             new=0,
-            join_pid=fds.add(namespaces.open_namespace(state.pid, "pid")) if "pid" in kinds else -1,
+            join_pid=fds.add(namespaces.open_namespace(state.pid, "pid")) if "pid" in about.kinds else -1,
             cgroup_fd=manager.clone_fd() if manager is not None else -1,
             init=init if not request.cgroup else -1,
             for_parent=request.for_parent,
@@ -260,40 +310,34 @@ def _different_namespaces(state: State) -> list[str]:
 
 
 def _plan(
-    request: ExecRequest,
-    state: State,
-    wanted: Program,
-    manager: CgroupManager | None,
-    init: int,
-    kinds: list[str],
+    request: ExecRequest, about: About, wanted: Program, entry_fds: tuple[int, ...], init: int
 ) -> tuple[Step, ...]:
     steps = []
     affinity = request.process.exec_cpu_affinity
     if affinity is not None and affinity.initial:
         cpus = parse_cpus(affinity.initial, "process.execCPUAffinity.initial")
         steps.append(Step(label="initial processors", run=child_steps.set_affinity, arguments=(cpus,)))
-    entry_fds = manager.entry_fds() if manager is not None else ()
     if entry_fds:
         steps.append(Step(label="join the cgroups", run=child_steps.enter_cgroups, arguments=(entry_fds,)))
     if affinity is not None and affinity.final:
         cpus = parse_cpus(affinity.final, "process.execCPUAffinity.final")
         steps.append(Step(label="final processors", run=child_steps.set_affinity, arguments=(cpus,)))
     flags = 0
-    for kind in kinds:
+    for kind in about.kinds:
         flags |= CLONE_FLAGS[kind] if kind != "pid" else 0
     if plan_labels(request.process):
         from sampan.runtime.sysctls import open_private_proc
 
         steps.append(Step(label="open a private procfs", run=open_private_proc))
     if flags:
-        label = f"join namespaces {' '.join(sorted(kinds))}"
+        label = f"join namespaces {' '.join(sorted(about.kinds))}"
         steps.append(Step(label=label, run=child_steps.join_process, arguments=(init, flags), plank="sees"))
     else:
-        steps.append(Step(label="enter the root", run=_enter_root, arguments=(state.pid,)))
-    if "user" in kinds:
+        steps.append(Step(label="enter the root", run=_enter_root, arguments=(about.pid,)))
+    if "user" in about.kinds:
         steps.append(Step(label="become root inside", run=child_steps.take_ids, arguments=(0, 0)))
-    if state.document.get("keyring") is True:
-        arguments = (f"_ses.{state.id}", "user" in kinds)
+    if about.keyring:
+        arguments = (f"_ses.{request.id}", "user" in about.kinds)
         steps.append(
             Step(label="join the session keyring", run=child_steps.join_keyring, arguments=arguments)
         )

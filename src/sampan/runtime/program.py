@@ -22,13 +22,13 @@ from sampan.lean import record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from signal import SIG_DFL, SIG_SETMASK, pthread_sigmask, signal
+    from signal import SIG_DFL, SIG_SETMASK, getsignal, pthread_sigmask, signal
 
     from sampan.runtime.filters import Filter
     from sampan.runtime.steps import Child
     from sampan.spec import runtime as spec
 else:
-    from _signal import SIG_DFL, SIG_SETMASK, pthread_sigmask, signal  # `signal` costs 3 ms
+    from _signal import SIG_DFL, SIG_SETMASK, getsignal, pthread_sigmask, signal  # `signal` costs 3 ms
 
 DEFAULT_PATH = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _DEFAULT_UMASK = 0o022
@@ -208,6 +208,8 @@ def _plan_io_priority(wanted: spec.IoPriority | None) -> tuple[int, int] | None:
 def reset_signals() -> None:
     """Give every signal its default: Python ignores two, our caller maybe more, and exec keeps that."""
     for number in _SIGNALS:
+        if getsignal(number) == SIG_DFL:
+            continue
         try:
             signal(number, SIG_DFL)
         except (OSError, ValueError):

@@ -56,6 +56,13 @@ if TYPE_CHECKING:
         def frozen(self) -> bool:
             """Tell whether `freeze` is in force."""
 
+        def open_frozen(self) -> int:
+            """Open a file that says "1" from its start while `freeze` is in force; the caller closes it.
+
+            Raises:
+                OSError: there is none; the cgroup, or on v1 the controller freezer, is not there.
+            """
+
         def kill(self) -> None:
             """Send SIGKILL to every process inside and return once none is left (zombies aside)."""
 

@@ -155,6 +155,9 @@ class SystemdManager:
     def frozen(self) -> bool:
         return self._files.frozen()
 
+    def open_frozen(self) -> int:
+        return self._files.open_frozen()
+
     def kill(self) -> None:
         self._files.kill()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 
 from sampan.errors import Conflict, Unsupported
 from sampan.kernel.cgroups import processes
@@ -158,6 +159,10 @@ class UnifiedPart:
         """Tell whether this cgroup itself is to be frozen."""
         directory = self._place.find_directory()
         return directory is not None and (directory.find("cgroup.freeze") or "").strip() == "1"
+
+    def open_frozen(self) -> int:
+        """Open the file that says whether it is to be frozen."""
+        return self._place.directory().open("cgroup.freeze", os.O_RDONLY)
 
     def kill(self) -> None:
         """Kill everything inside, however often, and return once nothing is left."""

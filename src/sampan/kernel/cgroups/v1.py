@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 from sampan.errors import Unsupported
@@ -155,6 +156,12 @@ class V1Manager:
             return False
         own = directory.find("freezer.self_freezing")
         return own is not None and own.strip() == "1"
+
+    def open_frozen(self) -> int:
+        directory = self._find_freezer()
+        if directory is None:
+            raise FileNotFoundError(errno.ENOENT, "the cgroup controller freezer is not there")
+        return directory.open("freezer.self_freezing", os.O_RDONLY)
 
     def _freezer(self) -> Directory:
         directory = self._find_freezer()

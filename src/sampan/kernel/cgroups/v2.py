@@ -80,6 +80,9 @@ class V2Manager:
     def frozen(self) -> bool:
         return self._part.frozen()
 
+    def open_frozen(self) -> int:
+        return self._part.open_frozen()
+
     def kill(self) -> None:
         self._part.kill()
 

@@ -10,7 +10,8 @@ import os
 
 from sampan.errors import Conflict, NotFound, SampanError
 from sampan.lean import record, replace
-from sampan.runtime.executing import Entry, close_entry
+from sampan.runtime.executing import close_entry
+from sampan.runtime.launcher.entries import pack_entry, unpack_entry
 from sampan.runtime.launcher.loop import READABLE
 from sampan.runtime.launcher.messages import ExecExited, error_document, unpack_exec
 from sampan.runtime.launcher.probes import Capture, kill_group
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Protocol
 
+    from sampan.runtime.executing import Entry
     from sampan.runtime.launcher.control import Request
     from sampan.runtime.launcher.loop import Loop, Timer
     from sampan.runtime.launcher.messages import Document, Event, ExecStart
@@ -119,7 +121,7 @@ class ExecTable:
         entry = self._entry
         if entry is None:
             return Worker(lambda side: starting.work(self._payload, side), keep=starting.stdio.child)
-        keep = (*starting.stdio.child, entry.init)
+        keep = (*starting.stdio.child, *entry.fds)
         return Worker(lambda side: starting.become(self._payload, entry, side), keep=keep, entry=entry)
 
     def child_ended(self, pid: int, ended: Ended) -> None:
@@ -226,9 +228,12 @@ class StartingExec:
             entry = payload.open_entry()
         except (OSError, SampanError):
             entry = None  # the container has just ended
-        places = () if entry is None else (entry.init, entry.cgroup_fd)
         document: Document = {"pid": process.pid, "terminal": process.console_master >= 0}
-        side.tell(document, [fd for fd in (process.console_master, *places) if fd >= 0])
+        fds = [process.console_master] if process.console_master >= 0 else []
+        if entry is not None:
+            document["entry"] = pack_entry(entry)
+            fds += entry.fds
+        side.tell(document, fds)
 
     def become(self, payload: Payload, entry: Entry, side: WorkerSide) -> None:
         """Become the process; runs in the worker, and returns only by raising."""
@@ -255,8 +260,8 @@ class StartingExec:
         if "pid" not in document:
             return False
         self.pid = number(document, "pid")
-        if fds:
-            self.entry = Entry(init=fds[0], cgroup_fd=fds[1] if len(fds) > 1 else -1)
+        if "entry" in document:
+            self.entry = unpack_entry(document["entry"], fds)
         return True
 
     def abandon(self) -> None:
