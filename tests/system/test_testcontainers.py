@@ -1,4 +1,4 @@
-"""testcontainers, as its users drive it, with its reaper (Ryuk) off; with it: test_testcontainers_reaper.py."""
+"""testcontainers, as its users drive it, its reaper (Ryuk) off; on: test_testcontainers_reaper.py."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """testcontainers with its reaper on: what a test that dies has left behind is removed by a container.
 
-Ryuk's own image is not reachable, nor is the module it is built of. A shell script stands in for it here that speaks
-its protocol (a filter a line over port 8080, each answered by ACK; the connection's end begins the reaping) and
-works as it does: by Docker's API over the socket, which is mounted into its container.
+Ryuk's own image is not reachable, nor is the module it is built of. A shell script stands in for it here
+that speaks its protocol (a filter a line over port 8080, each answered by ACK; the connection's end begins
+the reaping) and works as it does: by Docker's API over the socket, which is mounted into its container.
 """
 
 from __future__ import annotations
@@ -42,12 +42,13 @@ import os, signal
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.labels import LABEL_SESSION_ID, SESSION_ID
 
-left = DockerContainer("busybox", labels={"mine": "yes"}).with_command(["sleep", "1000"]).with_exposed_ports(80)
+left = DockerContainer("busybox").with_command(["sleep", "1000"]).with_exposed_ports(80)
 left.start()
 client = left.get_docker_client().client
 client.networks.create("left", labels={LABEL_SESSION_ID: SESSION_ID})
 client.volumes.create("left", labels={LABEL_SESSION_ID: SESSION_ID})
-print(left.get_exposed_port(80), sorted(one.name.split("-")[1] for one in client.containers.list() if "-" in one.name))
+names = [one.name.split("-")[1] for one in client.containers.list() if "-" in one.name]
+print(left.get_exposed_port(80), names)
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
