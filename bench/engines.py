@@ -106,8 +106,11 @@ def _processes_with(text: str, root: str) -> list[int]:
 
 
 @contextmanager
-def sampan(root: Path) -> Iterator[Engine]:
-    """Run a sampand of this checkout and load the image `busybox`."""
+def sampan(root: Path, *, bridge: bool = False) -> Iterator[Engine]:
+    """Run a sampand of this checkout and load the image `busybox`.
+
+    bridge: containers are on the bridge without a word; for callers in a network namespace of their own.
+    """
     data, run = root / "data", root / "run"
     address = f"unix://{run}/sampan.sock"
     run.mkdir(parents=True)
@@ -121,7 +124,7 @@ def sampan(root: Path) -> Iterator[Engine]:
                 run,
                 "-H",
                 address,
-                "--default-network=none",
+                f"--default-network={'bridge' if bridge else 'none'}",
             ],
             stderr=log,
         )
@@ -156,15 +159,20 @@ def _comm(pid: int) -> str:
 
 
 @contextmanager
-def dockerd(root: Path) -> Iterator[Engine]:
-    """Run Debian's dockerd with its own containerd and load the image `busybox`."""
+def dockerd(root: Path, *, bridge: bool = False) -> Iterator[Engine]:
+    """Run Debian's dockerd with its own containerd and load the image `busybox`.
+
+    bridge: with all of its network; for callers in a network namespace of their own.
+    """
     root.mkdir(parents=True)
     address = f"unix://{root}/docker.sock"
     command = [
         "/usr/sbin/dockerd", "-H", address, "--data-root", root / "data", "--exec-root", root / "exec",
-        "--pidfile", root / "pid", "--iptables=false", "--ip6tables=false", "--bridge=none",
-        "--ip-forward=false", "--ip-masq=false", "--userland-proxy=false",
+        "--pidfile", root / "pid", "--userland-proxy=false",
     ]  # fmt: skip
+    if not bridge:
+        command += ["--iptables=false", "--ip6tables=false", "--bridge=none", "--ip-forward=false"]
+        command += ["--ip-masq=false"]
     with (root / "dockerd.log").open("wb") as log:
         daemon = subprocess.Popen(command, stdout=log, stderr=log)
     client = ("/usr/bin/docker", "-H", address)
