@@ -77,9 +77,9 @@ def network_kills(host: NetworkHost, count: int, seed: int) -> list[str]:
     dice = random.Random(seed)
     host.cli("network", "create", "--ipv6", "mine")
     serve(host, "web", "--network", "mine", "-p", "8080:80")
-    _cycle(host)
     host.kill()  # the steady container's shim is no child of the launcher's any more
     host.start()
+    _cycle(host)
     before, there = census.take(host), _on_host(host)
     violations: list[str] = []
     for number in range(count):

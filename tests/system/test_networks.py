@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -249,6 +250,16 @@ def test_bridge_removed_by_hand(net: NetworkHost) -> None:
     net.on_host("ip", "link", "delete", bridge)
     done = net.docker("run", "--rm", "busybox", "ping", "-c", "1", "-W", "2", "192.0.2.9")
     assert done.code == 0, done.err
+
+
+def test_rules_can_be_read(net: NetworkHost) -> None:
+    """What `nft list` prints is for people."""
+    net.docker("network", "create", "-o", "com.docker.network.bridge.name=front", "mine")
+    idle(net, "web", "--network", "mine", "-p", "8080:80")
+    shown = net.on_host("nft", "list", "ruleset").text
+    assert re.search(r'set own {[^}]*elements = {[^}]*"front"', shown)
+    assert re.search(r'"front" \. 172\.\d+\.0\.2', shown)
+    assert re.search(r"tcp \. 8080 : 172\.\d+\.0\.2 \. 80", shown)
 
 
 def test_nothing_is_left(net: NetworkHost) -> None:

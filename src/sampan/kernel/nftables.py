@@ -58,6 +58,8 @@ _NFGENMSG = struct.Struct(">BBH")
 _U32 = struct.Struct(">I")
 _U64 = struct.Struct(">Q")
 _NATIVE = struct.Struct("=I")
+# So that `nft list` prints names: NFTNL_UDATA_SET_KEYBYTEORDER, its length, host order (libnftnl, udata.h).
+_KEY_AS_IN_HOST = bytes([0, 4]) + _NATIVE.pack(1)
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 _BUFFER = 32 << 20  # a transaction is one packet: 10,000 ports are 1 MB
 _ELEMENTS = 400  # in one message: an attribute holds 64 KiB
@@ -283,6 +285,8 @@ class Transaction:
         ]
         if data:
             body += [_number(6, _concatenate(data)), _number(7, data_size)]
+        if tuple(key) == (IFNAME,):
+            body.append(pack_attribute(13, _KEY_AS_IN_HOST))  # NFTA_SET_USERDATA
         self._add(_NEWSET, _CREATE, f"make set {name}", *body)
 
     def add_elements(self, name: str, elements: Iterable[Element]) -> None:
