@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from sampan.client.aio import AsyncClient as AsyncClient
     from sampan.client.api import Client as Client
     from sampan.client.container import Container as Container
+    from sampan.client.networks import Network as Network
     from sampan.client.options import ContainerOptions as ContainerOptions
     from sampan.client.shortcuts import container as container
     from sampan.client.shortcuts import run as run
@@ -24,6 +25,7 @@ _OFFERED = {
     "Client": "client.api",
     "Container": "client.container",
     "ContainerOptions": "client.options",
+    "Network": "client.networks",
     "TlsFiles": "client.tls",
     "Volume": "client.volumes",
     "container": "client.shortcuts",

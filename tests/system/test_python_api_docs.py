@@ -1,4 +1,7 @@
-"""The examples of docs/python-api.md, run in order as one program, with what their comments promise."""
+"""The examples of docs/python-api.md, run in order as one program, with what their comments promise.
+
+Those of networks are marked `py` there and run by test_python_networks.py.
+"""
 
 from __future__ import annotations
 

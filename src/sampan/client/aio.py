@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from sampan.client.aio_container import AsyncContainer
+from sampan.client.aio_networks import AsyncNetworks
 from sampan.client.aio_threads import AsyncDownload, Threads
 from sampan.client.api import Client, JsonLines
 from sampan.client.archives import Data
@@ -51,6 +52,7 @@ class AsyncClient:
         self._threads = Threads(max_calls)
         self.containers = AsyncContainers(self.sync, self._threads)
         self.images = AsyncImages(self.sync, self._threads)
+        self.networks = AsyncNetworks(self.sync, self._threads)
         self.volumes = AsyncVolumes(self.sync, self._threads)
 
     async def ping(self) -> str:

@@ -13,6 +13,7 @@ from sampan.client.containers import Containers
 from sampan.client.filters import Filters, encode_filters
 from sampan.client.http import Response
 from sampan.client.images import Images
+from sampan.client.networks import Networks
 from sampan.client.session import Session
 from sampan.client.values import Document, Event, Pruned, as_document
 from sampan.client.volumes import Volumes
@@ -55,6 +56,7 @@ class Client:
         self._version = ""
         self.containers = Containers(self)
         self.images = Images(self)
+        self.networks = Networks(self)
         self.volumes = Volumes(self)
 
     def __enter__(self) -> Client:
