@@ -161,6 +161,15 @@ def test_mac_address(net: NetworkHost) -> None:
     assert inside(net, "web", "cat", "/sys/class/net/eth0/address") == "02:42:00:00:00:77"
 
 
+def test_neighbours_learn_another_mac_address(net: NetworkHost) -> None:
+    net.cli("network", "create", "--subnet", "10.9.0.0/24", "mine")
+    idle(net, "peer", "--network", "mine")
+    for flags in (("--mac-address", "02:42:00:00:00:99"), (), ("--mac-address", "02:42:00:00:00:98")):
+        idle(net, "web", "--network", "mine", "--ip", "10.9.0.7", *flags)
+        assert net.docker("exec", "peer", "ping", "-c", "1", "-W", "2", "10.9.0.7").code == 0, flags
+        net.cli("rm", "-f", "web")
+
+
 def test_long_syntax_and_gateway_priority(net: NetworkHost) -> None:
     net.docker("network", "create", "--subnet", "10.1.0.0/24", "a")
     net.docker("network", "create", "--subnet", "10.2.0.0/24", "b")

@@ -42,6 +42,8 @@ _IFA_F_NODAD, _IFA_F_NOPREFIXROUTE = 0x02, 0x200
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC = 1, 4, 5, 7
 _TABLE_MAIN, _PROTO_BOOT, _SCOPE_UNIVERSE, _SCOPE_LINK, _UNICAST = 254, 3, 0, 253, 1
 _U32 = struct.Struct("=I")
+_RTM_DELNEIGH, _NDA_DST = 29, 1
+_NDMSG = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
 _IFADDRMSG = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, index
 _RTMSG = struct.Struct(
     "=BBBBBBBBI"
@@ -162,6 +164,12 @@ def new_address(index: int, address: bytes, prefix: int, *, prefix_route: int = 
     body += pack_attribute(_IFA_FLAGS, _U32.pack(flags))
     what = f"add an address to link {index}"
     return Request(_RTM_NEWADDR, body, flags=_CREATE | _REPLACE, what=what, ignore=(errno.EEXIST,))
+
+
+def delete_neighbour(index: int, address: bytes) -> Request:
+    """Forget at which MAC address a neighbour is; one that is not known is fine."""
+    body = _NDMSG.pack(_family(address), index, 0, 0, 0) + pack_attribute(_NDA_DST, address)
+    return Request(_RTM_DELNEIGH, body, what="forget a neighbour", ignore=(errno.ENOENT, errno.ENODEV))
 
 
 def new_route(

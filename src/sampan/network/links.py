@@ -14,7 +14,7 @@ from socket import AF_INET, AF_INET6
 from typing import TYPE_CHECKING, Final
 
 from sampan import log
-from sampan.kernel import netsocket, rtnetlink
+from sampan.kernel import arp, netsocket, rtnetlink
 from sampan.network.forwarding import set_up_bridge
 from sampan.network.model import Endpoint, NetworkRecord
 from sampan.network.ruleset import has_address
@@ -60,6 +60,7 @@ class Links:
         self._lock = threading.Lock()
         self._socket: socket | None = None
         self._bridges: dict[str, int] = {}
+        self._odd: set[tuple[str, str]] = set()  # (bridge, address) with a MAC address of the user's
 
     def _open(self) -> socket:
         if self._socket is None:
@@ -169,6 +170,27 @@ class Links:
         ]
         with self._lock:
             netsocket.run(self._open(), requests)
+        self._announce(endpoint, network)
+
+    def _announce(self, endpoint: Endpoint, network: NetworkRecord) -> None:
+        """Tell neighbours of an address that has another MAC address than they may know.
+
+        Not needed as long as the one follows from the other.
+        """
+        key = (network.bridge, endpoint.address)
+        if not endpoint.hardware and key not in self._odd:
+            return
+        (self._odd.add if endpoint.hardware else self._odd.discard)(key)
+        address = IPv4Address(endpoint.address).packed
+        mac = bytes.fromhex(endpoint.mac.replace(":", ""))
+        try:
+            with self._lock:
+                index = self._bridges[network.bridge]
+                known = [ip_address(text).packed for text in endpoint.addresses]
+                netsocket.run(self._open(), [rtnetlink.delete_neighbour(index, one) for one in known])
+            arp.announce(network.bridge, mac=mac, address=address)
+        except OSError as exc:
+            log.warning("neighbours are not told of a MAC address", interface=network.bridge, reason=exc)
 
     def _set_up_inside(self, endpoint: Endpoint, network: NetworkRecord, inside: socket) -> None:
         index = rtnetlink.links(inside)[endpoint.interface]
