@@ -53,6 +53,7 @@ def tmux(tmp_path: Path) -> Iterator[Tmux]:
 @pytest.mark.parametrize("client", [str(SAMPAN), "docker"], ids=["sampan", "docker"])
 def test_a_resize_of_the_window_reaches_the_program(tmux: Tmux, sampand: Sampand, client: str) -> None:
     tmux.open(client, "-H", sampand.host, "run", "-it", "--rm", "--network", "none", "busybox", "sh")
+    tmux.expect("/ #")  # the shell asks the terminal where it is, and what is typed meanwhile gets mixed up
     tmux.type("echo at first $(stty size)")
     tmux.expect("at first 24 80")
     tmux.call("resize-window", "-x", "100", "-y", "40")
