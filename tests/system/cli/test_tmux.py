@@ -59,7 +59,8 @@ def test_a_resize_of_the_window_reaches_the_program(tmux: Tmux, sampand: Sampand
     tmux.call("resize-window", "-x", "100", "-y", "40")
     tmux.type("until [ \"$(stty size)\" = '40 100' ]; do sleep 0.1; done; echo re''sized")
     tmux.expect("resized")
-    tmux.type("sleep 1000")
+    tmux.type("echo as''leep; sleep 1000")
+    tmux.expect("asleep")  # the shell has given the terminal back: before that it reads ctrl-C as a key
     tmux.call("send-keys", "C-c")
     tmux.type("echo code $?")
     tmux.expect("code 130")
