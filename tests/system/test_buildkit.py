@@ -300,6 +300,7 @@ def test_a_client_that_goes_stops_its_build(sampand: Sampand, tmp_path: Path) ->
         os.killpg(client.pid, number)  # docker and its plugin
         client.wait()
         wait_for(lambda: not _running("sleep 4711"), "the step is killed")
+    assert "Traceback" not in sampand.log.read_text()
     assert build(sampand, write(tmp_path, "FROM busybox\nRUN true\n")).code == 0
 
 

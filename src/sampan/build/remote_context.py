@@ -137,6 +137,12 @@ class RemoteContext(Context):
         item.digest = digest
         self._there.add(number)
 
+    def close(self) -> None:
+        """Give the spool back, and the memory of the list; may be called twice."""
+        super().close()
+        for held in (self._items, self._names, self._files, self._numbers, self._arriving, self._there):
+            held.clear()
+
     def ignore(self, dockerfile: str, *, everything: bool, given: bytes | None = None) -> None:
         """Do nothing: the client has left out what is ignored."""
 

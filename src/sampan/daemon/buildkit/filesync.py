@@ -157,6 +157,7 @@ class Transfer:
             self._channel.splitter.restore(self._stream_id)
         with suppress(H2Error, GRPCError, StreamTerminatedError):
             await self._stack.aclose()
+        self.items = []  # the packets' callbacks are a cycle: what is large does not wait for its collection
 
     async def _finish(self) -> None:
         self._closing = True

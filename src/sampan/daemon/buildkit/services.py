@@ -30,6 +30,7 @@ from sampan.errors import InvalidArgument, NotFound, SampanError, Unsupported
 from sampan.store.platforms import host_platform
 
 if TYPE_CHECKING:
+    from sampan.build.host import Cancel
     from sampan.build.syntax import Place
     from sampan.engine.engine import Engine
 
@@ -189,10 +190,16 @@ class Services:
         except SampanError as exc:
             raise to_grpc(exc, _place_of(job, exc)) from exc
         finally:
-            work.add_done_callback(lambda _: cancel.close())
+            work.add_done_callback(partial(_close, cancel))
         reference = os.urandom(12).hex()
         job.results[reference] = image_id
         return reference
+
+
+def _close(cancel: Cancel, work: asyncio.Future[str]) -> None:
+    cancel.close()
+    if not work.cancelled():
+        work.exception()  # told already, or the client that would be told has gone
 
 
 def _worker() -> m.WorkerRecord:
