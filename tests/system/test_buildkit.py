@@ -58,6 +58,14 @@ def test_again_nothing_is_sent(sampand: Sampand, tmp_path: Path) -> None:
 
 
 @needs_buildx
+def test_what_no_step_takes_is_not_sent(sampand: Sampand, tmp_path: Path) -> None:
+    write(tmp_path, "FROM busybox\nCOPY small /\n", small="s", big="x" * 3_000_000)
+    done = build(sampand, tmp_path, "-t", "small")
+    assert re.search(r"transferring context: 1B", done.err), done.err
+    assert output_of(sampand, "small", "cat", "/small") == "s"
+
+
+@needs_buildx
 def test_what_was_not_sent_is_fetched_for_a_step(sampand: Sampand, tmp_path: Path) -> None:
     write(tmp_path, "FROM busybox\nCOPY a b /d/\n", a="a" * 200_000, b="b" * 70_000)
     assert build(sampand, tmp_path).code == 0

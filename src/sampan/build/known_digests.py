@@ -16,6 +16,7 @@ from typing import Final
 
 import msgspec
 
+from sampan import log
 from sampan.build.trees import Item
 from sampan.kernel.files import write_atomic
 from sampan.store.archive import headers
@@ -71,15 +72,19 @@ class KnownDigests:
             with suppress(FileNotFoundError):
                 os.utime(self._path)
             return
-        os.makedirs(self._folder, 0o700, exist_ok=True)
-        write_atomic(self._path, msgspec.msgpack.encode(known))
-        self._limit()
+        try:
+            os.makedirs(self._folder, 0o700, exist_ok=True)
+            write_atomic(self._path, msgspec.msgpack.encode(known))
+            self._limit()
+        except OSError as exc:
+            log.warning("digests of a client's files cannot be kept", reason=exc)
 
     def forget(self) -> None:
         """Remember nothing more: something that was taken for unchanged had changed."""
         if self._path:
             with suppress(FileNotFoundError):
                 os.unlink(self._path)
+        self._path = ""
 
     def _limit(self) -> None:
         with os.scandir(self._folder) as entries:

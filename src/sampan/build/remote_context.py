@@ -1,8 +1,8 @@
 """A context whose files stay with the client until they are needed; docs/buildkit.md, "Files".
 
-The client lists its files. Each whose digest is not known from the build before is sent, hashed and spooled
-at once; the others only if a step has to be made of them, and what is sent then has to have the digest that
-the step's key was made of.
+The client lists its files. Those that a step takes are sent, hashed and spooled when its key is made,
+unless their digest is known from the build before; then they are sent only if the step has to be made, and
+what is sent has to have the digest that the key was made of. What no step takes is never sent.
 """
 
 from __future__ import annotations
@@ -52,7 +52,6 @@ class RemoteContext(Context):
         self._there: set[int] = set()
         try:
             self._add_all(items)
-            self._learn()
         except BaseException:
             self.close()
             raise
@@ -63,6 +62,7 @@ class RemoteContext(Context):
             if item is None:
                 continue
             if item.entry.kind == headers.REGULAR:
+                item.digest = self._known.digest(item)
                 item.offset = at
                 at += item.entry.size
                 self._files[number] = item
@@ -81,15 +81,14 @@ class RemoteContext(Context):
         self._numbers[item.path] = number
         return Item(item.path, target.entry, target.digest, target.offset, target.same)
 
-    def _learn(self) -> None:
-        """Get the digest of every file."""
-        unknown = []
-        for number, item in self._files.items():
-            item.digest = self._known.digest(item)
-            if not item.digest:
-                unknown.append(number)
-        self._fetch(unknown)
-        self._known.remember(self._files.values())
+    def learn(self, items: Sequence[Item]) -> None:
+        """Get the digests of files, and the content of those whose digest was not known."""
+        numbers = self._numbers_of(items)
+        with self._lock:
+            self._fetch(sorted(number for number in numbers if not self._files[number].digest))
+        for item in items:  # further names of a file are items of their own
+            if item.path in self._numbers:
+                item.digest = self._files[self._numbers[item.path]].digest
 
     def need(self, items: Sequence[Item]) -> None:
         """Get the content of files.
@@ -97,11 +96,12 @@ class RemoteContext(Context):
         Raises:
             Conflict: one has changed since it was listed.
         """
-        numbers = {self._numbers[item.path] for item in items if item.path in self._numbers}
-        if numbers <= self._there:
-            return
+        numbers = self._numbers_of(items)
         with self._lock:
             self._fetch(sorted(numbers - self._there))
+
+    def _numbers_of(self, items: Sequence[Item]) -> set[int]:
+        return {self._numbers[item.path] for item in items if item.path in self._numbers}
 
     def _fetch(self, numbers: Sequence[int]) -> None:
         """Have files sent into their places in the spool; only a file's first bytes up to its listed size."""
@@ -138,7 +138,9 @@ class RemoteContext(Context):
         self._there.add(number)
 
     def close(self) -> None:
-        """Give the spool back, and the memory of the list; may be called twice."""
+        """Remember digests, give the spool back, and the memory of the list; may be called twice."""
+        if self._files:
+            self._known.remember(self._files.values())
         super().close()
         for held in (self._items, self._names, self._files, self._numbers, self._arriving, self._there):
             held.clear()

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sampan.build.patterns import PatternList, compile_match, is_pattern
-from sampan.build.trees import Item, Tree, content_digest, resolve, walk
+from sampan.build.trees import Item, Tree, content_digest, learn_digests, resolve, walk
 from sampan.errors import InvalidArgument, NotFound
 from sampan.store.archive import headers
 
@@ -126,6 +126,7 @@ def _pick(tree: Tree, item: Item, path: str, left_out: PatternList, *, parents: 
 
 def selection_digest(selection: Selection, *, owners: bool) -> str:
     """Return the digest of what was selected; times are not in it. owners: uid and gid count."""
+    learn_digests((one.tree, one.item) for one in selection.picked)
     digest = hashlib.sha256()
     seen: dict[object, str] = {}
     for one in selection.picked:

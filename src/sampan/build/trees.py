@@ -67,21 +67,41 @@ class Tree(Protocol):
 
 @runtime_checkable
 class FarTree(Protocol):
-    """A tree whose files' content is not here until it is asked for: better together than one by one."""
+    """A tree whose files are not here until they are asked for: better together than one by one."""
+
+    def learn(self, items: Sequence[Item]) -> None:
+        """Get the digests of files."""
+        ...
 
     def need(self, items: Sequence[Item]) -> None:
         """Get the content of files."""
         ...
 
 
+def learn_digests(files: Iterable[tuple[Tree, Item]]) -> None:
+    """Get the digests of those files that lie in far trees."""
+    for tree, items in _far(files):
+        tree.learn(items)
+
+
 def bring_near(files: Iterable[tuple[Tree, Item]]) -> None:
-    """Get the content of files that lie in far trees."""
-    far: dict[int, tuple[FarTree, list[Item]]] = {}
+    """Get the content of those files that lie in far trees."""
+    for tree, items in _far(files):
+        tree.need(items)
+
+
+def _far(files: Iterable[tuple[Tree, Item]]) -> Iterable[tuple[FarTree, list[Item]]]:
+    """Return files by the far tree that they lie in."""
+    found: dict[int, tuple[FarTree, list[Item]]] = {}
+    last: Tree | None = None
+    is_far = False
     for tree, item in files:
-        if isinstance(tree, FarTree):
-            far.setdefault(id(tree), (tree, []))[1].append(item)
-    for far_tree, items in far.values():
-        far_tree.need(items)
+        if tree is not last:
+            last, is_far = tree, isinstance(tree, FarTree)
+        if is_far:
+            assert isinstance(tree, FarTree)
+            found.setdefault(id(tree), (tree, []))[1].append(item)
+    return found.values()
 
 
 def resolve(tree: Tree, path: str) -> Item | None:

@@ -78,15 +78,11 @@ class Inputs:
         """Open a directory as a context; whoever closes it has to do so before the stack ends."""
         key = self._session.shared_key
         known = self._builds.known_digests(f"{key}\n{directory}" if key else "")
-        source = self._held.enter_context(self._reading(directory, exclude=exclude))
         with self._progress.node(shown) as node:
-            name = "transferring context:"
-            source.show = lambda current: self._progress.count(node, name, current=current)
-            spool = self._builds.spool_path()
-            context = RemoteContext(source.transfer.items, source, known, spool=spool)
-            self._progress.count(node, name, current=context.size_bytes, done=True)
-            source.show = None
-        return context
+            source = self._held.enter_context(self._reading(directory, exclude=exclude))
+            self._progress.count(node, f"{len(source.transfer.items)} files listed", current=0, done=True)
+        source.progress = self._progress
+        return RemoteContext(source.transfer.items, source, known, spool=self._builds.spool_path())
 
     def receive_archive(self, place: str) -> Index:
         """Take a context that the client uploads as a tar stream."""
@@ -110,27 +106,52 @@ class Inputs:
 
 
 class _Reading:
-    """A transfer as a thread uses it; a `remote_context.Source`. show: is told how many bytes have come."""
+    """A transfer as a thread uses it; a `remote_context.Source`. progress: shows what comes, if it is set."""
 
     def __init__(self, session: Session, transfer: Transfer) -> None:
         self._session = session
         self.transfer = transfer
-        self.show: Callable[[int], None] | None = None
+        self.progress: Progress | None = None
 
     def fetch(self, numbers: Sequence[int], take: Take) -> None:
         """See `Source`."""
-        size = shown = 0
+        if not numbers:
+            return
+        if self.progress is None:
+            self._session.wait(self.transfer.fetch(numbers, take))
+            return
+        with self.progress.node("[internal] transfer of the build context") as node:
+            shown = _Shown(self.progress, node)
 
-        def count(number: int, data: bytes) -> None:
-            nonlocal size, shown
-            take(number, data)
-            size += len(data)
-            if self.show is not None and size - shown > _SHOWN_EVERY:
-                shown = size
-                self.show(size)
+            def count(number: int, data: bytes) -> None:
+                take(number, data)
+                shown.add(len(data))
 
-        if numbers:
             self._session.wait(self.transfer.fetch(numbers, count))
+            shown.end()
+
+
+class _Shown:
+    """How many bytes of a context have come, told now and then."""
+
+    def __init__(self, progress: Progress, node: str) -> None:
+        self._progress = progress
+        self._node = node
+        self._size = self._told = 0
+
+    def add(self, size: int) -> None:
+        """Count."""
+        self._size += size
+        if self._size - self._told > _SHOWN_EVERY:
+            self._told = self._size
+            self._tell(done=False)
+
+    def end(self) -> None:
+        """Tell the whole."""
+        self._tell(done=True)
+
+    def _tell(self, *, done: bool) -> None:
+        self._progress.count(self._node, "transferring context:", current=self._size, done=done)
 
 
 class _Readable:
