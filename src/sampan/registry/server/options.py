@@ -78,7 +78,7 @@ def parse_options(arguments: list[str]) -> Options:
         proxy_password_file=given.proxy_password_file,
         tls_cert=given.tls_cert,
         tls_key=given.tls_key,
-        stale_s=given.stale_after or (7 * _DAY_S if given.proxy else _DAY_S),
+        stale_s=given.stale_after if given.stale_after is not None else _DAY_S * (7 if given.proxy else 1),
         ready_fd=given.ready_fd,
         log_level=given.log_level,
         log_json=given.log_format == "json",
@@ -115,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
         "--stale-after",
         metavar="SECONDS",
         type=float,
-        default=0.0,
+        default=None,
         help="sweep uploads and blobs that nobody touched for so long (default: a day; of a cache a week)",
     )
     add("--ready-fd", type=int, default=-1, help=argparse.SUPPRESS)
