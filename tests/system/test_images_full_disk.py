@@ -1,4 +1,4 @@
-"""A disk that fills at every step of load, pull and push: an error that says so, nothing half, then success."""
+"""A disk that fills at every step of load, pull and push: an error that says so, nothing half left."""
 
 from __future__ import annotations
 
