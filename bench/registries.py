@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
+from shutil import which
 
 from tests.system.registry_kit import MadeImage, make_image, serve_registry
 
@@ -39,6 +40,9 @@ def rows(root: Path, found: dict[str, engines.Engine], rounds: int) -> list[Row]
         limit = Row("registry: inflate, hash and write alone", "ms", "what pull cannot beat")
         for number in range(rounds):
             limit.values.setdefault("sampan", []).append(_pipeline_alone(root / "limit", image))
+            if which("skopeo") and which("umoci"):
+                taken = _copy_and_unpack(root / "umoci", f"{registry.domain}/large:1")
+                pull.values.setdefault("skopeo, umoci", []).append(taken)
             for engine in contestants:
                 name = f"{registry.domain}/large:1"
                 for row in (pull, again):
@@ -54,6 +58,18 @@ def rows(root: Path, found: dict[str, engines.Engine], rounds: int) -> list[Row]
 def _time(row: Row, engine: engines.Engine, command: list[str]) -> None:
     os.sync()
     row.values.setdefault(engine.name, []).append(time_command([*engine.client, *command]))
+
+
+def _copy_and_unpack(root: Path, name: str) -> float:
+    """Do what a pull does with two programs: fetch into a layout, then make the tree; milliseconds."""
+    root.mkdir()
+    os.sync()
+    layout = root / "layout"
+    fetch = ["skopeo", "--insecure-policy", "copy", "-q", "--src-tls-verify=false"]
+    taken = time_command([*fetch, f"docker://{name}", f"oci:{layout}:1"])
+    taken += time_command(["umoci", "unpack", "--image", f"{layout}:1", str(root / "bundle")])
+    subprocess.run(["rm", "-rf", root], check=True)
+    return taken
 
 
 def _lax(engine: engines.Engine) -> list[str]:
