@@ -28,6 +28,8 @@ PULL: Final[Actions] = frozenset({"pull"})
 NONE: Final[Actions] = frozenset()
 
 TOKEN_S: Final = 300
+IDENTITY_S: Final = 90 * 86400
+_IDENTITY: Final = b"identity-"  # no token of the other kind begins so, and none is taken for the other
 _MAX_TOKEN: Final = 64 * 1024
 _SCOPE: Final = re.compile(
     r"(repository|registry)(?:\([a-z0-9]+\))?:([^:]+(?::\d+/[^:]+)?):([a-z*,]*)", re.ASCII
@@ -64,6 +66,12 @@ class _Claims(msgspec.Struct):
     user: str
     until: float
     repositories: dict[str, list[str]]
+
+
+class _Identity(msgspec.Struct):
+    user: str
+    until: float
+    mark: str  # of the password it was given for
 
 
 class Access:
@@ -120,9 +128,32 @@ class Access:
         body = base64.urlsafe_b64encode(msgspec.json.encode(claims))
         return (body + b"." + self._sign(body)).decode()
 
+    def make_identity(self, user: str) -> str:
+        """Return a token that stands for a user's password, until that changes or a season is over."""
+        assert self._accounts is not None  # only who has logged in gets one
+        claims = _Identity(user=user, until=time.time() + IDENTITY_S, mark=self._accounts.mark(user))
+        body = base64.urlsafe_b64encode(msgspec.json.encode(claims))
+        return (_IDENTITY + body + b"." + self._sign(_IDENTITY + body)).decode()
+
+    def read_identity(self, token: str) -> str:
+        """Return whom an identity token stands for.
+
+        Raises:
+            RegistryError: it is not from here, too old, or the user has another password by now.
+        """
+        body, _, signature = token.encode(errors="replace")[:_MAX_TOKEN].partition(b".")
+        if body.startswith(_IDENTITY) and hmac.compare_digest(signature, self._sign(body)):
+            claims = msgspec.json.decode(
+                base64.urlsafe_b64decode(body.removeprefix(_IDENTITY)), type=_Identity
+            )
+            known = self._accounts.mark(claims.user) if self._accounts is not None else ""
+            if claims.until >= time.time() and known and hmac.compare_digest(claims.mark, known):
+                return claims.user
+        raise RegistryError("UNAUTHORIZED", "authentication required: log in again")
+
     def _read_token(self, token: str) -> Grant:
         body, _, signature = token.encode()[:_MAX_TOKEN].partition(b".")
-        if not hmac.compare_digest(signature, self._sign(body)):
+        if body.startswith(_IDENTITY) or not hmac.compare_digest(signature, self._sign(body)):
             raise RegistryError("UNAUTHORIZED", "authentication required: the token is not from here")
         claims = msgspec.json.decode(base64.urlsafe_b64decode(body), type=_Claims)
         if claims.until < time.time():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -153,22 +153,33 @@ class Registry:
     async def _token(self, request: web.Request) -> web.StreamResponse:
         """GET or POST /token: sign what the user, or nobody, may do of what is asked for."""
         form = await request.post() if request.method == "POST" else request.query
-        authorization = request.headers.get("Authorization", "")
-        if request.method == "POST":
-            if form.get("grant_type") != "password":
-                raise RegistryError("UNSUPPORTED", "only grant_type=password is supported", status=400)
-            pair = f"{form.get('username', '')}:{form.get('password', '')}"
-            authorization = "Basic " + base64.b64encode(pair.encode()).decode()
         try:
-            grant = await asyncio.to_thread(self._access.grant, authorization)
+            user = await self._user_of(request, form)
         except RegistryError as exc:
             exc.headers.update({"WWW-Authenticate": 'Basic realm="sampan registry"'})
             raise
         scopes = parse_scopes([str(text) for text in form.getall("scope", [])])
-        token = self._access.make_token(grant.user, scopes)
+        token = self._access.make_token(user, scopes)
         issued = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         body = {"token": token, "access_token": token, "expires_in": TOKEN_S, "issued_at": issued}
+        offline = form.get("offline_token") == "true" or form.get("access_type") == "offline"
+        if user and offline:
+            body["refresh_token"] = self._access.make_identity(user)
         return web.Response(body=msgspec.json.encode(body), content_type="application/json")
+
+    async def _user_of(self, request: web.Request, form: Mapping[str, object]) -> str:
+        """Return who asks for a token: by Basic, or by a form with a password or an identity token."""
+        authorization = request.headers.get("Authorization", "")
+        if request.method == "POST":
+            kind = form.get("grant_type")
+            if kind == "refresh_token":
+                return self._access.read_identity(str(form.get("refresh_token", "")))
+            if kind != "password":
+                text = "only grant_type=password and refresh_token are supported"
+                raise RegistryError("UNSUPPORTED", text, status=400)
+            pair = f"{form.get('username', '')}:{form.get('password', '')}"
+            authorization = "Basic " + base64.b64encode(pair.encode()).decode()
+        return (await asyncio.to_thread(self._access.grant, authorization)).user
 
 
 async def _base(_exchange: Exchange) -> web.StreamResponse:
