@@ -13,6 +13,11 @@ from tests.system.network_host import HOST, LAN, NetworkHost, network_host
 from tests.system.sampand import Result, needs_busybox, needs_root, wait_for
 
 SERVER = "echo {0} >/tmp/index.html; exec httpd -f -h /tmp -p 80"
+BUS = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
+ "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig><type>system</type><listen>{0}</listen><auth>EXTERNAL</auth><policy context="default">
+<allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/></policy></busconfig>
+"""
 pytestmark = [needs_root, needs_busybox]
 
 
@@ -197,3 +202,52 @@ def test_strict(tmp_path: Path) -> None:
         assert net.fetch(HOST, 8080, lan="lan") == ""
         net.on_host("iptables", "-I", "FORWARD", "-p", "tcp", "--dport", "80", "-j", "ACCEPT")
         assert net.fetch(HOST, 8080, lan="lan") == "web"
+
+
+@pytest.mark.skipif(shutil.which("firewalld") is None, reason="no firewalld (Debian: firewalld, dbus)")
+def test_beside_firewalld(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real firewalld on a bus of its own: bridges are in its zone as long as they are there."""
+    bus = f"unix:path={tmp_path}/bus"
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", bus)
+    shutil.copytree("/etc/firewalld", tmp_path / "etc")
+    net = NetworkHost(tmp_path / "sampand")
+    net.folder.mkdir()
+    programs = []
+
+    def begin(*words: str) -> None:
+        bind = f"mount --bind {tmp_path}/etc /etc/firewalld && exec {' '.join(words)}"
+        command = [*net.command(), "unshare", "--mount", "sh", "-c", bind]
+        with (tmp_path / "programs.log").open("ab") as log:
+            programs.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log))
+
+    def zone() -> set[str]:
+        done = net.on_host("firewall-cmd", "--zone=trusted", "--list-interfaces")
+        return set(done.text.split())
+
+    try:
+        (tmp_path / "bus.conf").write_text(BUS.format(bus))
+        begin("dbus-daemon", f"--config-file={tmp_path}/bus.conf", "--nofork", "--nopidfile")
+        wait_for((tmp_path / "bus").exists, "the bus")
+        begin("/usr/sbin/firewalld", "--nofork", "--nopid")
+        show = ("nft", "list", "table", "inet", "firewalld")
+        wait_for(lambda: "reject" in net.on_host(*show).text, "firewalld", 60)
+        net.start()
+        net.load_busybox()
+        serve(net, "web", "-p", "8080:80")
+        wait_for(lambda: pings_lan(net, "web"), "the outside is reached", 60)
+        assert net.fetch(HOST, 8080, lan="lan") == "web"
+        assert len(zone()) == 1
+        assert "zone trusted lets containers through" in net.sampan("system", "check").text
+        assert net.on_host("firewall-cmd", "--reload").code == 0
+        wait_for(lambda: pings_lan(net, "web"), "the outside is reached", 60)
+        assert net.docker("network", "create", "mine").code == 0
+        serve(net, "second", "--network", "mine")
+        wait_for(lambda: len(zone()) == 2, "both are in the zone", 60)
+        net.docker("rm", "-f", "second")
+        assert net.docker("network", "rm", "mine").code == 0
+        wait_for(lambda: len(zone()) == 1, "one has left it", 60)
+    finally:
+        net.close()
+        for program in reversed(programs):
+            program.kill()
+            program.wait()

@@ -10,6 +10,7 @@ from sampan import log
 from sampan.kernel import nftables_watch
 from sampan.network.drivers import Place
 from sampan.network.firewall import Firewall
+from sampan.network.firewalld import ZONE, Firewalld
 from sampan.network.flows import Flows
 from sampan.network.keeping import Keeper, Watch
 from sampan.network.links import Links, Names
@@ -35,6 +36,7 @@ class Bridges:
         self._firewall = Firewall(names.table)
         self._table = names.table
         self._neighbours = Neighbours(names, strict=strict)
+        self._firewalld = Firewalld()
         self._watch = watch
         self._changes: socket | None = None
         self._settling: threading.Timer | None = None
@@ -137,6 +139,8 @@ class Bridges:
             self._firewall.use(lambda sock: self._neighbours.settle(sock, needed=bool(self._ready)))
         except OSError as exc:
             log.warning("rules for another firewall are not set yet", reason=exc)
+        if self._neighbours.has_firewalld:
+            self._firewalld.settle(self._firewall.bridges())
 
     def _open_watch(self, own: socket) -> None:
         self._changes = nftables_watch.open_watch(nftables_watch.port_of(own))
@@ -169,7 +173,11 @@ class Bridges:
 
     def droppings(self) -> list[Dropping]:
         """Return others' forward chains that drop by policy, as far as they matter to us."""
-        return list(self._neighbours.found)
+        found = list(self._neighbours.found)
+        if self._neighbours.has_firewalld and self._ready:
+            place = f"zone {ZONE}" if self._firewalld.works else ""
+            found.append(Dropping(table="inet firewalld", chain="filter_FORWARD", place=place))
+        return found
 
     def close(self) -> None:
         """Let sockets go."""

@@ -111,6 +111,11 @@ class Firewall:
         with self._lock:
             return list(self._endpoints.values())
 
+    def bridges(self) -> list[str]:
+        """Return the bridges that the table knows."""
+        with self._lock:
+            return [network.bridge for network in self._networks.values()]
+
     def use(self, task: Callable[[socket], None]) -> None:
         """Call task with the table's socket: who watches for others' changes is not told of its own."""
         with self._lock:

@@ -17,6 +17,7 @@ from sampan.kernel import nftables as nft
 from sampan.kernel import nftables_read as read
 from sampan.kernel import xtables as xt
 from sampan.kernel.nftables import Transaction
+from sampan.network.firewalld import TABLE as FIREWALLD
 from sampan.network.links import Names
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Neighbours:
         self._group = names.group
         self._strict = strict
         self.found: list[Dropping] = []
+        self.has_firewalld = False
 
     def settle(self, sock: socket, *, needed: bool) -> None:
         """Look at every table and have our rules where they are needed, and nowhere else.
@@ -60,6 +62,7 @@ class Neighbours:
             OSError: a table has just changed; its change is told, and one looks again.
         """
         chains = read.chains(sock)
+        self.has_firewalld = any(one.table == FIREWALLD and one.hook == nft.FORWARD for one in chains)
         found = []
         for family in (nft.IPV4, nft.IPV6):
             names = {one.name for one in chains if (one.family, one.table) == (family, _IPTABLES)}
