@@ -106,8 +106,6 @@ _BUILDS: dict[str, str] = {
     "registry: pull {closed}/box:1 (3)": "without the address that was asked",
     "registry: login -u user -p wrong {closed}": _NEWER,
     "registry: login -u u -p p 127.0.0.1:1": _CLEARER,
-    "registry: search --limit 1000 x": "search: not there yet",
-    "registry: search --filter nosuch=1 {registry}/x": "search: not there yet",
 }  # fmt: skip
 CLI = _INSIDE | _NETWORKS | _BUILDS
 # By the step's name (py_script.py).
@@ -165,6 +163,5 @@ DOCKER_PY: dict[str, str] = {
     "registry_closed": _CLEARER,
     "registry_login_wrong": "401, as newer engines; 20.10 says 500",
     "registry_closed_pull_wrong": _NEWER,
-    "registry_search": "search: not there yet",
     "image_load_wrong": "says what is wrong with the archive, and what to do",
 }
