@@ -116,8 +116,8 @@ class NetworkHost(Sampand):
 def network_host(folder: Path, *options: str) -> Iterator[NetworkHost]:
     """Run a daemon that has the image busybox; everything is gone afterwards."""
     daemon = NetworkHost(folder)
-    daemon.start(*options)
     try:
+        daemon.start(*options)
         daemon.load_busybox()
         yield daemon
     finally:
