@@ -316,3 +316,9 @@ def test_check(sampand: Sampand, tmp_path: Path) -> None:
     )
     done = build(sampand, tmp_path, "FROM busybox\nRUNN\n", "--check")
     assert "did you mean RUN?" in done.err
+
+
+def test_a_description_that_is_too_deep_is_the_clients_fault(sampand: Sampand) -> None:
+    for path in ("/sampan/v1/build", "/build?ulimits=" + "%5B" * 3000):
+        status, _, answer = sampand.request("POST", path, raw=b'{"a":' * 100_000)
+        assert status == 400, answer

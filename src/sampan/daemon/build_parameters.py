@@ -132,5 +132,5 @@ def _ulimits(text: str) -> tuple[tuple[str, int, int], ...]:
         return ()
     try:
         return tuple((str(one["Name"]), int(one["Soft"]), int(one["Hard"])) for one in json.loads(text) or ())
-    except (ValueError, KeyError, TypeError) as exc:
+    except (ValueError, KeyError, TypeError, RecursionError) as exc:
         raise InvalidArgument(f"error reading ulimits: {exc}") from exc

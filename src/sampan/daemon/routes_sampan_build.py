@@ -87,7 +87,7 @@ async def build(call: Call) -> web.StreamResponse:
         document = Part(body).read_all(MAX_JSON_BYTES) if has_parts else body.read(MAX_JSON_BYTES + 1)
         try:
             wanted = msgspec.json.decode(document, type=Wanted)
-        except msgspec.DecodeError as exc:
+        except (msgspec.DecodeError, RecursionError) as exc:
             raise InvalidArgument(f"the description of the build is malformed: {exc}") from exc
         return _Reader(builds, peer, body if has_parts else None, held, stop).read(request, wanted)
 

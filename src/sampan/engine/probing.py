@@ -269,9 +269,10 @@ class Prober:
     def _lose_checker(self, monitor: _Monitor, call: ProbeCall, reason: str) -> None:
         """A checker has ended: with its container, or it was killed, or cannot work here."""
         call.close()
-        if monitor.call is call:
-            monitor.call = None
-            monitor.container.checker_pid = 0
+        if monitor.call is not call:
+            return  # `_start` found it gone, and has opened another
+        monitor.call = None
+        monitor.container.checker_pid = 0
         if not monitor.is_running:
             return
         monitor.checker_failures += 1

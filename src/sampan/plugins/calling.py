@@ -66,7 +66,7 @@ class Plugin:
     def _parse(self, method: str, status: int, body: bytes) -> Document:
         try:
             answer = json.loads(body) if body.strip() else {}
-        except ValueError:
+        except (ValueError, RecursionError):
             answer = {"Err": body.decode(errors="replace").strip()[:500]}
         if not isinstance(answer, dict):
             raise SampanError(f"plugin {self.name}: {method} answered no JSON object")

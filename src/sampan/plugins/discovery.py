@@ -125,7 +125,7 @@ def _parse_json(name: str, text: str) -> PluginAddress:
         document = json.loads(text)
         address = document["Addr"]
         raw_tls = document.get("TLSConfig")
-    except (ValueError, KeyError, TypeError, AttributeError) as exc:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         raise InvalidArgument(f"plugin {name!r}: its description is no JSON object with Addr") from exc
     tls = None
     if isinstance(raw_tls, dict):

@@ -165,12 +165,18 @@ def become_process(request: ExecRequest, entry: Entry, channel_fd: int) -> NoRet
 
 
 def become_checker(
-    request: ExecRequest, channel_fd: int, shim_fd: int, serve: Callable[[Child, Program], None]
+    request: ExecRequest,
+    channel_fd: int,
+    shim_fd: int,
+    serve: Callable[[Child, Program], None],
+    *,
+    parent: int,
 ) -> NoReturn:
     """Turn this process, a fork of the shim, into a container's checker (runtime/launcher/checker.py).
 
     As `become_process`, but its own pid namespace stays as it is, and instead of execve comes serve, which
-    starts the program as its child. channel_fd is the asker's; shim_fd becomes `child.error_fd`.
+    starts the program as its child. channel_fd is the asker's; shim_fd becomes `child.error_fd`. parent: the
+    shim's pid; if it is another's by the end, the shim died while no signal was asked for, and so do we.
 
     Raises:
         as `exec_process`, before the first step. Unsupported: only a plain exec can run this program.
@@ -200,7 +206,12 @@ def become_checker(
     process.set_dumpable(False)
     if request.process.oom_score_adj is not None:
         process.set_oom_score_adj("self", request.process.oom_score_adj)
-    run_child(child, steps, lambda child: serve(child, wanted), timed=False)
+
+    def last(child: Child) -> None:
+        if os.getppid() == parent:
+            serve(child, wanted)
+
+    run_child(child, steps, last, timed=False)
 
 
 def _allowed(request: ExecRequest) -> tuple[str, ...]:

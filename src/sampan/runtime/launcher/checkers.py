@@ -42,15 +42,16 @@ class Checkers:
             raise InvalidArgument("a checker needs one descriptor")
         order = unpack_exec(request.document.get("exec"), [])
         channel = request.fds[0]
-        worker = Worker(lambda side: self._work(order, channel, side), keep=(channel,))
+        shim = os.getpid()
+        worker = Worker(lambda side: self._work(order, channel, side, shim), keep=(channel,))
         self._workers[worker.pid] = worker
         self._loop.watch(worker.fd, READABLE, lambda _events: self._checker_says(worker))
 
-    def _work(self, order: ExecStart, channel: int, side: WorkerSide) -> None:
+    def _work(self, order: ExecStart, channel: int, side: WorkerSide, shim: int) -> None:
         """Become the checker; runs in the fork, and returns only if that fails."""
         set_name("sampan-checker")
         try:
-            self._payload.become_checker(order, open_nothing(), channel, side.fd)
+            self._payload.become_checker(order, open_nothing(), channel, side.fd, parent=shim)
         except (OSError, SampanError) as exc:
             os.write(channel, encode_error(exc, "prepare"))
 

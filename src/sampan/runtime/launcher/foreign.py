@@ -96,7 +96,9 @@ class ForeignPayload:
         """Raise Unsupported, always."""
         raise Unsupported("another runtime starts its processes itself")
 
-    def become_checker(self, request: ExecStart, stdio: Stdio, channel_fd: int, shim_fd: int) -> NoReturn:
+    def become_checker(
+        self, request: ExecStart, stdio: Stdio, channel_fd: int, shim_fd: int, *, parent: int
+    ) -> NoReturn:
         """Raise Unsupported, always."""
         raise Unsupported("another runtime's container has no checker")
 

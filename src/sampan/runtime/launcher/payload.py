@@ -44,8 +44,10 @@ if TYPE_CHECKING:
         def become_exec(self, request: ExecStart, stdio: Stdio, entry: Entry, channel_fd: int) -> NoReturn:
             """Become a further process; channel_fd as of `executing.become_process`."""
 
-        def become_checker(self, request: ExecStart, stdio: Stdio, channel_fd: int, shim_fd: int) -> NoReturn:
-            """Become the container's checker (checker.py). SampanError: it cannot have one."""
+        def become_checker(
+            self, request: ExecStart, stdio: Stdio, channel_fd: int, shim_fd: int, *, parent: int
+        ) -> NoReturn:
+            """Become the container's checker (checker.py), parent's child; SampanError: it cannot."""
 
         def kill_all(self) -> None:
             """Send SIGKILL to every process of the container; none is fine."""
@@ -118,13 +120,18 @@ class OwnPayload:
         """Join the container as one more process."""
         executing.become_process(self._exec_request(request, stdio), entry, channel_fd)
 
-    def become_checker(self, request: ExecStart, stdio: Stdio, channel_fd: int, shim_fd: int) -> NoReturn:
+    def become_checker(
+        self, request: ExecStart, stdio: Stdio, channel_fd: int, shim_fd: int, *, parent: int
+    ) -> NoReturn:
         """Join the container, and run its check from then on."""
         if os.geteuid() != 0:
             raise Unsupported("a checker needs a shim that is root's")
-        wanted = self._exec_request(request, stdio)
         executing.become_checker(
-            wanted, channel_fd, shim_fd, lambda child, program: serve_checks(child, program, request)
+            self._exec_request(request, stdio),
+            channel_fd,
+            shim_fd,
+            lambda child, program: serve_checks(child, program, request),
+            parent=parent,
         )
 
     def _exec_request(self, request: ExecStart, stdio: Stdio) -> ExecRequest:

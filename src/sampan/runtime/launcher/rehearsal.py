@@ -68,7 +68,9 @@ class _Prop:
     def become_exec(self, request: ExecStart, stdio: Stdio, entry: Entry, channel_fd: int) -> NoReturn:
         raise AssertionError("a prop has no entry")
 
-    def become_checker(self, request: ExecStart, stdio: Stdio, channel_fd: int, shim_fd: int) -> NoReturn:
+    def become_checker(
+        self, request: ExecStart, stdio: Stdio, channel_fd: int, shim_fd: int, *, parent: int
+    ) -> NoReturn:
         raise AssertionError("a prop has no inside")
 
     def kill_all(self) -> None:
