@@ -119,7 +119,10 @@ class SystemdManager:
 
     def _apply(self, resources: LinuxResources) -> None:
         self._files.check(resources)
-        self._set(plan_properties(resources, v2=self._v2, version=self._systemd.version()))
+        cpu = resources.cpu
+        by_version = any((cpu.idle, cpu.quota, cpu.period, cpu.cpus, cpu.mems, resources.unified))
+        version = self._systemd.version() if by_version else 0  # the question costs a round trip
+        self._set(plan_properties(resources, v2=self._v2, version=version))
         self._files.apply(resources)
 
     def apply_devices(self, rules: Sequence[LinuxDeviceCgroup]) -> None:

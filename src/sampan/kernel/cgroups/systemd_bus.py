@@ -106,6 +106,7 @@ class Systemd:
         except BusError as exc:
             if exc.name not in _GONE:
                 raise _refusal("stop", unit, exc) from exc
+            return  # nor is there anything to forget: the scope ended with its last process
         self.forget(unit)
 
     def forget(self, unit: str) -> None:
