@@ -183,10 +183,10 @@ class LogQueue:
                 self._clear = False
                 self._sink.clear()
             return
-        was_full = self._pending > self._limit
         self._sink.append(stream, at_ns, pieces)
         self._taken_bytes += length
-        if was_full:
+        # Asked behind the subtraction: who found it full before is in the count, who comes later sees room.
+        if self._pending + length > self._limit:
             self._say_room()
 
     def _say_room(self) -> None:

@@ -12,6 +12,8 @@ from sampan.runtime.launcher.log_queue import LogQueue, Stop
 from sampan.runtime.launcher.log_writer import LogWriter
 from sampan.runtime.launcher.loop import Loop
 
+DEADLINE_S = 30
+
 
 class Held:
     """A sink that takes nothing until it may."""
@@ -23,8 +25,10 @@ class Held:
         self.away = False
         self.stop = Stop()
         self.closed = False
+        self.entered = threading.Event()
 
     def append(self, stream: str, at_ns: int, pieces: Iterable[bytes]) -> None:
+        self.entered.set()
         while not self.may.wait(0.01):
             if self.stop.asked:
                 return
@@ -56,21 +60,25 @@ def test_everything_arrives_in_order() -> None:
     assert queue.dropped_bytes == 0
 
 
-def test_blocking_says_when_it_is_full_and_when_there_is_room() -> None:
+@pytest.mark.parametrize("first", [5, 95], ids=["small", "nearly-all"])
+def test_blocking_says_when_it_is_full_and_when_there_is_room(first: int) -> None:
     sink = Held()
     queue = LogQueue(sink, 100, blocking=True)
     log, loop, called = LogWriter([queue], [queue]), Loop(), []
     log.watch(loop, lambda: (called.append(log.full), loop.stop()))
+    log.write("stdout", b"x" * first + b"\n")
+    assert sink.entered.wait(DEADLINE_S)  # not full yet when the sink takes this one
     while not log.full:
         log.write("stdout", b"x" * 20 + b"\n")
     loop.call_later(0.05, loop.stop)
     loop.run()
     assert called == []
     sink.may.set()
-    loop.call_later(5, loop.stop)
-    while log.full or not called:  # the queue may have been emptied before the loop runs
-        loop.run()
+    timer = loop.call_later(DEADLINE_S, loop.stop)
+    loop.run()
+    timer.cancel()
     assert called
+    wait_for(lambda: not log.full)
     log.close()
     assert queue.dropped_bytes == 0
 
