@@ -108,6 +108,8 @@ async def send_archive(call: Call, headers: str, work: Callable[[SocketSink], No
             with suppress(OSError):
                 takeover.sock.shutdown(socket.SHUT_RDWR)
             await asyncio.wait((task,))
+            if not task.cancelled():
+                task.exception()  # nobody is left to be told
         takeover.close()
     return web.Response()
 

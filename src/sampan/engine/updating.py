@@ -16,6 +16,7 @@ from sampan.engine.restarting import Restarter
 from sampan.errors import Conflict, InvalidArgument, Unsupported
 from sampan.spec import docker
 from sampan.spec.limits import parse_resources
+from sampan.spec.runtime import LinuxResources
 
 
 class Updater:
@@ -52,11 +53,7 @@ class Updater:
                 host, core.machine, pids_limit=core.settings.pids_limit, warn=warnings.append
             )
             if container.running:
-                manager = core.cgroup(container)
-                try:
-                    manager.apply(parse_resources(limits))
-                finally:
-                    manager.close()
+                _apply(core, container, parse_resources(limits))
             record = msgspec.structs.replace(container.record, host=host, config=config)
             if container.running and (request.PublishAdd or request.PublishRemove):
                 core.networking.change_ports(
@@ -73,6 +70,16 @@ class Updater:
         if policy is not None:
             self._restarter.policy_changed(container)
         return docker.UpdateResponse(Warnings=warnings)
+
+
+def _apply(core: Core, container: Container, limits: LinuxResources) -> None:
+    manager = core.cgroup(container)
+    try:
+        manager.apply(limits)
+    except FileNotFoundError as exc:  # its shim has removed the cgroup: the news is on its way
+        raise Conflict(f"container {container.id} has just ended") from exc
+    finally:
+        manager.close()
 
 
 def _check_memory(container: Container, request: docker.ContainerUpdate) -> None:
