@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from sampan.build.owners import ChangeMode
 from sampan.build.selecting import Picked, Selection
-from sampan.build.trees import Item, Tree, bring_near
+from sampan.build.trees import Item, RootTree, Tree, bring_near, resolve
 from sampan.errors import InvalidArgument
 from sampan.kernel.resolve import open_in_root
 from sampan.store.archive import headers
@@ -70,6 +70,8 @@ class _Copier:
     def run(self) -> None:
         is_directory = self._selection.must_be_directory or self._wish.destination.endswith("/")
         is_directory = is_directory or not self._base or self._is_directory(self._base)
+        if not is_directory:
+            self._follow_link()
         plain: list[tuple[Picked, str]] = []
         archives: list[Picked] = []
         for one in self._selection.picked:
@@ -85,6 +87,12 @@ class _Copier:
             stream = PlainStream(open_file(one.tree, one.item))
             reader = TarReader(lambda stream=stream: stream.read(CHUNK_BYTES))  # type: ignore[misc]  # bound now
             self._place(reader, self._base, below=os.fsencode(self._base) or b".")
+
+    def _follow_link(self) -> None:
+        """Let a destination that is a link to a file mean that file, inside the root."""
+        found = resolve(RootTree(self._root_fd), self._base)
+        if found is not None and not found.is_directory:
+            self._base = found.path
 
     def _is_directory(self, path: str) -> bool:
         try:
