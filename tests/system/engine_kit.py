@@ -311,5 +311,6 @@ def alive(pid: int) -> bool:
     return stat.rpartition(")")[2].split()[0] != "Z"
 
 
-def own_descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
+def own_descriptors(box: Box) -> int:
+    """Count our descriptors but for those of network namespaces that stand ready, now more, now fewer."""
+    return len(os.listdir("/proc/self/fd")) - 2 * box.engine._core.networking.netspaces.ready

@@ -226,6 +226,6 @@ def test_prune_frees_what_no_image_has(sampand: Sampand, client: docker.DockerCl
     build(client, Case("", "RUN dd if=/dev/zero of=/big bs=1M count=3"), tag="pruned")
     client.images.remove("pruned")
     found = sampand.call("POST", "/build/prune?all=1")
-    assert found["SpaceReclaimed"] > 3 << 20
+    assert found["SpaceReclaimed"] >= 3 << 20  # to the byte: the file, in a layer of nothing else
     _, said = build(client, Case("", "RUN dd if=/dev/zero of=/big bs=1M count=3"))
     assert "Running in" in said

@@ -68,6 +68,15 @@ class Netspaces:
             self._worker.submit(lambda: self._refill(ipv6))
         return found
 
+    @property
+    def ready(self) -> int:
+        """How many stand ready; each has two descriptors."""
+        return sum(map(len, self._ready.values()))
+
+    def settle(self, timeout_s: float) -> bool:
+        """Wait until none is being made."""
+        return self._worker.drain(timeout_s)
+
     def enter(self, fd: int, sysctls: Mapping[str, str] = NO_SYSCTLS) -> Netspace:
         """Return a running container's namespace, for changes in it; the caller closes it.
 

@@ -303,8 +303,8 @@ class Networking:
             os.close(fd)
 
     def settle(self, timeout_s: float) -> bool:
-        """Wait until interfaces that are being removed are gone."""
-        return self._links.drain(timeout_s)
+        """Wait until interfaces that are being removed are gone, and namespaces that are being made there."""
+        return self._links.drain(timeout_s) and self.netspaces.settle(timeout_s)
 
     def close(self, timeout_s: float) -> None:
         """Let go; containers keep their network."""
