@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from tests.system.engine_kit import Box, alive, wait_until
 from sampan.engine.engine import Engine
 from sampan.errors import Conflict, NotFound
 from sampan.runtime.launcher.client import connect_shim
+from sampan.runtime.launcher.exit_record import ExitRecord, write_exit_record
 from sampan.spec import docker
 
 HOST = Path(__file__).with_name("engine_host.py")
@@ -188,6 +190,44 @@ def test_shim_killed(box: Box) -> None:
     os.kill(handle.shim_pid, signal.SIGKILL)
     assert box.wait(container_id).status_code == 137
     wait_until(lambda: not alive(pid), "init is gone")
+    box.engine.containers.start(container_id)
+    assert box.state(container_id).Running
+
+
+def test_shim_killed_while_it_clears_away(box: Box) -> None:
+    """It has written the exit record, and state, cgroup and run directory are still there."""
+    container_id = box.start("sleep", "1000")
+    run_dir = f"{box.settings.roots.run}/containers/{container_id}"
+    handle = connect_shim(run_dir)
+    handle.close()
+    os.kill(handle.shim_pid, signal.SIGSTOP)
+    os.kill(handle.pid, signal.SIGKILL)
+    record = ExitRecord(
+        id=container_id,
+        code=0,
+        signal=signal.SIGKILL,
+        oom_killed=False,
+        started_at=handle.started_at_ns,
+        finished_at=time.time_ns(),
+    )
+    write_exit_record(run_dir, record)
+    os.kill(handle.shim_pid, signal.SIGKILL)
+    box.wait(container_id)
+    wait_until(lambda: not os.path.exists(run_dir), "the run directory is gone")
+    box.engine.containers.start(container_id)
+    assert box.state(container_id).Running
+
+
+def test_shim_killed_while_it_starts(box: Box) -> None:
+    """What the runtime had made by then is in nobody's way."""
+    container_id = box.start("sleep", "1000")
+    run_dir = f"{box.settings.roots.run}/containers/{container_id}"
+    state = Path(run_dir, "state.json").read_bytes()
+    box.engine.containers.kill(container_id, "KILL")
+    box.wait(container_id)
+    wait_until(lambda: not os.path.exists(run_dir), "the run directory is gone")
+    os.mkdir(run_dir)
+    Path(run_dir, "state.json").write_bytes(state)
     box.engine.containers.start(container_id)
     assert box.state(container_id).Running
 

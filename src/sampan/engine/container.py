@@ -30,7 +30,8 @@ class Container:
     """Shared by all threads. record is replaced, never changed, and only while lock is held.
 
     pending: connections that were attached before the start; they are ours to close. shim: while the
-    program runs. ended_shim: from its end until `release_shim`, which release_lock serialises.
+    program runs. ended_shim: from its end until `leftovers.release_shim`, which
+    release_lock serialises.
     """
 
     def __init__(self, record: Record) -> None:
@@ -97,15 +98,3 @@ class Container:
         with self.lock:
             for listener in self.listeners:
                 listener.container_ended()
-
-    def release_shim(self) -> None:
-        """Let the shim of the last run go, with cgroup and run directory; at once if that is done already.
-
-        Raises:
-            Unavailable: the shim does not answer; the next call tries again.
-        """
-        with self.release_lock:
-            if self.ended_shim is not None:
-                self.ended_shim.release()
-                self.ended_shim.close()
-                self.ended_shim = None

@@ -84,14 +84,3 @@ class Core:
             log.error("state cannot be saved", container=record.id, reason=repr(exc))
             return False
         return True
-
-    def release_soon(self, container: Container) -> None:
-        """Let an ended container's shim go, behind the user's back."""
-
-        def release() -> None:
-            try:
-                container.release_shim()
-            except Exception as exc:
-                log.warning("shim is not released yet", container=container.id, reason=exc)
-
-        self.releases.submit(release)

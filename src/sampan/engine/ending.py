@@ -19,7 +19,7 @@ from sampan.engine.container import Container
 from sampan.engine.core import Core
 from sampan.engine.events import container_event
 from sampan.engine.execs import ExecTable
-from sampan.engine.leftovers import kill_leftovers
+from sampan.engine.leftovers import kill_leftovers, release_shim, release_soon
 from sampan.engine.mount_points import user_mounts
 from sampan.engine.mount_preparing import unmount_events, volume_names
 from sampan.engine.probing import Prober
@@ -132,7 +132,7 @@ class Ender:
 
     def _clear_away(self, container: Container, *, keep: bool = False) -> None:
         if keep or not container.record.host.AutoRemove:
-            self._core.release_soon(container)
+            release_soon(self._core, container)
             return
         try:
             self.remove(container, volumes=True)
@@ -193,7 +193,7 @@ class Ender:
 def finish_removal(core: Core, container_id: str, container: Container | None = None) -> None:
     """Delete what a forgotten container left; may be run again after a crash."""
     if container is not None:
-        container.release_shim()
+        release_shim(core, container)
         container.file_users.wait_until_none(_COPY_S)  # then a copy under way ends in an error
     core.volumes.mounting.settle()
     core.store.image_mounts.release(container_id)

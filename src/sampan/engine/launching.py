@@ -17,12 +17,20 @@ from sampan.engine.core import Core
 from sampan.engine.ending import Ender
 from sampan.engine.events import container_event
 from sampan.engine.joins import OpenJoins
+from sampan.engine.leftovers import clear_unowned, release_shim
 from sampan.engine.lifecycle import check_transition
 from sampan.engine.logs.settings import log_settings
 from sampan.engine.mount_preparing import mount_events, prepare_mounts, release_mounts
 from sampan.engine.planning import plan_bundle
 from sampan.engine.records import Record
-from sampan.errors import CommandNotExecutable, CommandNotFound, Conflict, NotModified, SampanError
+from sampan.errors import (
+    CommandNotExecutable,
+    CommandNotFound,
+    Conflict,
+    NotModified,
+    SampanError,
+    Unavailable,
+)
 from sampan.ids import ContainerId
 from sampan.runtime.launcher.client import ShimHandle, ShimRequest
 from sampan.runtime.lifecycle import RootMount
@@ -73,8 +81,13 @@ class Starter:
                 f"cannot start container {container.id}: its files are being copied",
                 hint="try again when that has ended",
             )
-        container.release_shim()
-        handle = self._launch(container)
+        release_shim(self._core, container)
+        clear_unowned(self._core, container.record)  # of a start whose shim was killed
+        try:
+            handle = self._launch(container)
+        except Unavailable:
+            clear_unowned(self._core, container.record)
+            raise
         self._started(container, handle, restart_count=restart_count)
 
     def _launch(self, container: Container) -> ShimHandle:

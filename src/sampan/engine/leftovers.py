@@ -1,4 +1,4 @@
-"""Kill and clear what a container left when its shim was killed, or when sampand was away."""
+"""Let a shim go, and kill and clear what a container left when it was killed or sampand was away."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import signal
 import time
 
 from sampan import log
+from sampan.engine.container import Container
 from sampan.engine.core import Core
 from sampan.engine.records import Record
 from sampan.errors import Conflict, NotFound, SampanError, Unavailable
@@ -18,6 +19,46 @@ from sampan.runtime.launcher.client import ShimHandle, connect_shim
 from sampan.runtime.lifecycle import delete_container
 
 _DEATH_MS = 10_000
+
+
+def release_shim(core: Core, container: Container) -> None:
+    """Let the shim of the last run go, with cgroup and run directory; at once if that is done already.
+
+    Raises:
+        Unavailable: the shim does not answer; the next call tries again.
+    """
+    with container.release_lock:
+        if container.ended_shim is not None:
+            container.ended_shim.release()
+            container.ended_shim.close()
+            clear_unowned(core, container.record)  # it was killed while it cleared away
+            container.ended_shim = None
+
+
+def release_soon(core: Core, container: Container) -> None:
+    """Let an ended container's shim go, behind the user's back."""
+
+    def release() -> None:
+        try:
+            release_shim(core, container)
+        except Exception as exc:
+            log.warning("shim is not released yet", container=container.id, reason=exc)
+
+    core.releases.submit(release)
+
+
+def clear_unowned(core: Core, record: Record) -> None:
+    """Clear the run directory and cgroup of a container that does not run, if no shim is there to do it."""
+    run_dir = core.paths.run_dir(record.id)
+    if not os.path.isdir(run_dir):
+        return
+    try:
+        connect_shim(run_dir).close()
+    except NotFound:
+        log.warning("shim died, clearing up behind it", container=record.id)
+        clear_runtime_state(core, record.id, cgroup=record.cgroup)
+    except SampanError:
+        pass  # one that hangs is still its owner
 
 
 def kill_leftovers(core: Core, record: Record) -> None:
