@@ -30,8 +30,7 @@ class Container:
     """Shared by all threads. record is replaced, never changed, and only while lock is held.
 
     pending: connections that were attached before the start; they are ours to close. shim: while the
-    program runs. ended_shim: from its end until `leftovers.release_shim`, which
-    release_lock serialises.
+    program runs. ended_shim: from its end until `leftovers.release_shim`, which release_lock serialises.
     """
 
     def __init__(self, record: Record) -> None:

@@ -31,8 +31,8 @@ def release_shim(core: Core, container: Container) -> None:
         if container.ended_shim is not None:
             container.ended_shim.release()
             container.ended_shim.close()
-            clear_unowned(core, container.record)  # it was killed while it cleared away
             container.ended_shim = None
+            clear_unowned(core, container.record)  # it was killed while it cleared away
 
 
 def release_soon(core: Core, container: Container) -> None:
