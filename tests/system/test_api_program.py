@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -212,6 +213,19 @@ def descriptors(daemon: Sampand) -> int:
     return len(os.listdir(f"/proc/{daemon.process.pid}/fd"))
 
 
+def steady_descriptors(daemon: Sampand) -> int:
+    """Count the daemon's descriptors once what it keeps ready (network namespaces) is there."""
+    seen: list[int] = []
+
+    def is_steady() -> bool:
+        seen.append(descriptors(daemon))
+        time.sleep(0.1)
+        return len(seen) >= 10 and len(set(seen[-10:])) == 1
+
+    wait_for(is_steady, "the daemon's descriptors are steady")
+    return seen[-1]
+
+
 def test_vanished_clients_leave_no_descriptor(daemon: Sampand) -> None:
     identity = create(daemon, "sleep", "1000", OpenStdin=True)
     daemon.call("POST", f"/containers/{identity}/start")
@@ -235,7 +249,7 @@ def test_vanished_clients_leave_no_descriptor(daemon: Sampand) -> None:
 
     flood(2)  # threads and their like exist now
     wait_for(lambda: daemon.call("GET", "/info")["NEventsListener"] == 0, "subscriptions ended")
-    before = descriptors(daemon)
+    before = steady_descriptors(daemon)
     flood(20)
     wait_for(lambda: descriptors(daemon) <= before + 1, "descriptors are back")
     assert daemon.call("GET", f"/containers/{identity}/json")["State"]["Running"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -42,6 +43,7 @@ def runtime(tmp_path: Path) -> Iterator[Runtime]:
 @pytest.fixture
 def counted(runtime: Runtime) -> Iterator[Runtime]:
     """The runtime, with everything counted around the test."""
+    gc.collect()  # what earlier tests left in cycles must not go while we count
     before = (
         take_census(runtime.folder),
         runtime.container_cgroups(),

@@ -80,7 +80,7 @@ class Supervisor:
         self._held: HeldClients | None = None
         self._all_streams: list[Streams] = []
         self._execs = ExecTable(loop, payload, self)
-        self._checkers = Checkers(loop, payload)
+        self._checkers: Checkers | None = None  # few have one, and what a shim touches it has to copy
         self.control = ControlServer(
             loop,
             {
@@ -139,7 +139,7 @@ class Supervisor:
             ended = Ended(code=code, signal=result.si_status if killed else 0, at_ns=time.time_ns())
             if result.si_pid == self._init.pid:
                 self.init_ended(ended)
-            elif not self._checkers.child_ended(result.si_pid):
+            elif self._checkers is None or not self._checkers.child_ended(result.si_pid):
                 self._execs.child_ended(result.si_pid, ended)
 
     def _log_failed(self, dropped_bytes: int) -> None:
@@ -174,7 +174,8 @@ class Supervisor:
     def init_ended(self, ended: Ended) -> None:
         """The container has ended: read the rest of its output, then record and tell it."""
         self._ended = ended
-        self._checkers.close()
+        if self._checkers is not None:
+            self._checkers.close()
         if not self._init.alone:
             self._kill_others()
         if self._streams is not None:
@@ -310,6 +311,8 @@ class Supervisor:
 
     def _on_checker(self, request: Request) -> Document:
         self._get_running()
+        if self._checkers is None:
+            self._checkers = Checkers(self._loop, self._payload)
         self._checkers.start(request)
         return {}
 
