@@ -2,7 +2,7 @@
 
 One caller, one call at a time, over a unix socket; no descriptors are passed. A message bus wants a greeting
 and a list of the signals one waits for; a direct connection, as systemd's own private socket, does not.
-Decision 0012. Source: D-Bus Specification 0.42.
+Decision 0013. Source: D-Bus Specification 0.42.
 """
 
 from __future__ import annotations
