@@ -9,39 +9,21 @@ from pathlib import Path
 
 import pytest
 from tests.system.sampand import Sampand, needs_busybox, needs_root
-
-from sampan.kernel.mounts import mount, umount
+from tests.system.small_disk import fill, small_disk
 
 pytestmark = [needs_root, needs_busybox]
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sampand]:
-    """A daemon whose data root has room for little more than one image."""
-    folder = tmp_path_factory.mktemp("small")
-    disk = folder / "disk"
-    disk.mkdir()
-    mount("tmpfs", str(disk), "tmpfs", 0, "size=48m")
-    try:
-        daemon = Sampand(folder)
-        daemon.data = disk / "data"
-        daemon.start()
-        daemon.load_busybox()
+    with small_disk(tmp_path_factory.mktemp("small")) as daemon:
         yield daemon
-        daemon.remove_containers()
-        daemon.stop()
-        daemon._remove_cgroups()
-    finally:
-        umount(str(disk))
 
 
 @pytest.fixture
 def full(small: Sampand) -> Iterator[Path]:
     """Leave half a megabyte of the disk."""
-    filler = small.data / "filler"
-    room = os.statvfs(small.data)
-    with open(filler, "wb") as file:
-        file.write(b"x" * max(0, room.f_bavail * room.f_bsize - (512 << 10)))
+    filler = fill(small, but=512 << 10)
     yield filler
     filler.unlink(missing_ok=True)
 
