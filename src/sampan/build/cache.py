@@ -9,7 +9,7 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -60,14 +60,6 @@ class CacheRecord:
     created_ns: int
     used_ns: int
     uses: int
-
-
-@dataclass(frozen=True, slots=True)
-class Pruned:
-    """What a prune forgot, and the bytes of the layers that went with it."""
-
-    keys: list[str]
-    freed_bytes: int
 
 
 class StepCache:
@@ -175,10 +167,9 @@ class StepCache:
             for row in rows
         ]
 
-    def prune(self, wanted: Callable[[CacheRecord], bool], *, every: bool) -> Pruned:
-        """Forget records, and remove layers that nothing else needs; every: also those that images have."""
-        spared = set() if every else {"", *self._built.in_images()}
-        gone = [record for record in self.records() if record.chain_id not in spared and wanted(record)]
+    def forget(self, keys: Collection[str]) -> int:
+        """Forget records, and remove the layers that nothing else needs; return the bytes that were freed."""
+        gone = [record for record in self.records() if record.key in keys]
         sizes = {record.chain_id: self._built.layer_size(Digest(record.chain_id)) for record in gone}
         with self._db.transaction():
             for record in gone:
@@ -186,7 +177,7 @@ class StepCache:
         kept = {record.chain_id for record in self.records()}
         chains = {record.chain_id for record in gone if record.chain_id} - kept
         removed = self._built.forget([Digest(chain) for chain in sorted(chains)])
-        return Pruned([record.key for record in gone], sum(sizes.get(chain, 0) for chain in removed))
+        return sum(sizes.get(chain, 0) for chain in removed)
 
 
 def key_of(document: Document) -> str:

@@ -6,18 +6,40 @@ import hashlib
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from sampan.build.host import Host
 from sampan.build.instructions import Mount
+from sampan.errors import NotFound
 from sampan.store.trees import remove_tree, tree_size
 
 _MODE = 0o755
 
 
+@dataclass(frozen=True, slots=True)
+class CacheMount:
+    """One cache mount on the disk. private: the number of a further one that a private use made, else 0."""
+
+    id: str
+    path: str
+    private: int
+    in_use: bool
+    created_ns: int
+    used_ns: int
+
+    @property
+    def size_bytes(self) -> int:
+        """The bytes of its files, counted when asked for."""
+        return tree_size(self.path)
+
+
 class CacheMounts:
-    """All cache mounts of one engine; thread-safe. An id becomes a name by its digest: `..` means nothing."""
+    """All cache mounts of one engine; thread-safe. An id becomes a name by its digest: `..` means nothing.
+
+    Beside each directory lies `<name>.id`, which holds its id; its times are those of the mount.
+    """
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -28,7 +50,7 @@ class CacheMounts:
     @contextmanager
     def use(self, mount: Mount) -> Iterator[str]:
         """Give a step the directory of a mount: at once, alone (`locked`), or another one (`private`)."""
-        name = hashlib.sha256(mount.id.encode()).hexdigest()[:32]
+        name = _name_of(mount.id)
         if mount.sharing == "private":
             with self._in_use(name, alone=True) as own:
                 yield self._make(own, mount)
@@ -57,31 +79,6 @@ class CacheMounts:
             with self._lock:
                 self._users[own] -= 1
 
-    def prune(self, wanted: Callable[[int], bool]) -> dict[str, int]:
-        """Remove the directories that no step uses; return their bytes by name.
-
-        wanted: asked with the time of a directory's last change.
-        """
-        removed = {}
-        for name in self._names():
-            doomed = f"{self._host.temporary}/cache-{os.urandom(8).hex()}"
-            path = self._host.cache_folder(name)
-            with self._lock:
-                if self._users[name] or not wanted(os.stat(path).st_mtime_ns):
-                    continue
-                os.rename(
-                    path, doomed
-                )  # removing a large tree takes a while; a crash leaves it to the next start
-            removed[name] = tree_size(doomed)
-            remove_tree(doomed)
-        return removed
-
-    def _names(self) -> list[str]:
-        try:
-            return sorted(os.listdir(self._host.cache_folder("")))
-        except FileNotFoundError:
-            return []
-
     def _make(self, name: str, mount: Mount) -> str:
         path = self._host.cache_folder(name)
         with self._lock:
@@ -90,4 +87,74 @@ class CacheMounts:
                 os.mkdir(path, 0o700)
                 os.chown(path, mount.uid or 0, mount.gid or 0)
                 os.chmod(path, _MODE if mount.mode is None else mount.mode)
+            _note(path, mount.id)
         return path
+
+    def all(self) -> list[CacheMount]:
+        """Return every cache mount, the one used last first."""
+        folder = self._host.cache_folder("")
+        names = [name for name in os.listdir(folder) if "." not in name] if os.path.isdir(folder) else []
+        found = [one for name in names if (one := self._describe(f"{folder}{name}", name))]
+        return sorted(found, key=lambda one: -one.used_ns)
+
+    def _describe(self, path: str, name: str) -> CacheMount | None:
+        """Return what is known of a directory, None if it has been removed meanwhile."""
+        try:
+            created_ns = os.stat(path).st_ctime_ns
+        except FileNotFoundError:
+            return None
+        try:
+            with open(f"{path}.id", encoding="utf-8", errors="surrogateescape") as file:
+                mount_id = file.read()
+                used_ns = os.fstat(file.fileno()).st_mtime_ns
+        except FileNotFoundError:  # of an earlier version
+            mount_id, used_ns = name, created_ns
+        _, _, number = name.partition("-")
+        return CacheMount(
+            mount_id, path, int(number or 0), bool(self._users[name]), min(created_ns, used_ns), used_ns
+        )
+
+    def get(self, mount_id: str) -> CacheMount:
+        """Return a cache mount.
+
+        Raises:
+            NotFound: there is none of that id.
+        """
+        for one in self.all():
+            if one.id == mount_id and not one.private:
+                return one
+        raise NotFound(f"no cache mount {mount_id!r}", hint="sampan builder cache ls")
+
+    @contextmanager
+    def filled(self, mount_id: str) -> Iterator[str]:
+        """Give the directory of a mount to be filled; made if it is missing, and not pruned meanwhile."""
+        with self._in_use(_name_of(mount_id)) as name:
+            yield self._make(name, Mount(kind="cache", id=mount_id))
+
+    def remove(self, mount: CacheMount) -> bool:
+        """Remove a cache mount, unless a step uses it."""
+        name = os.path.basename(mount.path)
+        doomed = f"{self._host.temporary}/cache-{os.urandom(8).hex()}"
+        with self._lock:
+            if self._users[name]:
+                return False
+            try:  # removing a large tree takes a while; a crash leaves it to the next start
+                os.rename(mount.path, doomed)
+                os.unlink(f"{mount.path}.id")
+            except FileNotFoundError:
+                pass
+        remove_tree(doomed)
+        return True
+
+
+def _name_of(mount_id: str) -> str:
+    return hashlib.sha256(os.fsencode(mount_id)).hexdigest()[:32]
+
+
+def _note(path: str, mount_id: str) -> None:
+    """Write a mount's id beside it, or that it is used now."""
+    try:
+        os.utime(f"{path}.id")
+    except FileNotFoundError:
+        with open(f"{path}.id", "w", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(mount_id)

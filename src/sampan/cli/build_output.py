@@ -79,10 +79,12 @@ def write_outputs(context: Context, image_id: str, outputs: Sequence[Output], ta
         if one.kind == "local":
             _unpack(session, image_id, one.dest)
         elif one.kind == "tar":
-            _save(session.open("GET", f"/sampan/v1/images/{quote(image_id)}/rootfs", patient=True), one.dest)
+            save_response(
+                session.open("GET", f"/sampan/v1/images/{quote(image_id)}/rootfs", patient=True), one.dest
+            )
         elif one.kind in ("oci", "docker"):
             names = [("names", name) for name in tags or [image_id]]
-            _save(session.open("GET", "/images/get", names, patient=True), one.dest)
+            save_response(session.open("GET", "/images/get", names, patient=True), one.dest)
         elif one.kind == "registry":
             from sampan.cli.pull import push_image
 
@@ -106,8 +108,8 @@ def _unpack(session: Session, image_id: str, folder: str) -> None:
         pass
 
 
-def _save(response: Response, dest: str) -> None:
-    """Write an archive, whole or not at all."""
+def save_response(response: Response, dest: str) -> None:
+    """Write an archive to a file, whole or not at all; `-` is standard output."""
     if dest == "-":
         _copy(response, lambda data: write_all(1, data))
         return

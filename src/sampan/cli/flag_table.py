@@ -244,6 +244,22 @@ BUILD = _options(
     ("tag", "t", "list", "Name of the image: NAME[:TAG]"),
     ("target", "", "string", "Stage to build"),
 )
+BUILD_PRUNE = _options(
+    ("all", "a", "bool", "Remove also the steps of images that are here"),
+    (
+        "filter",
+        "",
+        "filter",
+        "Remove only what matches: until, unused-for, id, type, description, shared, inuse",
+    ),
+    _FORCE,
+    ("keep-storage", "", "bytes", "Keep so many bytes of what was used last"),
+)
+BUILD_CACHE = _options(
+    _FORMAT,
+    ("input", "i", "string", "import: the archive to read, - for standard input"),
+    ("output", "o", "string", "export: the file to write, - for standard output"),
+)
 BOOTSTRAP = _options(("quiet", "q", "bool", "Show only the image's name"))
 PULL = _options(
     ("all-tags", "a", "bool", "Fetch every tag of the name"),

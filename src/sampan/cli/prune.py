@@ -44,7 +44,11 @@ def images(context: Context, flags: Flags, _arguments: list[str]) -> int:
 def builds(context: Context, flags: Flags, _arguments: list[str]) -> int:
     """Forget the steps of builds, and remove the layers that no image has."""
     _confirm(flags, "WARNING! This will remove all build cache.")
+    from sampan.cli.values import parse_size
+
     query = _query(flags) + ([("all", "1")] if flags.truth("all") else [])
+    if flags.text("keep-storage"):
+        query.append(("reserved-space", str(parse_size("keep-storage", flags.text("keep-storage")))))
     return _show(context.session(), [(_BUILDS, query)])
 
 

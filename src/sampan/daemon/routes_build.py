@@ -170,5 +170,13 @@ async def cancel(call: Call) -> web.StreamResponse:
 
 async def prune(call: Call) -> web.StreamResponse:
     """POST /build/prune."""
-    pruned = await call.workers.slow(call.engine.builds.prune, call.filters(), every=call.flag("all"))
-    return reply({"CachesDeleted": pruned.keys, "SpaceReclaimed": pruned.freed_bytes})
+    from sampan.engine.build_cache import PruneWish
+
+    keep = call.whole("reserved-space")
+    wish = PruneWish(
+        filters=call.filters(),
+        every=call.flag("all"),
+        keep_bytes=call.whole("keep-storage") if keep is None else keep,
+    )
+    pruned = await call.workers.slow(call.engine.builds.prune, wish)
+    return reply({"CachesDeleted": pruned.ids, "SpaceReclaimed": pruned.freed_bytes})

@@ -15,11 +15,13 @@ import msgspec
 from aiohttp import web
 
 from sampan.daemon.build_parameters import read_request
-from sampan.daemon.call import MAX_JSON_BYTES, Call
+from sampan.daemon.call import MAX_JSON_BYTES, Call, no_content, reply
 from sampan.daemon.outflow import send_archive
 from sampan.daemon.routes_build import stream_build
 from sampan.daemon.routing import Router
+from sampan.daemon.upload import with_upload
 from sampan.daemon.workers import take
+from sampan.engine.times import format_time
 from sampan.errors import Forbidden, InvalidArgument, Unsupported
 from sampan.kernel.sockets import Credentials, connect_at, from_fd, peer_credentials
 
@@ -61,6 +63,40 @@ def add_routes(router: Router) -> None:
     """Add this module's routes."""
     router.add("POST", _PATH, build)
     router.add("GET", "/sampan/v1/images/{name}/rootfs", rootfs)
+    router.add("GET", "/sampan/v1/build/mounts", mounts)
+    router.add("GET", "/sampan/v1/build/mounts/content", export_mount)
+    router.add("PUT", "/sampan/v1/build/mounts/content", import_mount)
+
+
+async def mounts(call: Call) -> web.StreamResponse:
+    """GET /sampan/v1/build/mounts: the cache mounts."""
+    found = await call.workers.slow(call.engine.builds.mounts)
+    return reply(
+        [
+            {
+                "Id": one.id,
+                "Size": one.size_bytes,
+                "InUse": one.in_use,
+                "LastUsedAt": format_time(one.used_ns),
+            }
+            for one in found
+        ]
+    )
+
+
+async def export_mount(call: Call) -> web.StreamResponse:
+    """GET /sampan/v1/build/mounts/content?id=: a cache mount as a tar archive."""
+    write = await call.workers.slow(call.engine.builds.export_mount, call.text("id"))
+    return await send_archive(call, "Content-Type: application/x-tar\r\n", write)
+
+
+async def import_mount(call: Call) -> web.StreamResponse:
+    """PUT /sampan/v1/build/mounts/content?id=: unpack a tar archive into a cache mount."""
+    mount_id = call.text("id")
+    if not mount_id:
+        raise InvalidArgument("id is missing: which cache mount?")
+    await with_upload(call, lambda body: call.engine.builds.import_mount(mount_id, body))
+    return no_content()
 
 
 async def rootfs(call: Call) -> web.StreamResponse:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import os
-import shutil
 import threading
 from collections.abc import Callable
-from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING
 
 from sampan.engine.core import Core
 from sampan.engine.events import make_event
-from sampan.engine.pruning import Filters, parse_prune_filter, tell_prune
+from sampan.engine.folder_archives import pack_folder, unpack_folder
+from sampan.engine.pruning import tell_prune
 from sampan.engine.remote_images import RemoteImages
-from sampan.errors import Unsupported
 from sampan.store.archive.readable import Readable
+from sampan.store.archive.writer import Sink
 
 if TYPE_CHECKING:
-    from sampan.build.cache import CacheRecord, Pruned
+    from sampan.build.cachemounts import CacheMount
     from sampan.build.checking import Checked
     from sampan.build.graph import Watcher
     from sampan.build.host import Cancel
@@ -25,12 +25,8 @@ if TYPE_CHECKING:
     from sampan.build.known_digests import KnownDigests
     from sampan.build.request import BuildRequest, Output
     from sampan.build.solver import Builder
+    from sampan.engine.build_cache import BuildCache, Pruned, PruneWish
     from sampan.engine.image_root import OpenImageRoot
-
-
-_BUILD_FILTERS: Final = (
-    "description", "id", "inuse", "parent", "private", "shared", "type", "unused-for",
-)  # fmt: skip
 
 
 class Builds:
@@ -138,29 +134,43 @@ class Builds:
 
         return OpenImageRoot(self._core, self._remote, image)
 
-    def records(self) -> list[CacheRecord]:
-        """Return the cache of steps, the one used last first."""
-        return self._get().cache.records()
+    def cache(self) -> BuildCache:
+        """Return what builds keep, to be listed."""
+        from sampan.engine.build_cache import BuildCache
 
-    def prune(self, filters: Filters, *, every: bool) -> Pruned:
-        """Forget steps, remove what only they need, and remove cache mounts.
+        return BuildCache(self._get(), self._core)
 
-        every: also the steps of images that are here.
+    def prune(self, wish: PruneWish) -> Pruned:
+        """Remove what builds keep and nothing uses; see `BuildCache.prune`.
 
         Raises:
-            InvalidArgument: an unknown filter. Unsupported: one that only BuildKit's records can answer.
+            InvalidArgument: an unknown filter.
         """
-        wanted = parse_prune_filter(filters, also=_BUILD_FILTERS)
-        for name in filters:
-            if name in _BUILD_FILTERS:
-                raise Unsupported(f"not supported yet: filter {name!r} of a build cache")
-        builder = self._get()
-        steps = builder.cache.prune(lambda record: wanted.passes({}, created_ns=record.used_ns), every=every)
-        mounts = builder.mounts.prune(lambda changed_ns: wanted.passes({}, created_ns=changed_ns))
-        shutil.rmtree(f"{self._core.paths.data}/build-contexts", ignore_errors=True)
-        freed = steps.freed_bytes + sum(mounts.values())
-        tell_prune(self._core, "builder", freed)
-        return replace(steps, keys=[*steps.keys, *mounts], freed_bytes=freed)
+        pruned = self.cache().prune(wish)
+        tell_prune(self._core, "builder", pruned.freed_bytes)
+        return pruned
+
+    def mounts(self) -> list[CacheMount]:
+        """Return the cache mounts that have an id of their own, the one used last first."""
+        return [one for one in self._get().mounts.all() if not one.private]
+
+    def export_mount(self, mount_id: str) -> Callable[[Sink], None]:
+        """Return what writes a cache mount as an archive.
+
+        Raises:
+            NotFound: there is none of that id.
+        """
+        mount = self._get().mounts.get(mount_id)
+        return partial(pack_folder, mount.path)
+
+    def import_mount(self, mount_id: str, stream: Readable) -> None:
+        """Unpack an archive into a cache mount, made where it is missing.
+
+        Raises:
+            InvalidArgument: the archive is damaged, or leads out.
+        """
+        with self._get().mounts.filled(mount_id) as path:
+            unpack_folder(stream, path, spool_directory=self._core.paths.temporary)
 
     def _get(self) -> Builder:
         from sampan.build.cache import StepCache

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
 import msgspec
 
-from sampan.engine.build_usage import build_cache, only_built
+from sampan.engine.build_cache import BuildCache, only_built
 from sampan.engine.core import Core
 from sampan.engine.usage import container_bytes, layer_bytes, used_layer_bytes
 from sampan.errors import NotFound
 from sampan.spec import docker
-
-if TYPE_CHECKING:
-    from sampan.build.cache import CacheRecord
 
 
 class Share(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,11 +39,11 @@ class FullUsage(msgspec.Struct, frozen=True, kw_only=True):
     Everything: int
 
 
-def full_usage(core: Core, records: Sequence[CacheRecord]) -> FullUsage:
+def full_usage(core: Core, builds: BuildCache) -> FullUsage:
     """See `System.full_usage`."""
     images = core.store.images.list()
     layers = layer_bytes(core, images)
-    size = layers.without(only_built(core, records))
+    size = layers.without(only_built(core, builds.steps()))
     used = {container.record.image_id for container in core.index.all()}
     containers, logs = _containers(core)
     rest = core.store.usage()
@@ -62,7 +56,7 @@ def full_usage(core: Core, records: Sequence[CacheRecord]) -> FullUsage:
         ),
         Containers=containers,
         Volumes=_volumes(core),
-        BuildCache=_build_cache(core, records),
+        BuildCache=_builds(builds),
         Logs=logs,
         Blobs=rest.blobs,
         InitLayers=rest.init_layers,
@@ -72,11 +66,16 @@ def full_usage(core: Core, records: Sequence[CacheRecord]) -> FullUsage:
     )
 
 
-def _build_cache(core: Core, records: Sequence[CacheRecord]) -> Share:
+def _builds(builds: BuildCache) -> Share:
     """What images or containers have is counted with them; the rest is what `builder prune --all` frees."""
-    entries = build_cache(core, records)
-    size = sum(entry.Size for entry in entries if not entry.Shared)
-    return Share(Total=len(entries), Size=size, Reclaimable=size)
+    kept = builds.all()
+    own = [one for one in kept if not one.shared]
+    return Share(
+        Total=len(kept),
+        Active=sum(one.in_use for one in kept),
+        Size=sum(one.size_bytes for one in own),
+        Reclaimable=sum(one.size_bytes for one in own if not one.in_use),
+    )
 
 
 def _volumes(core: Core) -> Share:

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import UNSET
 
 import sampan
-from sampan.engine.build_usage import build_cache, only_built
+from sampan.engine.build_cache import only_built
 from sampan.engine.builds import Builds
 from sampan.engine.checking import CheckReport, check
 from sampan.engine.core import Core
@@ -136,14 +136,16 @@ class System:
 
     def disk_usage(self, parts: Sequence[str] = _ALL_PARTS) -> docker.DiskUsage:
         """Sum what images, containers, volumes and builds occupy; parts not asked for are left out."""
-        core, records = self._core, self._builds.records()
+        core, builds = self._core, self._builds.cache()
         wants_images = "image" in parts
         return docker.DiskUsage(
-            LayersSize=layer_bytes(core, ()).without(only_built(core, records)) if wants_images else UNSET,
+            LayersSize=layer_bytes(core, ()).without(only_built(core, builds.steps()))
+            if wants_images
+            else UNSET,
             Images=self._images.usage() if wants_images else UNSET,
             Containers=self._container_usage() if "container" in parts else UNSET,
             Volumes=core.volumes.disk_usage() if "volume" in parts else UNSET,
-            BuildCache=build_cache(core, records) if "build-cache" in parts else UNSET,
+            BuildCache=[one.shown() for one in builds.all()] if "build-cache" in parts else UNSET,
         )
 
     def _container_usage(self) -> list[docker.ContainerSummary]:
@@ -158,7 +160,7 @@ class System:
 
     def full_usage(self) -> FullUsage:
         """Sum everything below the data root, and what prunes would free."""
-        return full_usage(self._core, self._builds.records())
+        return full_usage(self._core, self._builds.cache())
 
     def prune_nothing(self, kind: Literal["network"], filters: Filters) -> None:
         """Check the filters of a prune that can find nothing yet, and tell that it was done.

@@ -6,19 +6,15 @@ import errno
 import os
 from types import TracebackType
 
+from sampan.engine.folder_archives import pack_folder, unpack_folder
 from sampan.engine.volume_mounting import needs_mount
 from sampan.engine.volumes import Volumes
 from sampan.errors import SampanError
 from sampan.ids import new_container_id
 from sampan.store import volumes as store
-from sampan.store.archive.compression import CHUNK_BYTES, PlainStream
-from sampan.store.archive.packing import Packer
-from sampan.store.archive.placing import Rules, place
 from sampan.store.archive.readable import Readable
-from sampan.store.archive.writer import Sink, TarWriter
+from sampan.store.archive.writer import Sink
 from sampan.store.volumes import Volume
-
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class OpenVolume:
@@ -41,13 +37,7 @@ class OpenVolume:
 
         Mounts inside are left out.
         """
-        writer = TarWriter(sink)
-        fd = os.open(self.path, _DIRECTORY)
-        try:
-            Packer(writer, enters=lambda _found: False).add(fd, shown=b".")
-        finally:
-            os.close(fd)
-        writer.finish()
+        pack_folder(self.path, sink)
 
     def read(self, stream: Readable, *, spool_directory: str) -> None:
         """Unpack an archive, plain or compressed, over the content; into an empty volume whole or not at all.
@@ -60,9 +50,9 @@ class OpenVolume:
         try:
             if alone and not os.listdir(self.path):
                 with self._kept.staged(self.volume.name) as path:
-                    _unpack(stream, path, spool_directory)
+                    unpack_folder(stream, path, spool_directory=spool_directory)
             else:
-                _unpack(stream, self.path, spool_directory)
+                unpack_folder(stream, self.path, spool_directory=spool_directory)
         except OSError as exc:
             if exc.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
@@ -82,15 +72,3 @@ class OpenVolume:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _unpack(stream: Readable, path: str, spool_directory: str) -> None:
-    plain = PlainStream(stream)
-    fd = os.open(path, _DIRECTORY)
-    try:
-        rules = Rules(keep_kinds=False, takes_top=True)
-        place(lambda: plain.read(CHUNK_BYTES), fd, b"", rules, spool_directory=spool_directory)
-        while plain.read(CHUNK_BYTES):
-            pass  # the client may wait until everything is taken
-    finally:
-        os.close(fd)

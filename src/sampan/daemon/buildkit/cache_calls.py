@@ -16,7 +16,7 @@ from sampan.daemon.buildkit.failures import to_grpc
 from sampan.errors import SampanError, Unsupported
 
 if TYPE_CHECKING:
-    from sampan.build.cache import CacheRecord
+    from sampan.engine.build_cache import Kept
     from sampan.engine.builds import Builds
 
 
@@ -36,8 +36,8 @@ class CacheCalls:
     async def _usage(self, request: Message, _metadata: Metadata) -> Message:
         assert isinstance(request, m.DiskUsageRequest)
         _check_filters(list(request.filter))
-        records = await asyncio.to_thread(self._builds.records)
-        return m.DiskUsageResponse(record=[_usage_of(one) for one in records])
+        kept = await asyncio.to_thread(lambda: self._builds.cache().all())
+        return m.DiskUsageResponse(record=[_usage_of(one) for one in kept])
 
     async def _prune(self, stream: Stream[m.PruneRequest, m.UsageRecord]) -> None:
         request = await stream.recv_message()
@@ -50,13 +50,14 @@ class CacheCalls:
 
     def _remove(self, request: m.PruneRequest) -> list[m.UsageRecord]:
         """Forget what is asked for and return it. Layers that images need stay, and count nothing."""
+        from sampan.engine.build_cache import PruneWish
+
         _check_filters(list(request.filter))
-        if request.reserved_space:
-            raise Unsupported("not supported yet: prune down to a size of the build cache")
-        before = {record.key: record for record in self._builds.records()}
+        before = {one.id: one for one in self._builds.cache().all()}
         filters = {"until": [f"{request.keep_duration // 10**9}s"]} if request.keep_duration else {}
-        pruned = self._builds.prune(filters, every=request.all)
-        found = [_usage_of(before[key]) for key in pruned.keys if key in before]
+        wish = PruneWish(filters=filters, every=request.all, keep_bytes=request.reserved_space or None)
+        pruned = self._builds.prune(wish)
+        found = [_usage_of(before[one]) for one in pruned.ids if one in before]
         rest = pruned.freed_bytes
         for record in found:
             record.size = min(record.size, rest)
@@ -69,16 +70,17 @@ def _check_filters(filters: list[str]) -> None:
         raise Unsupported(f"not supported yet: filter {one!r} of a build cache")
 
 
-def _usage_of(record: CacheRecord) -> m.UsageRecord:
+def _usage_of(kept: Kept) -> m.UsageRecord:
     return m.UsageRecord(
-        id=record.key[:25],  # as long as BuildKit's; clients show it in a column
-        in_use=False,
-        size=record.size_bytes,
-        created_at=_time(record.created_ns),
-        last_used_at=_time(record.used_ns),
-        usage_count=record.uses,
-        description=record.line,
-        record_type="regular",
+        id=kept.id,
+        in_use=kept.in_use,
+        shared=kept.shared,
+        size=kept.size_bytes,
+        created_at=_time(kept.created_ns),
+        last_used_at=_time(kept.used_ns),
+        usage_count=kept.uses,
+        description=kept.description,
+        record_type=kept.kind,
     )
 
 

@@ -1,0 +1,90 @@
+"""`sampan builder cache`: what `RUN --mount=type=cache` keeps, listed, saved, brought elsewhere. Lean."""
+
+from __future__ import annotations
+
+import os
+
+from sampan.cli.build_output import save_response
+from sampan.cli.images import read_pieces
+from sampan.cli.listing import show_rows
+from sampan.cli.outcome import Failed, UsageError
+from sampan.cli.table import human_size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sampan.cli.context import Context
+    from sampan.cli.flags import Flags
+    from sampan.cli.listing import Row
+
+_PATH = "/sampan/v1/build/mounts"
+_HEADINGS = {"Id": "ID", "Size": "SIZE", "InUse": "IN USE", "LastUsedAt": "LAST USED"}
+
+
+def cache(context: Context, flags: Flags, arguments: list[str]) -> int:
+    """Do what the first argument says: ls, export ID, import ID.
+
+    Raises:
+        UsageError: it is none of them, or its ID is missing.
+    """
+    verb, names = arguments[0], arguments[1:]
+    if verb == "ls" and not names:
+        return _list(context, flags)
+    if verb == "export" and names:
+        return _export(context, flags, names[0])
+    if verb == "import" and names:
+        return _import(context, flags, names[0])
+    raise UsageError("write: builder cache ls, builder cache export ID, or builder cache import ID")
+
+
+def _list(context: Context, flags: Flags) -> int:
+    found = context.session().call("GET", _PATH)
+    rows: list[Row] = []
+    for one in found if isinstance(found, list) else []:
+        if isinstance(one, dict):
+            size = one.get("Size")
+            rows.append(
+                {
+                    "Id": str(one.get("Id")),
+                    "Size": human_size(size if isinstance(size, int) else 0),
+                    "InUse": "true" if one.get("InUse") else "false",
+                    "LastUsedAt": str(one.get("LastUsedAt")),
+                }
+            )
+    show_rows(rows, form=flags.text("format"), fields=tuple(_HEADINGS), headings=_HEADINGS)
+    return 0
+
+
+def _export(context: Context, flags: Flags, mount_id: str) -> int:
+    target = flags.text("output", "-")
+    if target == "-" and os.isatty(1):
+        raise Failed("refusing to write an archive to a terminal", hint="redirect it, or use --output FILE")
+    query = [("id", mount_id)]
+    save_response(context.session().open("GET", f"{_PATH}/content", query, patient=True), target)
+    return 0
+
+
+def _import(context: Context, flags: Flags, mount_id: str) -> int:
+    source = flags.text("input", "-")
+    session = context.session()
+    query, headers = [("id", mount_id)], [("Content-Type", "application/x-tar")]
+    response = session.open(
+        "PUT", f"{_PATH}/content", query, chunks=_read(source), headers=headers, patient=True
+    )
+    session.recycle(response)
+    return 0
+
+
+def _read(source: str) -> Iterator[bytes]:
+    if source == "-":
+        yield from read_pieces(0)
+        return
+    try:
+        fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as exc:
+        raise Failed(f"cannot read {source}: {exc.strerror}") from exc
+    try:
+        yield from read_pieces(fd)
+    finally:
+        os.close(fd)
