@@ -175,7 +175,13 @@ NETWORK_CREATE = _options(
     ("aux-address", "", "map", "Address that no container gets: name=address"),
     ("internal", "", "bool", "No way to the outside"),
     ("attachable", "", "bool", "Shown again; every network is"),
+    ("ipv4", "", "bool", "IPv4 addresses; --ipv4=false: none"),
     ("ipv6", "", "bool", "IPv6 addresses as well"),
+    ("config-only", "", "bool", "Only a configuration, for other networks"),
+    ("config-from", "", "string", "Take subnets, options and labels from that configuration"),
+    ("ipam-driver", "", "string", "Who gives addresses: default"),
+    ("ipam-opt", "", "map", "Shown again: key=value"),
+    ("scope", "", "string", "local"),
     ("label", "", "list", "Label: key=value"),
     ("opt", "o", "map", "Option of the driver, by Docker's name: com.docker.network.driver.mtu=1400"),
 )
@@ -183,7 +189,12 @@ NETWORK_LS = _options(_FILTER, _FORMAT, _NO_TRUNC, ("quiet", "q", "bool", "Show 
 NETWORK_PRUNE = _options(("filter", "", "filter", "Remove only what matches: label, label!, until"), _FORCE)
 NETWORK_CONNECT = _options(
     ("ip", "", "string", "IPv4 address in that network"),
+    ("ip6", "", "string", "IPv6 address in that network"),
+    ("link-local-ip", "", "list", "Further address, of 169.254.0.0/16"),
     ("alias", "", "list", "Further name in that network"),
+    ("link", "", "list", "Another container, by a name of this one's own: container:alias"),
+    ("driver-opt", "", "map", "Option by Docker's name: com.docker.network.endpoint.ifname=lan0"),
+    ("gw-priority", "", "int", "The highest one's network leads outside"),
 )
 NETWORK_DISCONNECT = _options(("force", "f", "bool", "Also from a container that does not answer"))
 VOLUME_CREATE = _options(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from sampan.cli.lifecycle import for_each
 from sampan.cli.listing import encode_filters, show_rows
 from sampan.cli.outcome import UsageError
@@ -37,29 +39,67 @@ def create(context: Context, flags: Flags, arguments: list[str]) -> int:
         "Driver": flags.text("driver", "bridge"),
         "Internal": flags.truth("internal"),
         "Attachable": flags.truth("attachable"),
-        "EnableIPv6": flags.truth("ipv6"),
+        "Scope": flags.text("scope"),
         "Options": dict(_pair("-o, --opt", text) for text in flags.items("opt")),
         "Labels": dict(_pair("--label", text) for text in flags.items("label")),
-        "IPAM": {"Driver": "default", "Config": _pools(flags)},
+        "IPAM": {"Driver": flags.text("ipam-driver", "default"), "Config": _pools(flags)},
     }
+    if flags.items("ipam-opt"):
+        body["IPAM"] = {**_dict(body["IPAM"]), "Options": dict(map(_ipam_option, flags.items("ipam-opt")))}
+    for flag, field in (("ipv4", "EnableIPv4"), ("ipv6", "EnableIPv6"), ("config-only", "ConfigOnly")):
+        if flags.given(flag):
+            body[field] = flags.truth(flag)
+    if flags.text("config-from"):
+        body["ConfigFrom"] = {"Network": flags.text("config-from")}
     made = context.session().call("POST", "/networks/create", body=body)
-    print(made.get("Id") if isinstance(made, dict) else "")
+    answer = _dict(made)
+    if answer.get("Warning"):
+        print(f"warning: {answer['Warning']}", file=sys.stderr)
+    print(answer.get("Id", ""))
     return 0
 
 
 def _pools(flags: Flags) -> list[JsonValue]:
-    """Return the subnet with what belongs to it; several ones are matched up by sampand's refusal."""
-    subnets = flags.items("subnet")
-    parts: Body = {
-        key: flags.items(flag)[0]
-        for key, flag in (("Subnet", "subnet"), ("IPRange", "ip-range"), ("Gateway", "gateway"))
-        if flags.items(flag)
-    }
-    aux = dict(_pair("--aux-address", text) for text in flags.items("aux-address"))
-    if aux:
-        parts["AuxiliaryAddresses"] = aux
-    more: list[JsonValue] = [{"Subnet": text} for text in subnets[1:]]
-    return [parts, *more] if parts else []
+    """Return subnets, each with the range, the gateway and the aux addresses that lie in it.
+
+    Raises:
+        UsageError: one lies in none.
+    """
+    rest = [
+        (f"--{flag}", text) for flag in ("ip-range", "gateway", "aux-address") for text in flags.items(flag)
+    ]
+    pools: list[Body] = [{"Subnet": text} for text in flags.items("subnet")]
+    for flag, text in rest:
+        name, address = _pair(flag, text) if flag == "--aux-address" else ("", text)
+        pool = _pool_of(flag, str(address), pools)
+        if name:
+            _dict(pool.setdefault("AuxiliaryAddresses", {}))[name] = address
+        else:
+            pool["IPRange" if flag == "--ip-range" else "Gateway"] = address
+    return list(pools)
+
+
+def _pool_of(flag: str, address: str, pools: list[Body]) -> Body:
+    if len(pools) == 1:
+        return pools[0]  # sampand says what is wrong with it
+    from ipaddress import ip_interface, ip_network
+
+    for pool in pools:
+        try:
+            inside = ip_interface(address).ip in ip_network(str(pool["Subnet"]), strict=False)
+        except ValueError as exc:
+            raise UsageError(f"{flag}: {exc}", code=1) from exc
+        if inside:
+            return pool
+    raise UsageError(f"{flag}: {address} lies in no --subnet", code=1)
+
+
+def _ipam_option(text: str) -> tuple[str, JsonValue]:
+    return _pair("--ipam-opt", text)
+
+
+def _dict(value: JsonValue) -> Body:
+    return value if isinstance(value, dict) else {}
 
 
 def _pair(flag: str, text: str) -> tuple[str, JsonValue]:
@@ -115,13 +155,11 @@ def remove(context: Context, flags: Flags, names: list[str]) -> int:
 
 def connect(context: Context, flags: Flags, arguments: list[str]) -> int:
     """Put a container in one more network."""
-    endpoint: Body = {}
-    if flags.text("ip"):
-        endpoint["IPAMConfig"] = {"IPv4Address": flags.text("ip")}
-    if flags.items("alias"):
-        endpoint["Aliases"] = list(flags.items("alias"))
-    body: Body = {"Container": arguments[1], "EndpointConfig": endpoint}
-    context.session().call("POST", f"/networks/{quote(arguments[0])}/connect", body=body)
+    from sampan.cli.port_flags import network_settings
+
+    body = {"Container": arguments[1], "EndpointConfig": network_settings(flags)}
+    path = f"/networks/{quote(arguments[0])}/connect"
+    context.session().call("POST", path, body=body)  # type: ignore[arg-type]  # plain JSON values
     return 0
 
 

@@ -200,6 +200,23 @@ def _set_network_field(endpoint: Body, key: str, value: str, text: str) -> None:
         raise UsageError(f"--network: unknown key {key!r} in {text!r}", hint=f"keys: {known}")
 
 
+def network_settings(flags: Flags) -> Body:
+    """Return what the flags of `network connect` say of an endpoint.
+
+    Raises:
+        UsageError: a driver option without a name.
+    """
+    endpoint: Body = {}
+    _add_plain_settings(flags, flags.items("alias"), endpoint)
+    for text in flags.items("driver-opt"):
+        if not text.partition("=")[0]:
+            raise UsageError(f"--driver-opt: {text!r} is not key=value")
+        _set_network_field(endpoint, "driver-opt", text, text)
+    if flags.given("gw-priority"):
+        endpoint["GwPriority"] = flags.number("gw-priority")
+    return endpoint
+
+
 def _add_plain_settings(flags: Flags, aliases: list[str], endpoint: Body) -> None:
     for alias in aliases:
         _append(endpoint, "Aliases", alias)

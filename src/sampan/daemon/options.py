@@ -15,6 +15,9 @@ from sampan.daemon.scopes import SocketWish, parse_socket
 from sampan.engine.logs.config import DRIVERS, check_log_config
 from sampan.engine.options import CNI_LISTS, CNI_PROGRAMS, MIB, EngineSettings, LogDefaults
 from sampan.errors import InvalidArgument
+from sampan.network.addresses import DEFAULT_BASES, Base, parse_base
+from sampan.network.default_network import DefaultWishes
+from sampan.network.model import MIN_MTU, MIN_MTU6
 from sampan.plugins.discovery import SOCKETS, SPECS, Discovery
 from sampan.registry.options import CERTS_DIRECTORIES, POLICY, REGISTRIES_CONF, RegistryOptions
 from sampan.settings import Roots, default_roots
@@ -86,6 +89,8 @@ def parse_options(arguments: list[str]) -> DaemonOptions:
         default_network_names=given.default_network_names,
         host_gateway=tuple(given.host_gateway_ip),
         bind_address=given.ip or "",
+        default_bridge=_default_bridge(parser, given),
+        address_pools=tuple(given.default_address_pool) or DEFAULT_BASES,
         firewall=given.firewall,
         cni_lists=tuple(given.cni_config or CNI_LISTS),
         cni_programs=tuple(given.cni_plugins or CNI_PROGRAMS),
@@ -227,6 +232,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="ADDRESS",
         help="where -p publishes without an address, such as 127.0.0.1; every address without",
     )
+    _add_default_bridge(new)
     new.add_argument(
         "--cni-config", action="append", type=_directory, metavar="DIR", help="conflists of CNI; may repeat"
     )
@@ -291,6 +297,47 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_default_bridge(group: argparse._ArgumentGroup) -> None:
+    """The network `bridge`: Docker's names for its daemon's options."""
+    usual = DefaultWishes()
+    group.add_argument("--bip", type=_bridge_address, metavar="ADDRESS/PREFIX", help="of the default bridge")
+    group.add_argument("--ipv6", action="store_true", help="the default bridge has IPv6, too")
+    group.add_argument(
+        "--fixed-cidr-v6", type=_subnet6, metavar="SUBNET", help="its IPv6 subnet, with --ipv6"
+    )
+    group.add_argument(
+        "--mtu", default=str(usual.mtu), type=_mtu, metavar="BYTES", help="of the default bridge"
+    )
+    group.add_argument(
+        "--icc",
+        default="true",
+        choices=("true", "false"),
+        help="whether containers of the default bridge reach each other",
+    )
+    group.add_argument(
+        "--default-address-pool",
+        action="append",
+        default=[],
+        type=_base,
+        metavar="base=SUBNET,size=PREFIX",
+        help="where networks get subnets from that name none; may repeat",
+    )
+
+
+def _default_bridge(parser: argparse.ArgumentParser, given: argparse.Namespace) -> DefaultWishes:
+    if given.fixed_cidr_v6 and not given.ipv6:
+        parser.error("argument --fixed-cidr-v6: needs --ipv6")
+    if given.ipv6 and given.mtu < MIN_MTU6:
+        parser.error(f"argument --mtu: with --ipv6 at least {MIN_MTU6}")
+    return DefaultWishes(
+        address=given.bip or "",
+        ipv6=given.ipv6,
+        subnet6=given.fixed_cidr_v6 or "",
+        mtu=given.mtu,
+        icc=given.icc == "true",
+    )
+
+
 def _registry_options(given: argparse.Namespace) -> RegistryOptions:
     return RegistryOptions(
         insecure=tuple(given.insecure_registry),
@@ -321,6 +368,39 @@ def _address(text: str) -> str:
         return str(ipaddress.ip_address(text))
     except ValueError as exc:
         raise argparse.ArgumentTypeError(str(exc)) from exc
+
+
+def _bridge_address(text: str) -> str:
+    try:
+        own = ipaddress.IPv4Interface(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from exc
+    if own.network.prefixlen > 30 or own.ip in (own.network[0], own.network[-1]):
+        raise argparse.ArgumentTypeError(f"{text!r} is no address of a host in a subnet of several")
+    return str(own)
+
+
+def _subnet6(text: str) -> str:
+    try:
+        network = ipaddress.IPv6Network(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from exc
+    if network.prefixlen > 126:
+        raise argparse.ArgumentTypeError(f"{text!r} has no room for containers")
+    return str(network)
+
+
+def _mtu(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 6 and MIN_MTU <= int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from {MIN_MTU} to 65535")
+    return int(text)
+
+
+def _base(text: str) -> Base:
+    try:
+        return parse_base(text)
+    except InvalidArgument as exc:
+        raise argparse.ArgumentTypeError(f"{exc}: {exc.hint}" if exc.hint else str(exc)) from exc
 
 
 def _socket(text: str) -> SocketWish:

@@ -112,6 +112,8 @@ class Engine:
                 Names(settings.roots.run),
                 watch=supervisor.watch,
                 strict_firewall=settings.firewall == "strict",
+                default=settings.default_bridge,
+                bases=settings.address_pools,
                 cni=Cni(
                     lists=settings.cni_lists,
                     programs=settings.cni_programs,

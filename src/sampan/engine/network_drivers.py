@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from sampan.errors import Forbidden, InvalidArgument, NotFound, Unsupported
-from sampan.network.model import BRIDGE, CNI, IPVLAN, MACVLAN, NO_POOL, VXLAN, NetworkRecord
+from sampan.network.model import BRIDGE, CNI, IPVLAN, MACVLAN, VXLAN, NetworkRecord
 from sampan.network.overlays import MTU as OVERLAY_MTU
 from sampan.network.overlays import OPTIONS as OVERLAY_OPTIONS
 from sampan.network.overlays import read_overlay
@@ -92,4 +92,4 @@ def _refine_cni(
             "a cni network's addresses are its plugins' to give: no subnet, range or gateway can be named",
             hint="write them in the conflist, under ipam",
         )
-    return msgspec.structs.replace(record, bridge="", cni=read_cni(name), pool=NO_POOL, pool6=None)
+    return msgspec.structs.replace(record, bridge="", cni=read_cni(name), pool=None, pool6=None)

@@ -13,6 +13,7 @@ from sampan.engine.container_files import follow_networks
 from sampan.engine.core import Core
 from sampan.engine.network_anatomy import NetworkAnatomy, read_network
 from sampan.engine.network_requests import RESERVED, make_network, warn_of_network
+from sampan.engine.network_templates import read_template
 from sampan.engine.network_wishes import check_endpoint
 from sampan.engine.networking import network_event
 from sampan.engine.patterns import compile_filter
@@ -42,9 +43,10 @@ class NetworkNouns:
         Raises:
             SampanError: a wrong value, a name or subnet in use.
         """
-        record = make_network(request, subnets=self._networks)
+        record = make_network(request, known=self._networks)
         self._networks.create(record)
-        self._core.networking.naming.prepare()
+        if not record.config_only:
+            self._core.networking.naming.prepare()
         self._core.events.emit(network_event(record, "create"))
         return docker.NetworkCreated(Id=record.id, Warning=warn_of_network(request, record))
 
@@ -89,7 +91,10 @@ class NetworkNouns:
         fixed = _find_fixed(ref)
         if fixed is not None:
             raise InvalidArgument(f"network {fixed.Name} is made of nothing that could be shown")
-        return read_network(self._core, self._networks.get(ref))
+        record = self._networks.get(ref)
+        if record.config_only:
+            raise InvalidArgument(f"network {record.name} is only a configuration for others")
+        return read_network(self._core, record)
 
     def inspect(self, ref: str) -> docker.Network:
         """Return a network with its containers.
@@ -102,8 +107,6 @@ class NetworkNouns:
             return fixed
         record = self._networks.get(ref)
         shown = self._show(record)
-        prefix = record.pool.network.prefixlen
-        prefix6 = record.pool6.network.prefixlen if record.pool6 is not None else 0
         return msgspec.structs.replace(
             shown,
             Containers={
@@ -111,8 +114,8 @@ class NetworkNouns:
                     Name=one.name,
                     EndpointID=one.id,
                     MacAddress=one.mac,
-                    IPv4Address=f"{one.address}/{one.prefix or prefix}",
-                    IPv6Address=f"{one.address6}/{prefix6}" if one.address6 else "",
+                    IPv4Address=f"{one.address}/{one.prefix or record.prefix(4)}" if one.address else "",
+                    IPv6Address=f"{one.address6}/{record.prefix(6)}" if one.address6 else "",
                 )
                 for one in self._networks.endpoints(record.id)
             },
@@ -120,6 +123,8 @@ class NetworkNouns:
 
     @staticmethod
     def _show(record: NetworkRecord) -> docker.Network:
+        template = read_template(record) if record.config_only else None
+        subnets = template.IPAM.Config if template is not None and template.IPAM is not None else []
         return docker.Network(
             Name=record.name,
             Id=record.id,
@@ -127,7 +132,8 @@ class NetworkNouns:
             Driver=record.driver,
             IPAM=docker.IPAM(
                 Options=record.ipam_options,
-                Config=[
+                Config=subnets
+                or [
                     docker.IPAMPool(
                         Subnet=pool.subnet,
                         IPRange=pool.ip_range,
@@ -137,7 +143,10 @@ class NetworkNouns:
                     for pool in record.pools
                 ],
             ),
-            EnableIPv6=record.pool6 is not None,
+            EnableIPv4=record.leads(4) if template is None else template.EnableIPv4 is not False,
+            EnableIPv6=record.leads(6) if template is None else template.EnableIPv6 is True,
+            ConfigOnly=record.config_only,
+            ConfigFrom=docker.ConfigReference(Network=record.config_from),
             Internal=record.internal,
             Attachable=record.attachable,
             Options=_default_options(record) if record.predefined else record.options,
@@ -170,7 +179,7 @@ class NetworkNouns:
         used = self._wished()
         removed = []
         for record in self._networks.all():
-            if record.predefined or record.name in used or record.id in used:
+            if record.predefined or record.config_only or used & {record.name, record.id}:
                 continue
             if wanted.passes(record.labels, created_ns=record.created_ns):
                 try:

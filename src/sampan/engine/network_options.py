@@ -12,7 +12,7 @@ from typing import Final
 
 from sampan.errors import InvalidArgument
 from sampan.network.addresses import parse_address, parse_address6, parse_any_address
-from sampan.network.model import GATEWAY_MODES, ISOLATED, MTU, NAT
+from sampan.network.model import GATEWAY_MODES, ISOLATED, MIN_MTU, MIN_MTU6, MTU, NAT
 
 _INTERFACE: Final = re.compile(r"[a-zA-Z0-9_.-]{1,15}")
 _PREFIX_NAME: Final = re.compile(r"[a-zA-Z0-9_.-]{1,12}")
@@ -20,7 +20,6 @@ _BRIDGE: Final = "com.docker.network.bridge."
 _KNOWN_ELSEWHERE: Final = frozenset(
     (f"{_BRIDGE}default_bridge", "com.docker.network.enable_ipv4", "com.docker.network.enable_ipv6")
 )
-_MIN_MTU6: Final = 1280  # RFC 8200, section 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +131,7 @@ def _truth(key: str, text: str, *, default: bool) -> bool:
 def _mtu(text: str, *, ipv6: bool) -> int:
     if not text or text == "0":
         return MTU
-    low = _MIN_MTU6 if ipv6 else 68  # RFC 791
+    low = MIN_MTU6 if ipv6 else MIN_MTU
     if not (text.isascii() and text.isdigit() and len(text) < 6 and low <= int(text) <= 65535):
         why = " with IPv6" if ipv6 else ""
         raise InvalidArgument(f"invalid MTU {text!r}: a number from {low} to 65535{why}")

@@ -9,19 +9,24 @@ from typing import Final, Protocol
 
 from sampan.engine.network_drivers import KNOWN, check_driver, refine
 from sampan.engine.network_options import read_bridge_options, read_truth
+from sampan.engine.network_templates import fill_in, make_template
 from sampan.errors import Forbidden, InvalidArgument, Unsupported
 from sampan.ids import new_container_id
 from sampan.network.addresses import make_pool
-from sampan.network.model import CNI, NO_POOL, NetworkRecord, Pool, Pool6
+from sampan.network.model import CNI, NetworkRecord, Pool, Pool6
 from sampan.spec import docker
 
 _NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 RESERVED: Final = frozenset(("bridge", "host", "none", "default"))
+_ENABLE_IPV4: Final = "com.docker.network.enable_ipv4"
 _ENABLE_IPV6: Final = "com.docker.network.enable_ipv6"
 
 
-class Subnets(Protocol):
-    """Where a network gets its subnets from when none are named."""
+class Known(Protocol):
+    """Where a network gets from what its request does not say itself."""
+
+    def find(self, ref: str) -> NetworkRecord | None:
+        """Return the network of a name."""
 
     def choose_pool(self) -> Pool:
         """Return a free IPv4 subnet."""
@@ -33,7 +38,7 @@ class Subnets(Protocol):
         """Return the CNI network of that name."""
 
 
-def make_network(request: docker.NetworkCreate, *, subnets: Subnets) -> NetworkRecord:
+def make_network(request: docker.NetworkCreate, *, known: Known) -> NetworkRecord:
     """Check a request and return its network.
 
     Raises:
@@ -43,21 +48,28 @@ def make_network(request: docker.NetworkCreate, *, subnets: Subnets) -> NetworkR
     check_name(request.Name)
     driver = check_driver(request)
     _refuse_not_yet(request)
+    if request.ConfigOnly:
+        _families(request)
+        _pools(request.IPAM or docker.IPAM())
+        return make_template(request)
+    config_from = request.ConfigFrom.Network if request.ConfigFrom is not None else ""
+    if config_from:
+        request = fill_in(request, known.find(config_from))
     network_id = str(new_container_id())
-    asked6 = request.EnableIPv6
-    ipv6 = read_truth(request.Options, _ENABLE_IPV6, default=False) if asked6 is None else asked6
+    ipv4, ipv6 = _families(request)
     options = read_bridge_options(request.Options, internal=request.Internal, ipv6=ipv6)
     ipam = request.IPAM or docker.IPAM()
     pools = _pools(ipam)
-    chosen = driver == CNI or pools.v4 is not None
+    gives = driver != CNI  # else its plugins do
     record = NetworkRecord(
         id=network_id,
         name=request.Name,
         driver=driver,
         created_ns=time.time_ns(),
         bridge=options.name or f"br-{network_id[:12]}",
-        pool=(pools.v4 or NO_POOL) if chosen else subnets.choose_pool(),
-        pool6=(pools.v6 or subnets.choose_pool6()) if ipv6 and driver != CNI else None,
+        pool=(pools.v4 or known.choose_pool()) if ipv4 and gives else None,
+        pool6=(pools.v6 or known.choose_pool6()) if ipv6 and gives else None,
+        config_from=config_from,
         internal=request.Internal,
         attachable=request.Attachable,
         icc=options.icc,
@@ -75,17 +87,31 @@ def make_network(request: docker.NetworkCreate, *, subnets: Subnets) -> NetworkR
         labels=dict(request.Labels),
         ipam_options=ipam.Options,
     )
-    return refine(record, request, subnets.read_cni)
+    return refine(record, request, known.read_cni)
+
+
+def _families(request: docker.NetworkCreate) -> tuple[bool, bool]:
+    """Return whether a network is to have IPv4 and IPv6."""
+    asked4, asked6 = request.EnableIPv4, request.EnableIPv6
+    ipv4 = read_truth(request.Options, _ENABLE_IPV4, default=True) if asked4 is None else asked4
+    ipv6 = read_truth(request.Options, _ENABLE_IPV6, default=False) if asked6 is None else asked6
+    if not (ipv4 or ipv6):
+        raise InvalidArgument("a network without IPv4 needs IPv6", hint="make it with --ipv4=false --ipv6")
+    return ipv4, ipv6
 
 
 def warn_of_network(request: docker.NetworkCreate, record: NetworkRecord) -> str:
     """Return what of a request has no effect, for a reader."""
+    if record.config_only or record.config_from:
+        return ""
     options = read_bridge_options(request.Options, internal=record.internal, ipv6=record.pool6 is not None)
     unknown = [key for key in options.unknown if key not in KNOWN[record.driver]]
     warnings = [f"driver option {key} is not known, and has no effect" for key in unknown]
     for pool in (request.IPAM or docker.IPAM()).Config:
         if ":" in pool.Subnet and record.pool6 is None:
             warnings.append(f"subnet {pool.Subnet} has no effect without IPv6 (--ipv6)")
+        elif pool.Subnet and ":" not in pool.Subnet and record.pool is None:
+            warnings.append(f"subnet {pool.Subnet} has no effect without IPv4 (--ipv4=false)")
     return "; ".join(warnings)
 
 
@@ -106,14 +132,8 @@ def check_name(name: str) -> None:
 def _refuse_not_yet(request: docker.NetworkCreate) -> None:
     if request.Scope not in ("", "local"):
         raise Unsupported(f"not supported yet: Scope {request.Scope!r}")
-    for field, value in (
-        ("EnableIPv4 false", request.EnableIPv4 is False),
-        ("Ingress", request.Ingress),
-        ("ConfigOnly", request.ConfigOnly),
-        ("ConfigFrom", request.ConfigFrom is not None and request.ConfigFrom.Network),
-    ):
-        if value:
-            raise Unsupported(f"not supported yet: {field}")
+    if request.Ingress and not request.ConfigOnly:
+        raise Unsupported("not supported yet: Ingress")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

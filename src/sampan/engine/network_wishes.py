@@ -122,8 +122,10 @@ def make_wish(record: Record, network: NetworkRecord, endpoint: docker.EndpointS
         raise InvalidArgument(
             "network-scoped alias is supported only for containers in user defined networks"
         )
-    chosen6 = network.pool6 is not None and network.pool6.chosen
-    if (address and network.pool.chosen) or (address6 and chosen6):
+    if any(
+        asked and pool is not None and pool.chosen
+        for asked, pool in ((address, network.pool), (address6, network.pool6))
+    ):
         raise InvalidArgument(
             "user specified IP address is supported only when connecting to networks with user configured "
             "subnets"

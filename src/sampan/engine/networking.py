@@ -360,12 +360,12 @@ def show_endpoint(
         MacAddress=endpoint.mac,
         NetworkID=network.id,
         EndpointID=endpoint.id,
-        Gateway="" if network.internal else endpoint.gateway or network.pool.gateway,
-        IPv6Gateway="" if network.internal or network.pool6 is None else network.pool6.gateway,
+        Gateway="" if network.internal else endpoint.gateway or network.gateway(4),
+        IPv6Gateway="" if network.internal else network.gateway(6),
         GlobalIPv6Address=endpoint.address6,
-        GlobalIPv6PrefixLen=network.pool6.network.prefixlen if network.pool6 is not None else 0,
+        GlobalIPv6PrefixLen=network.prefix(6),
         IPAddress=endpoint.address,
-        IPPrefixLen=endpoint.prefix or network.pool.network.prefixlen,
+        IPPrefixLen=endpoint.prefix or network.prefix(4),
         DNSNames=list(endpoint.names) if named else None,
     )
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from sampan.network.addresses import DEFAULT_BASES, Base
+from sampan.network.default_network import DefaultWishes
 from sampan.plugins.discovery import Discovery
 from sampan.registry.options import RegistryOptions
 from sampan.settings import Roots
@@ -55,6 +57,8 @@ class EngineSettings:
     cni_lists: tuple[str, ...] = CNI_LISTS
     cni_programs: tuple[str, ...] = CNI_PROGRAMS
     bind_address: str = ""  # where ports are published that name no address; empty: everywhere
+    default_bridge: DefaultWishes = field(default_factory=DefaultWishes)  # how the network `bridge` is
+    address_pools: tuple[Base, ...] = DEFAULT_BASES  # where networks get subnets from that name none
     firewall: str = "usual"  # strict: published ports must pass the host's own forward chains
     plugins: Discovery = field(default_factory=Discovery)
     registry: RegistryOptions = field(default_factory=RegistryOptions)

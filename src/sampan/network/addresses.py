@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import Final
 
@@ -12,17 +13,50 @@ from sampan.network.model import Pool, Pool6
 
 Network = IPv4Network | IPv6Network
 Address = IPv4Address | IPv6Address
-_POOLS: Final = (("172.16.0.0/12", 16), ("192.168.0.0/16", 20))  # Docker's, without 172.16.0.0/16
 
 
-def choose_subnet(taken: Iterable[IPv4Network]) -> IPv4Network:
-    """Return the first default pool that meets none of taken.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Base:
+    """What subnets are cut from, each with a prefix of so many bits."""
+
+    network: Network
+    size: int
+
+
+DEFAULT_BASES: Final = (
+    Base(network=IPv4Network("172.16.0.0/12"), size=16),  # Docker's, without 172.16.0.0/16
+    Base(network=IPv4Network("192.168.0.0/16"), size=20),
+)
+_NOT_GIVEN: Final = IPv4Network("172.16.0.0/16")
+
+
+def parse_base(text: str) -> Base:
+    """Read `base=10.0.0.0/8,size=24`.
+
+    Raises:
+        InvalidArgument: another form.
+    """
+    found = dict(part.partition("=")[::2] for part in text.split(","))
+    size = found.get("size", "")
+    if set(found) != {"base", "size"} or not (size.isascii() and size.isdigit()):
+        raise InvalidArgument(f"invalid address pool {text!r}", hint="write base=10.0.0.0/8,size=24")
+    network = parse_subnet(found["base"])
+    if not network.prefixlen <= int(size) <= network.max_prefixlen - 2:
+        raise InvalidArgument(
+            f"invalid address pool {text!r}: size is the prefix of each subnet, from {network.prefixlen} to "
+            f"{network.max_prefixlen - 2}"
+        )
+    return Base(network=network, size=int(size))
+
+
+def choose_subnet(taken: Iterable[IPv4Network], bases: Iterable[Base] = DEFAULT_BASES) -> IPv4Network:
+    """Return the first default pool that meets none of taken; bases: those of IPv4 count, else Docker's.
 
     Raises:
         Unavailable: all are in use.
     """
     blocked = list(taken)
-    for candidate in _default_pools():
+    for candidate in _default_pools(bases):
         if not any(candidate.overlaps(other) for other in blocked):
             return candidate
     raise Unavailable(
@@ -32,15 +66,17 @@ def choose_subnet(taken: Iterable[IPv4Network]) -> IPv4Network:
     )
 
 
-def _default_pools() -> Iterator[IPv4Network]:
-    for base, prefix in _POOLS:
-        for pool in IPv4Network(base).subnets(new_prefix=prefix):
-            if pool != IPv4Network("172.16.0.0/16"):
+def _default_pools(bases: Iterable[Base]) -> Iterator[IPv4Network]:
+    named = [base for base in bases if base.network.version == 4] or list(DEFAULT_BASES)
+    for base in named:
+        assert isinstance(base.network, IPv4Network)
+        for pool in base.network.subnets(new_prefix=base.size):
+            if named != list(DEFAULT_BASES) or pool != _NOT_GIVEN:
                 yield pool
 
 
-def choose_subnet6(seed: bytes, taken: Iterable[IPv6Network]) -> IPv6Network:
-    """Return the first /64 of this machine's unique local prefix that meets none of taken.
+def choose_subnet6(seed: bytes, taken: Iterable[IPv6Network], bases: Iterable[Base] = ()) -> IPv6Network:
+    """Return the first free subnet of bases of IPv6, else a /64 of this machine's unique local prefix.
 
     seed: what makes the prefix this machine's (RFC 4193, section 3.2.2: 40 bits of a digest).
 
@@ -49,10 +85,16 @@ def choose_subnet6(seed: bytes, taken: Iterable[IPv6Network]) -> IPv6Network:
     """
     blocked = list(taken)
     prefix = IPv6Network((b"\xfd" + hashlib.sha256(seed).digest()[:5] + bytes(10), 48))
-    for candidate in prefix.subnets(new_prefix=64):
-        if not any(candidate.overlaps(other) for other in blocked):
-            return candidate
-    raise Unavailable(f"no free IPv6 subnet in {prefix}", hint="name one with --subnet")
+    named = [base for base in bases if base.network.version == 6]
+    for base in named or [Base(network=prefix, size=64)]:
+        assert isinstance(base.network, IPv6Network)
+        for candidate in base.network.subnets(new_prefix=base.size):
+            if not any(candidate.overlaps(other) for other in blocked):
+                return candidate
+    raise Unavailable(
+        f"no free IPv6 subnet in {', '.join(str(base.network) for base in named) or prefix}",
+        hint="name one with --subnet",
+    )
 
 
 def make_pool(

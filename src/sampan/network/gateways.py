@@ -50,7 +50,5 @@ def choose_gateway(places: Iterable[Place], version: int = 4) -> Place | None:
 
     The highest priority, and of several the first name, as Docker has it (`network connect`, --gw-priority).
     """
-    outward = [
-        place for place in places if not place[0].internal and (version == 4 or place[0].pool6 is not None)
-    ]
+    outward = [place for place in places if not place[0].internal and place[0].leads(version)]
     return min(outward, key=lambda place: (-place[1].gateway_priority, place[0].name), default=None)

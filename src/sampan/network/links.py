@@ -107,8 +107,8 @@ class Links:
             set_up_bridge(network.bridge, ipv6=network.pool6 is not None)
             requests = [
                 rtnetlink.new_address(index, ip_address(pool.gateway).packed, pool.network.prefixlen)
-                for pool in (network.pool, network.pool6)
-                if pool is not None and has_address(network, pool.network.version)
+                for pool in network.pools
+                if has_address(network, pool.network.version)
             ]
             if network.pool6 is not None and has_address(network, 6):
                 # At once, without duplicate address detection: neighbours are asked for from it.
@@ -178,7 +178,7 @@ class Links:
         Not needed as long as the one follows from the other.
         """
         key = (network.bridge, endpoint.address)
-        if not endpoint.hardware and key not in self._odd:
+        if not endpoint.address or (not endpoint.hardware and key not in self._odd):
             return
         (self._odd.add if endpoint.hardware else self._odd.discard)(key)
         address = IPv4Address(endpoint.address).packed
@@ -194,15 +194,15 @@ class Links:
 
     def _set_up_inside(self, endpoint: Endpoint, network: NetworkRecord, inside: socket) -> None:
         index = rtnetlink.links(inside)[endpoint.interface]
-        address = IPv4Address(endpoint.address).packed
-        subnet = network.pool.network
-        requests = [
-            *(() if endpoint.address6 else (rtnetlink.set_no_link_local(index),)),
-            rtnetlink.set_up(index),
-            rtnetlink.new_address(index, address, 32),
-            rtnetlink.new_route(index, subnet.network_address.packed, subnet.prefixlen, source=address),
-            *(rtnetlink.new_address(index, IPv4Address(one).packed, 16) for one in endpoint.link_local),
-        ]
+        requests = [] if endpoint.address6 else [rtnetlink.set_no_link_local(index)]
+        requests.append(rtnetlink.set_up(index))
+        if endpoint.address and network.pool is not None:
+            address, subnet = IPv4Address(endpoint.address).packed, network.pool.network
+            requests += [
+                rtnetlink.new_address(index, address, 32),
+                rtnetlink.new_route(index, subnet.network_address.packed, subnet.prefixlen, source=address),
+                *(rtnetlink.new_address(index, IPv4Address(one).packed, 16) for one in endpoint.link_local),
+            ]
         if endpoint.address6 and network.pool6 is not None:
             prefix = network.pool6.network.prefixlen
             requests.append(rtnetlink.new_address(index, ip_address(endpoint.address6).packed, prefix))
@@ -212,7 +212,7 @@ class Links:
         self, endpoint: Endpoint, network: NetworkRecord, *, version: int, inside: socket
     ) -> None:
         """Have a container's default route of IPv4 or IPv6 by one of its networks."""
-        pool = network.pool if version == 4 else network.pool6
+        pool = network.pool_of(version)
         if pool is None:
             return
         index = rtnetlink.links(inside)[endpoint.interface]

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from ipaddress import IPv4Address, IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Final
 
 from msgspec import Struct, field
 
 BRIDGE: Final = "bridge"  # the name of a driver, and of the default network
 MACVLAN, IPVLAN, VXLAN, CNI = "macvlan", "ipvlan", "vxlan", "cni"
+CONFIGURATION: Final = "null"  # the driver of a network that is only a configuration for others
 LIVE_PORTS: Final = (BRIDGE, VXLAN)  # where published ports can change while a container runs
 PUBLISHING: Final = (BRIDGE, VXLAN, CNI)  # where ports can be published
-MTU = 1500
+MTU, MIN_MTU, MIN_MTU6 = 1500, 68, 1280  # RFC 791; RFC 8200, section 5
 
 
 NAT, UNPROTECTED, ROUTED, ISOLATED = GATEWAY_MODES = ("nat", "nat-unprotected", "routed", "isolated")
@@ -49,15 +50,14 @@ class Pool6(AnyPool, frozen=True, kw_only=True, omit_defaults=True):
         return IPv6Network(self.subnet)
 
 
-NO_POOL: Final = Pool(subnet="0.0.0.0/32", gateway="")  # of networks whose driver gives addresses itself
-
-
 class NetworkRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A network. bridge: the host's interface of it, where its driver makes one.
 
     mode4, mode6: how it meets the outside, one of GATEWAY_MODES. inhibit_ipv4: the bridge itself has none.
     trusted: interfaces of the host by which published ports may be reached at containers' own addresses.
     source4, source6: the host's address that outgoing packets get, "" for that of the way they take.
+    pool, pool6: None where the network has no addresses of that kind, or its driver gives them itself.
+    template: the request of a network that is only a configuration; config_from: whose another one has.
     """
 
     id: str
@@ -65,7 +65,7 @@ class NetworkRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     created_ns: int
     driver: str = BRIDGE
     bridge: str
-    pool: Pool
+    pool: Pool | None = None
     internal: bool = False
     attachable: bool = False
     icc: bool = True
@@ -85,13 +85,36 @@ class NetworkRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     source6: str = ""
     interface_prefix: str = "eth"
     cni: dict[str, object] = field(default_factory=dict)
+    template: dict[str, object] = field(default_factory=dict)
+    config_from: str = ""
+
+    @property
+    def config_only(self) -> bool:
+        """Whether it is only a configuration for others."""
+        return self.driver == CONFIGURATION
 
     @property
     def pools(self) -> tuple[Pool | Pool6, ...]:
         """The subnets that we give addresses of, IPv4 first; none where the driver does."""
-        if self.driver == CNI:
-            return ()
-        return (self.pool,) if self.pool6 is None else (self.pool, self.pool6)
+        return tuple(pool for pool in (self.pool, self.pool6) if pool is not None)
+
+    def pool_of(self, version: int) -> Pool | Pool6 | None:
+        """Return the subnet of IPv4 or IPv6."""
+        return self.pool if version == 4 else self.pool6
+
+    def gateway(self, version: int) -> str:
+        """Return the gateway of IPv4 or IPv6, "" without that kind."""
+        pool = self.pool_of(version)
+        return "" if pool is None else pool.gateway
+
+    def prefix(self, version: int) -> int:
+        """Return how long the subnet's prefix is, 0 without that kind."""
+        pool = self.pool_of(version)
+        return 0 if pool is None else pool.network.prefixlen
+
+    def leads(self, version: int) -> bool:
+        """Tell whether its containers have addresses of IPv4 or IPv6; those of CNI have what plugins give."""
+        return self.pool_of(version) is not None or (version == 4 and self.driver == CNI)
 
     @property
     def mac(self) -> bytes:
@@ -150,10 +173,10 @@ class Endpoint(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def mac(self) -> str:
-        """The MAC address: as asked for, or what follows from the address."""
-        if not (self.hardware or self.address):
-            return ""
-        return self.hardware or ":".join(f"{byte:02x}" for byte in mac_of(self.address))
+        """The MAC address: as asked for, or what follows from the address, of IPv4 where there is one."""
+        if self.hardware or not self.addresses:
+            return self.hardware
+        return ":".join(f"{byte:02x}" for byte in mac_of(self.addresses[0]))
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -162,5 +185,11 @@ class Endpoint(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def mac_of(address: str) -> bytes:
-    """Return the MAC address that goes with an address: a neighbour's cache is never wrong."""
-    return b"\x02\x42" + IPv4Address(address).packed
+    """Return the MAC address that goes with an address: a neighbour's cache is never wrong.
+
+    Of IPv6 it has 46 bits of a digest: the lowest of the first byte's say that it is local, and of one.
+    """
+    if ":" not in address:
+        return b"\x02\x42" + IPv4Address(address).packed
+    digest = hashlib.sha256(IPv6Address(address).packed).digest()
+    return bytes([digest[0] & 0xFC | 2]) + digest[1:6]

@@ -8,10 +8,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_network
@@ -23,8 +21,9 @@ import msgspec
 from sampan import log
 from sampan.errors import Conflict, Forbidden, InvalidArgument, NotFound
 from sampan.lean import Undo
-from sampan.network.addresses import choose_subnet, choose_subnet6
+from sampan.network.addresses import DEFAULT_BASES, Base, choose_subnet, choose_subnet6
 from sampan.network.bridges import Bridges
+from sampan.network.default_network import DefaultWishes, new_default, shape_default
 from sampan.network.drivers import Driver, Place
 from sampan.network.gateways import Interfaces, choose_gateway
 from sampan.network.host_ports import HostPorts, PortTaken
@@ -61,6 +60,7 @@ class Cni:
 
 
 _NO_CNI = Cni()
+_USUAL = DefaultWishes()
 
 
 def _nobody(_fd: int, _handler: Callable[[], None]) -> None:
@@ -78,8 +78,13 @@ class Networks:
         watch: Watch = _nobody,
         strict_firewall: bool = False,
         cni: Cni = _NO_CNI,
+        default: DefaultWishes = _USUAL,
+        bases: Sequence[Base] = DEFAULT_BASES,
     ) -> None:
-        """watch: has a function called when a descriptor is readable. strict_firewall: see `Neighbours`."""
+        """watch: has a function called when a descriptor is readable. strict_firewall: see `Neighbours`.
+
+        default: how the network `bridge` is to be. bases: where networks get subnets from that name none.
+        """
         self._rows = Rows(db)
         self._names = names
         self._links = Links(names)
@@ -88,6 +93,7 @@ class Networks:
         )
         self._drivers: dict[str, Driver] = {BRIDGE: self._bridges, VXLAN: self._bridges}
         self._cni = cni
+        self._default, self._bases = default, tuple(bases)
         self._ports = HostPorts()
         self._lock = threading.RLock()
         self._live: dict[str, Live] = {}
@@ -102,30 +108,44 @@ class Networks:
         self._live[record.id] = Live(record)
 
     def _make_default(self) -> None:
-        record = NetworkRecord(
-            id=hashlib.sha256(b"sampan network bridge").hexdigest(),
-            name=BRIDGE,
-            created_ns=time.time_ns(),
-            bridge=self._names.bridge,
-            pool=self.choose_pool(),
-            predefined=True,
-        )
+        record = shape_default(new_default(self._names.bridge), self._default, self)
         self._rows.save_network(record)
         self._add(record)
+
+    def _shape_default(self) -> None:
+        """Have the default network as the settings want it now, unless containers are in it."""
+        live = next(live for live in self._live.values() if live.record.predefined)
+        wanted = shape_default(live.record, self._default, self)
+        if wanted == live.record:
+            return
+        if live.endpoints:
+            log.warning(
+                "the default network stays as it is while containers run in it", subnet=_subnets(live.record)
+            )
+            return
+        self._links.remove(live.record.bridge)
+        self._change_default(live, wanted)
+
+    def _change_default(self, live: Live, record: NetworkRecord) -> None:
+        live.record = record
+        live.set_pools()
+        self._rows.save_network(record)
+        log.info("the default network has changed", subnet=_subnets(record))
 
     # ---- the networks
 
     def choose_pool(self) -> Pool:
         """Return a free default subnet."""
-        taken = [live.record.pool.network for live in self._live.values() if live.record.pools]
-        subnet = choose_subnet([*taken, *self._links.used_subnets()])
+        pools = [live.record.pool for live in self._live.values()]
+        taken = [pool.network for pool in pools if pool is not None]
+        subnet = choose_subnet([*taken, *self._links.used_subnets()], self._bases)
         return Pool(subnet=str(subnet), gateway=str(subnet[1]), chosen=True)
 
     def choose_pool6(self) -> Pool6:
         """Return a free IPv6 subnet of this machine's own."""
         pools = [live.record.pool6 for live in self._live.values()]
         taken = [pool.network for pool in pools if pool is not None]
-        subnet = choose_subnet6(self._names.ula_seed(), [*taken, *self._links.used_subnets6()])
+        subnet = choose_subnet6(self._names.ula_seed(), [*taken, *self._links.used_subnets6()], self._bases)
         return Pool6(subnet=str(subnet), gateway=str(subnet[1]), chosen=True)
 
     @property
@@ -197,16 +217,17 @@ class Networks:
                     _check_overlap(live.record, wanted, taken)
             if record.driver in (BRIDGE, VXLAN):
                 self._check_host(record)
-            others = [live.record for live in self._live.values()]
-            self._driver(record).check(record, others)
+            if not record.config_only:
+                others = [live.record for live in self._live.values()]
+                self._driver(record).check(record, others)
             self._rows.save_network(record)
             self._add(record)
 
     def _check_host(self, record: NetworkRecord) -> None:
         """Refuse a subnet that the host is in itself: one of the two could not be reached any more."""
-        for pool in (record.pool, record.pool6):
-            taken = self._links.find_connected(pool.network) if pool is not None else ""
-            if taken and pool is not None:
+        for pool in record.pools:
+            taken = self._links.find_connected(pool.network)
+            if taken:
                 raise Forbidden(
                     f"subnet {pool.subnet} overlaps {taken} of the host", hint="choose another --subnet"
                 )
@@ -228,7 +249,10 @@ class Networks:
                 raise Forbidden(
                     f"error while removing network: network {live.record.name} has active endpoints ({users})"
                 )
-            self._driver(live.record).remove(live.record)
+            if not live.record.config_only:
+                self._driver(live.record).remove(live.record)
+            elif any(one.record.config_from == live.record.name for one in self._live.values()):
+                raise Forbidden(f'configuration network "{live.record.name}" is in use')
             self._rows.delete_network(network_id)
             del self._live[network_id]
             return live.record
@@ -292,14 +316,12 @@ class Networks:
 
     def _keep_clear(self, live: Live) -> None:
         """Choose another subnet for the default network when the host has got a route into the one it has."""
-        if not live.record.pool.chosen:
+        pool = live.record.pool
+        if pool is None or not pool.chosen:
             return
         used = self._links.used_subnets(but=live.record.bridge)
-        if any(subnet.overlaps(live.record.pool.network) for subnet in used):
-            live.record = msgspec.structs.replace(live.record, pool=self.choose_pool())
-            live.set_pools()
-            self._rows.save_network(live.record)
-            log.info("subnet of the default network changed", subnet=live.record.pool.subnet)
+        if any(subnet.overlaps(pool.network) for subnet in used):
+            self._change_default(live, msgspec.structs.replace(live.record, pool=self.choose_pool()))
 
     def connect(self, endpoints: Sequence[Endpoint], *, namespace: int, inside: socket) -> list[Endpoint]:
         """Set up reserved endpoints, and return them as they are then.
@@ -478,10 +500,12 @@ class Networks:
         """Take over what running containers have, drop the rest, write the rules anew, sweep interfaces."""
         with self._lock:
             kept = [endpoint for endpoint in self._rows.endpoints() if self._keep(endpoint, running)]
+            self._shape_default()
             places = self._places(kept)
             if os.path.isdir(self._cni.notes) and os.listdir(self._cni.notes):
                 self._drivers.setdefault(CNI, self._open_driver(CNI))
-            for driver in dict.fromkeys((*self._drivers.values(), *map(self._driver, self.all()))):
+            driven = [self._driver(record) for record in self.all() if not record.config_only]
+            for driver in dict.fromkeys((*self._drivers.values(), *driven)):
                 driver.recover([place for place in places if self._driver(place[0]) is driver])
 
     def _keep(self, endpoint: Endpoint, running: set[str]) -> bool:
@@ -517,6 +541,10 @@ def _check_overlap(other: NetworkRecord, wanted: Pool | Pool6, taken: Pool | Poo
             "invalid pool request: Pool overlaps with other one on this address space",
             hint=f"network {other.name} has {taken.subnet}",
         )
+
+
+def _subnets(record: NetworkRecord) -> str:
+    return ", ".join(pool.subnet for pool in record.pools)
 
 
 def _lost(place: Place) -> None:

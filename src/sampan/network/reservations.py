@@ -62,26 +62,34 @@ class Live:
 
     record: NetworkRecord
     endpoints: dict[str, Endpoint] = field(default_factory=dict)
-    allocators: tuple[Allocator, ...] = ()  # IPv4, and IPv6 where the network has it
+    allocators: dict[int, Allocator] = field(default_factory=dict)  # by 4 and 6, as the network has them
 
     def __post_init__(self) -> None:
         self.set_pools()
 
     def set_pools(self) -> None:
         """Begin to give addresses of the record's subnets."""
-        self.allocators = tuple(Allocator(pool, name=self.record.name) for pool in self.record.pools)
+        self.allocators = {
+            pool.network.version: Allocator(pool, name=self.record.name) for pool in self.record.pools
+        }
 
     def take_back(self, endpoint: Endpoint) -> None:
         """Let an endpoint have the addresses it had before sampand was away."""
-        for allocator, address in zip(self.allocators, endpoint.addresses, strict=False):
+        for allocator, address in self._given(endpoint):
             allocator.take_this(address)
         self.endpoints[endpoint.container] = endpoint
 
     def forget(self, endpoint: Endpoint) -> None:
         """Take an endpoint's addresses back."""
         if self.endpoints.pop(endpoint.container, None) is not None:
-            for allocator, address in zip(self.allocators, endpoint.addresses, strict=False):
+            for allocator, address in self._given(endpoint):
                 allocator.give_back(address)
+
+    def _given(self, endpoint: Endpoint) -> list[tuple[Allocator, str]]:
+        both = ((4, endpoint.address), (6, endpoint.address6))
+        return [
+            (self.allocators[version], address) for version, address in both if version in self.allocators
+        ]
 
 
 def make_endpoint(live: Live, wish: Wish, interface: Interface, *, veth_prefix: str, undo: Undo) -> Endpoint:
@@ -94,25 +102,22 @@ def make_endpoint(live: Live, wish: Wish, interface: Interface, *, veth_prefix: 
         raise Forbidden(
             f"endpoint with name {wish.container_name} already exists in network {live.record.name}"
         )
-    if wish.address6 and live.record.pool6 is None:
-        raise InvalidArgument(
-            f"IPv6 address {wish.address6} was asked for, but network {live.record.name} has no IPv6",
-            hint="make it with --ipv6",
-        )
+    _check_families(wish, live.record)
     _check_hardware(wish, live)
-    addresses = []
-    for allocator, asked in zip(live.allocators, (wish.address, wish.address6), strict=False):
+    addresses = {4: wish.address, 6: wish.address6}  # as asked for, where a driver gives them itself
+    for version, allocator in live.allocators.items():
+        asked = addresses[version]
         address = allocator.take_this(asked) if asked else allocator.take()
         undo.add(allocator.give_back, address)
-        addresses.append(address)
+        addresses[version] = address
     endpoint_id = secrets.token_hex(32)
     return Endpoint(
         id=endpoint_id,
         network=live.record.id,
         container=wish.container,
         name=wish.container_name,
-        address=addresses[0] if addresses else wish.address,
-        address6=addresses[1] if len(addresses) > 1 else "",
+        address=addresses[4],
+        address6=addresses[6],
         veth=f"{veth_prefix}{endpoint_id[:9]}",
         interface=interface.name,
         order=interface.order,
@@ -123,6 +128,25 @@ def make_endpoint(live: Live, wish: Wish, interface: Interface, *, veth_prefix: 
         names=wish.names,
         aliases=wish.aliases,
     )
+
+
+def _check_families(wish: Wish, network: NetworkRecord) -> None:
+    if network.config_only:
+        raise Forbidden(
+            "cannot create endpoint on configuration-only network",
+            hint=f"make a network with --config-from {network.name}",
+        )
+    for version, asked, flag in (
+        (4, wish.address, "without --ipv4=false"),
+        (6, wish.address6, "with --ipv6"),
+    ):
+        if asked and not network.leads(version):
+            raise InvalidArgument(
+                f"IPv{version} address {asked} was asked for, but network {network.name} has no IPv{version}",
+                hint=f"make it {flag}",
+            )
+    if wish.link_local and not network.leads(4):
+        raise InvalidArgument(f"network {network.name} has no IPv4, so no link-local addresses of it")
 
 
 def _check_hardware(wish: Wish, live: Live) -> None:

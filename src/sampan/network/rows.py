@@ -64,6 +64,7 @@ class Rows:
                 endpoint.network,
                 endpoint.container,
                 endpoint.address
+                or endpoint.address6
                 or endpoint.id,  # not known yet: whoever gives it sees to it that it is one's own
                 msgspec.json.encode(endpoint),
             ),

@@ -90,7 +90,7 @@ class Sublinks:
     def route_outward(self, place: Place, *, version: int, inside: socket) -> None:
         """Route by the gateway that the network names, which is outside; ipvlan's l3 modes need none."""
         network, endpoint = place
-        pool = network.pool if version == 4 else network.pool6
+        pool = network.pool_of(version)
         if pool is None:
             return
         index = rtnetlink.links(inside)[endpoint.interface]

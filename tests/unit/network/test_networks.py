@@ -29,7 +29,7 @@ def networks(tmp_path: Path) -> Iterator[Networks]:
 def add(networks: Networks, name: str, subnet: str = "") -> str:
     pools = [docker.IPAMPool(Subnet=subnet)] if subnet else []
     request = docker.NetworkCreate(Name=name, IPAM=docker.IPAM(Config=pools))
-    record = make_network(request, subnets=networks)
+    record = make_network(request, known=networks)
     networks.create(record)
     return record.id
 
@@ -171,4 +171,4 @@ def test_refused(
     networks: Networks, request_: docker.NetworkCreate, error: type[SampanError], match: str
 ) -> None:
     with pytest.raises(error, match=match):
-        make_network(request_, subnets=networks)
+        make_network(request_, known=networks)
