@@ -48,6 +48,25 @@ while True:
 """
 
 
+# Fills the table of tracked connections: each datagram is a flow of its own.
+_FLOOD = """
+import itertools, socket, sys
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.setsockopt(socket.IPPROTO_IP, 11, 0)  # IP_RECVERR off: that nobody listens does not matter
+for number in range(int(sys.argv[1])):
+    try:
+        sock.sendto(b"x", (f"127.{number >> 14}.1.1", 1024 + (number & 0x3fff)))
+    except OSError:
+        pass
+"""
+_FORGET_ALL = """
+from sampan.kernel import conntrack, netsocket
+from sampan.kernel.netsocket import Request
+forget = Request(1 << 8 | 2, bytes(4), what="forget all connections")  # IPCTNL_MSG_CT_DELETE, no tuple
+netsocket.run(netsocket.open_socket(conntrack.NETLINK_NETFILTER), [forget])
+"""
+
+
 @pytest.fixture(scope="module")
 def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NetworkHost]:
     with network_host(tmp_path_factory.mktemp("network")) as daemon:
@@ -125,6 +144,22 @@ def run_in(space: str, code: str, *arguments: str) -> Iterator[Any]:
     finally:
         program.kill()
         program.communicate()
+
+
+def test_the_table_of_connections_is_full(net: NetworkHost) -> None:
+    """Nothing is tracked in the namespace before the first network: so one is used."""
+    serve(net, "web", "-p", "8080:80")
+    assert net.sampan("system", "check").code == 0
+    limit = int(net.on_host("sysctl", "-n", "net.netfilter.nf_conntrack_max").text)
+    flood = net.on_host(sys.executable, "-I", "-S", "-c", _FLOOD, str(limit))
+    assert flood.code == 0, flood.err
+    checked = net.sampan("system", "check")
+    assert checked.code == 1
+    assert f"of {limit} tracked connections" in checked.text
+    said = "the table of tracked connections is full"
+    wait_for(lambda: said in net.log.read_text(), "sampand says it", 10)
+    assert net.on_host(sys.executable, "-c", _FORGET_ALL).code == 0
+    assert net.sampan("system", "check").code == 0
 
 
 def test_port_of_a_program(net: NetworkHost) -> None:

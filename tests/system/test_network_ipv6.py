@@ -72,6 +72,29 @@ def test_inside(net: NetworkHost) -> None:
     assert "no configured subnet contains IP address fd78::1" in away.err
 
 
+def test_a_port_at_the_loopback(net: NetworkHost) -> None:
+    """It is reached where frames on bridges do not pass the host's rules; else refused at once, not lost."""
+    frames = "net.bridge.bridge-nf-call-ip6tables"
+    before = net.on_host("sysctl", "-n", frames).text
+    net.cli("network", "create", "--ipv6", "mine")
+    net.cli("network", "create", "--ipv6", "other")
+    try:
+        net.on_host("sysctl", "-qw", f"{frames}=0")
+        serve(net, "web", "--network", "mine", "-p", "[::1]:8081:80", "-p", "8080:80")
+        serve(net, "two", "--network", "other", "-p", "[::1]:8082:80")
+        assert [net.fetch("::1", port) for port in (8080, 8081, 8082)] == ["hi"] * 3
+        assert net.fetch(HOST6, 8081) == ""
+        assert net.fetch(HOST6, 8081, lan="lan") == ""
+        net.on_host("ip", "link", "delete", bridge_of(net, "mine"))
+        wait_for(lambda: net.fetch("::1", 8081) == "hi", "the bridge is there again")
+        net.on_host("sysctl", "-qw", f"{frames}=1")
+        idle(net, "three", "--network", "mine", "-p", "8083:80")
+        refused = net.on_host("busybox", "nc", "-w", "9", "::1", "8081")
+        assert "refused" in refused.err
+    finally:
+        net.on_host("sysctl", "-qw", f"{frames}={before or 1}")
+
+
 def test_an_ipv4_network_has_none(net: NetworkHost) -> None:
     net.cli("network", "create", "plain")
     idle(net, "web", "--network", "plain")

@@ -25,6 +25,7 @@ from sampan.kernel.constants import MNT_DETACH
 from sampan.kernel.mountinfo import read_mountinfo
 from sampan.kernel.mounts import umount
 from sampan.network.neighbours import Dropping
+from sampan.network.tracking import LIMIT, Table, read_table
 from sampan.store.trees import tree_size
 
 _ID: Final = re.compile(r"[0-9a-f]{64}")
@@ -71,6 +72,9 @@ def check(core: Core, *, repair: bool, images: bool = False) -> CheckReport:
     reclaimed = sum(one.Size for one in findings if one.State == "removed")
     droppings = core.networking.networks.droppings()
     findings += [_blocked(one) for one in droppings if not one.place]
+    table = read_table()
+    if table is not None and table.is_full:
+        findings.append(_full(table))
     return CheckReport(
         Findings=findings,
         Reclaimed=reclaimed,
@@ -91,6 +95,17 @@ def _blocked(chain: Dropping) -> Finding:
         Path=chain.table,
         Size=0,
         State="drops what containers send and get: let the interfaces of `ip link show group` pass there",
+    )
+
+
+def _full(table: Table) -> Finding:
+    return Finding(
+        Kind="connections",
+        Name=LIMIT,
+        Path=f"/proc/sys/{LIMIT.replace('.', '/')}",
+        Size=0,
+        State=f"{table.entries} of {table.limit} tracked connections, {table.dropped} packets were dropped: "
+        "new connections of containers are lost; raise it, or find who opens so many",
     )
 
 

@@ -41,6 +41,7 @@ _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
 _IFA_F_NODAD, _IFA_F_NOPREFIXROUTE = 0x02, 0x200
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC = 1, 4, 5, 7
 _TABLE_MAIN, _PROTO_BOOT, _SCOPE_UNIVERSE, _SCOPE_LINK, _UNICAST = 254, 3, 0, 253, 1
+_TABLE_LOCAL, _LOCAL, _RTA_PRIORITY = 255, 2, 6
 _U32 = struct.Struct("=I")
 _RTM_DELNEIGH, _NDA_DST = 29, 1
 _NDMSG = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
@@ -183,6 +184,19 @@ def new_route(
     body += pack_attribute(_RTA_GATEWAY, gateway) if gateway else b""
     body += pack_attribute(_RTA_PREFSRC, source) if source else b""
     return Request(_RTM_NEWROUTE, body, flags=_CREATE | _REPLACE, what=f"add a route to link {index}")
+
+
+def new_loopback_route(index: int) -> Request:
+    """Have packets to ::1 that come by a link delivered here.
+
+    For ::1 the kernel takes a route by the very link that a packet came by. One for each link, so each with
+    a metric of its own; that of `lo` goes before them all.
+    """
+    body = _RTMSG.pack(AF_INET6, 128, 0, 0, _TABLE_LOCAL, _PROTO_BOOT, _SCOPE_UNIVERSE, _LOCAL, 0)
+    body += pack_attribute(_RTA_DST, bytes(15) + b"\1")
+    body += pack_attribute(_RTA_OIF, _U32.pack(index))
+    body += pack_attribute(_RTA_PRIORITY, _U32.pack(1024 + index))
+    return Request(_RTM_NEWROUTE, body, flags=_CREATE | _REPLACE, what=f"add a route to ::1 by link {index}")
 
 
 def _family(address: bytes) -> int:

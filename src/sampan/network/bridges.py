@@ -17,6 +17,7 @@ from sampan.network.links import Links, Names
 from sampan.network.model import VXLAN, Endpoint, NetworkRecord
 from sampan.network.neighbours import Dropping, Neighbours
 from sampan.network.overlays import check_overlay, ensure_overlay, remove_overlay
+from sampan.network.tracking import TableWatch
 
 if TYPE_CHECKING:
     from _socket import socket
@@ -41,6 +42,7 @@ class Bridges:
         self._changes: socket | None = None
         self._settling: threading.Timer | None = None
         self._flows = Flows()
+        self._table_watch = TableWatch()
         self._lock = threading.Lock()
         self._ready: set[str] = set()  # ids of networks that the rules know
         self._keeper = Keeper(links, watch=watch, places=self._firewall.places, on_lost=on_lost)
@@ -68,11 +70,14 @@ class Bridges:
             self._ready.add(network.id)
             self._see_others()
             self._keeper.begin()
+            self._table_watch.begin()
 
     def connect(self, places: Sequence[Place], *, namespace: int, inside: socket) -> list[Endpoint]:
         """Make the pairs, then the rules of all of them at once."""
         for network, endpoint in places:
             self._links.connect(endpoint, network, namespace=namespace, inside=inside)
+        if any(one.version == 6 for _, endpoint in places for one in endpoint.published):
+            self._firewall.follow_host()
         self._firewall.add_endpoints(places)
         self._flows.begin(places)
         return [endpoint for _, endpoint in places]
@@ -128,6 +133,7 @@ class Bridges:
             self._see_others()
             if used:
                 self._keeper.begin()
+                self._table_watch.begin()
 
     # ---- other firewalls
 
@@ -136,6 +142,7 @@ class Bridges:
         if self._changes is None and self._ready:
             self._firewall.use(self._open_watch)
         try:
+            self._firewall.follow_host()
             self._firewall.use(lambda sock: self._neighbours.settle(sock, needed=bool(self._ready)))
         except OSError as exc:
             log.warning("rules for another firewall are not set yet", reason=exc)
@@ -182,6 +189,7 @@ class Bridges:
     def close(self) -> None:
         """Let sockets go."""
         self._keeper.close()
+        self._table_watch.close()
         self._flows.close()
         with self._lock:
             if self._changes is not None:

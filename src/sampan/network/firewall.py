@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from sampan.kernel import nftables as nft
 from sampan.kernel.nftables import Transaction
 from sampan.network.drivers import Place
+from sampan.network.forwarding import filters_bridges6
 from sampan.network.model import NetworkRecord
 from sampan.network.ruleset import add_everything, change_endpoints, change_network
 
@@ -28,6 +29,7 @@ class Firewall:
         self._socket: socket | None = None
         self._networks: dict[str, NetworkRecord] = {}
         self._endpoints: dict[str, Place] = {}
+        self._loopback6 = False
         self.written = False
 
     def write(self, networks: Iterable[NetworkRecord], endpoints: Iterable[Place]) -> None:
@@ -43,10 +45,17 @@ class Firewall:
             if self.written:
                 self._write()
 
+    def follow_host(self) -> None:
+        """Have the rules that the host's br_netfilter asks for now."""
+        with self._lock:
+            if self.written and self._loopback6 == filters_bridges6():
+                self._write()
+
     def _write(self) -> None:
         change = Transaction(self._table)
         change.replace_table()
-        add_everything(change)
+        self._loopback6 = not filters_bridges6()
+        add_everything(change, loopback6=self._loopback6)
         for network in self._networks.values():
             change_network(change, network)
         change_endpoints(change, self._endpoints.values())

@@ -42,6 +42,14 @@ def _forward_ipv6() -> None:
     _write("net/ipv6/conf/all/forwarding", "1")
 
 
+def filters_bridges6() -> bool:
+    """Tell whether frames on bridges pass the rules for IPv6 (br_netfilter, its sysctl)."""
+    try:
+        return _read("net/bridge/bridge-nf-call-ip6tables") != "0"
+    except FileNotFoundError:
+        return False
+
+
 def _read(name: str) -> str:
     with open(f"/proc/sys/{name}") as file:
         return file.read().strip()

@@ -115,6 +115,8 @@ class Links:
                 requests.append(rtnetlink.new_address(index, _BRIDGE_LINK_LOCAL, 64))
             up = rtnetlink.set_up(index, group=self._names.group)
             netsocket.run(sock, [rtnetlink.set_no_link_local(index), *requests, up])
+            if network.pool6 is not None:
+                netsocket.run(sock, [rtnetlink.new_loopback_route(index)])
             self._bridges[network.bridge] = index
 
     def restore_bridge(self, network: NetworkRecord, ports: Iterable[Endpoint]) -> None:

@@ -66,10 +66,10 @@ FAMILIES: Final = (
 )
 
 
-def add_everything(change: Transaction) -> None:
-    """Make sets and chains with their rules."""
+def add_everything(change: Transaction, *, loopback6: bool) -> None:
+    """Make sets and chains with their rules; loopback6: published ports are reached at ::1, too."""
     _add_sets(change)
-    _add_chains(change)
+    _add_chains(change, loopback6=loopback6)
 
 
 def _add_sets(change: Transaction) -> None:
@@ -92,7 +92,7 @@ def _add_sets(change: Transaction) -> None:
             change.add_set(one.set(name), [nft.IFNAME, *whole], 16 + size + 8)
 
 
-def _add_chains(change: Transaction) -> None:
+def _add_chains(change: Transaction, *, loopback6: bool) -> None:
     change.add_chain("raw", hook=nft.PREROUTING, priority=_RAW)
     change.add_chain("prerouting", hook=nft.PREROUTING, priority=_DSTNAT, kind="nat")
     change.add_chain("output", hook=nft.OUTPUT, priority=_DSTNAT, kind="nat")
@@ -104,8 +104,8 @@ def _add_chains(change: Transaction) -> None:
     for load in (v4.source, v4.destination):
         change.add_rule("raw", from_own, load(), v4.is_loopback(), _DROP)
     change.add_rule("prerouting", v4.match(), v4.destination(), v4.is_loopback(), nft.verdict(nft.RETURN))
-    # What leaves by ::1 could not come back: IPv6 has no route_localnet. It is refused at once instead.
-    change.add_rule("output", v6.match(), v6.destination(), v6.is_loopback(), nft.verdict(nft.RETURN))
+    if not loopback6:  # answers would be turned to ::1 on the bridge and dropped behind it: refused at once
+        change.add_rule("output", v6.match(), v6.destination(), v6.is_loopback(), nft.verdict(nft.RETURN))
     for chain in ("prerouting", "output"):
         for one in FAMILIES:
             change.add_rule(chain, _to_ports(one, at=True))
@@ -134,8 +134,7 @@ def _add_source_nat(change: Transaction, one: Family) -> None:
     Where br_netfilter is on, a frame that stays on a bridge passes here, too, and comes by none.
     """
     to_own = nft.outgoing() + nft.is_in("own")
-    if one.version == 4:
-        change.add_rule("postrouting", to_own, one.match(), one.source(), one.is_loopback(), nft.masquerade())
+    change.add_rule("postrouting", to_own, one.match(), one.source(), one.is_loopback(), nft.masquerade())
     change.add_rule(
         "postrouting",
         one.match() + nft.connection(nft.STATUS, nft.DST_NAT),
