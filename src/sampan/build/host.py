@@ -128,10 +128,10 @@ class Ran:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A root to be written to, and the directory where what is written lands."""
+    """A root to be written to. collect gives the directory of what was written, to be taken, for a block."""
 
     root_fd: int
-    upper: str
+    collect: Callable[[], AbstractContextManager[str]]
 
 
 class Host(Protocol):

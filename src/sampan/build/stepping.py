@@ -278,7 +278,8 @@ class Stepper:
         def make(document: Document) -> Done:
             with self._host.change(state.stack) as change:
                 os.close(mkdir_in_root(change.root_fd, path, 0o755))
-                return self._keep(change.upper, document, one.node.original)
+                with change.collect() as upper:
+                    return self._keep(upper, document, one.node.original)
 
         self._step(document, one.node.original, make, created_by=created_by)
 
@@ -339,7 +340,8 @@ class Stepper:
                     archive_owner=owner if chown else None,
                 )
                 copy_selection(change.root_fd, together, wish, spool_directory=self._host.temporary)
-                return self._keep(change.upper, document, one.node.original)
+                with change.collect() as upper:
+                    return self._keep(upper, document, one.node.original)
 
         shown = f"{_NOP}{keyword} {_kind(together)}:{content} in {destination} "
         self._step(document, one.node.original, make, created_by=shown)

@@ -22,6 +22,7 @@ from sampan.plugins.discovery import SOCKETS, SPECS, Discovery
 from sampan.registry.options import CERTS_DIRECTORIES, POLICY, REGISTRIES_CONF, RegistryOptions
 from sampan.settings import Roots, default_roots
 from sampan.spec import docker
+from sampan.store.snapshotters import AUTO, NAMES
 
 _SIZE: Final = re.compile(r"([0-9]{1,12})([kmg]?)b?", re.IGNORECASE)
 _UNITS: Final = {"": 1, "k": 1024, "m": MIB, "g": 1024 * MIB}
@@ -85,6 +86,7 @@ def parse_options(arguments: list[str]) -> DaemonOptions:
         dns_options=tuple(given.dns_option),
         labels=tuple(given.label),
         registry=_registry_options(given),
+        storage_driver=given.storage_driver,
         default_network=given.default_network,
         default_network_names=given.default_network_names,
         host_gateway=tuple(given.host_gateway_ip),
@@ -207,6 +209,12 @@ def _parser() -> argparse.ArgumentParser:
         help="which images may be pulled, and whose signatures they need (default %(default)s)",
     )
     new = parser.add_argument_group("containers")
+    new.add_argument(
+        "--storage-driver",
+        default=usual.storage_driver,
+        choices=(AUTO, *NAMES),
+        help="what makes the roots of new containers; auto takes the first that works here",
+    )
     new.add_argument(
         "--default-network",
         default=usual.default_network,

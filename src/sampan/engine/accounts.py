@@ -9,7 +9,8 @@ from typing import Final
 from sampan.engine.records import Record
 from sampan.engine.users import Accounts, User, resolve_user
 from sampan.ids import ContainerId
-from sampan.store.snapshots import Snapshot, Snapshots
+from sampan.store.snapshots import Snapshots
+from sampan.store.snapshotters import Snapshot
 
 _KEPT_IMAGES: Final = 128
 _KEPT_BYTES: Final = 64 * 1024

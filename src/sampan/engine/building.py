@@ -27,6 +27,7 @@ from sampan.engine.creating import with_default_network
 from sampan.engine.emulation import check_emulated
 from sampan.engine.hello_image import resolve_image
 from sampan.engine.launching import open_surroundings
+from sampan.engine.layer_views import open_layers, root_mount
 from sampan.engine.planning import plan_bundle
 from sampan.engine.records import Record
 from sampan.engine.remote_images import PullRequest, RemoteImages
@@ -34,16 +35,15 @@ from sampan.engine.requests import check_request
 from sampan.errors import Conflict, InvalidArgument, NotFound, SampanError
 from sampan.ids import ContainerId, new_container_id
 from sampan.kernel.files import write_atomic
-from sampan.runtime.launcher.client import AttachRequest, ShimHandle, ShimRequest, ViewRequest
+from sampan.runtime.launcher.client import AttachRequest, ShimHandle, ShimRequest
 from sampan.runtime.launcher.messages import Exited, LogSettings, Lost
-from sampan.runtime.lifecycle import RootMount
 from sampan.spec import docker
 from sampan.spec.image import ImageConfig
 from sampan.store.built import Stack, top_of
 from sampan.store.model import Image
 from sampan.store.platforms import matches, parse_platform
 from sampan.store.references import parse_reference
-from sampan.store.snapshots import OVERLAY_OPTIONS, Snapshot
+from sampan.store.snapshotters import Snapshot
 
 _FRAME: Final = struct.Struct(">BxxxL")
 _PIECE: Final = 64 * 1024
@@ -125,28 +125,15 @@ class BuildHost:
     @contextmanager
     def open_root(self, stack: Stack) -> Iterator[int]:
         """See `build.host.Host`."""
-        with self._view(stack, writable=False) as change:
-            yield change.root_fd
+        with open_layers(self._core, top_of(stack), writable=False) as view:
+            yield view.root_fd
 
     @contextmanager
     def change(self, stack: Stack) -> Iterator[Change]:
         """See `build.host.Host`."""
-        with self._view(stack, writable=True) as change:
-            yield change
-
-    @contextmanager
-    def _view(self, stack: Stack, *, writable: bool) -> Iterator[Change]:
-        container_id = ContainerId(str(new_container_id()))
-        with self._snapshot(container_id, stack) as snapshot:
-            # Without the init layer: what lies under its mount points is part of the image.
-            lower = tuple(snapshot.lower[:-1]) or (snapshot.root,)
-            root = RootMount(lower=lower, upper=snapshot.upper, work=snapshot.work, options=OVERLAY_OPTIONS)
-            fds = self._core.launchers.open_view(ViewRequest(root_mount=root, read_only=not writable))
-            try:
-                yield Change(fds[0], snapshot.upper)
-            finally:
-                for fd in fds:
-                    os.close(fd)
+        snapshots = self._core.store.snapshots
+        with open_layers(self._core, top_of(stack), writable=True) as view:
+            yield Change(view.root_fd, lambda: snapshots.changes(view.snapshot))
 
     @contextmanager
     def _snapshot(self, container_id: ContainerId, stack: Stack) -> Iterator[Snapshot]:
@@ -164,7 +151,9 @@ class BuildHost:
         record = self._make_record(stack, command)
         with self._snapshot(ContainerId(record.id), stack) as snapshot:
             command.started(record.id)
-            yield Ran(self._run(record, snapshot, command), snapshot.upper)
+            code = self._run(record, snapshot, command)
+            with self._core.store.snapshots.changes(snapshot) as upper:
+                yield Ran(code, upper)
 
     def _make_record(self, stack: Stack, command: Command) -> Record:
         core = self._core
@@ -213,9 +202,7 @@ class BuildHost:
             run_dir=core.paths.run_dir(record.id),
             bundle=folder,
             log=LogSettings(path="", enabled=False),
-            root_mount=RootMount(
-                lower=snapshot.lower, upper=snapshot.upper, work=snapshot.work, options=snapshot.options
-            ),
+            root_mount=root_mount(snapshot),
             runtime=core.runtimes.command(record.runtime),
             seccomp_cache=core.paths.seccomp_cache,
         )

@@ -96,10 +96,11 @@ def _make(
         )
 
     try:
-        upper = core.store.snapshots.get(ContainerId(container.id)).upper
-        return core.store.commits.make(
-            parent, upper, describe=describe, reference=reference, packed=frozen.thaw
-        )
+        snapshot = core.store.snapshots.get(ContainerId(container.id))
+        with core.store.snapshots.changes(snapshot) as upper:
+            return core.store.commits.make(
+                parent, upper, describe=describe, reference=reference, packed=frozen.thaw
+            )
     except NotFound as exc:
         raise Conflict(f"You cannot commit container {container.id} which is being removed") from exc
     except OSError as exc:

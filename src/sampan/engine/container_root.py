@@ -19,6 +19,7 @@ from sampan.engine.bundle.mounts import mount_document
 from sampan.engine.bundle.plan import Document
 from sampan.engine.container import Container
 from sampan.engine.core import Core
+from sampan.engine.layer_views import root_mount
 from sampan.engine.mount_points import user_mounts
 from sampan.engine.mount_preparing import volume_names
 from sampan.engine.records import Record
@@ -195,7 +196,7 @@ def _root_mount(core: Core, record: Record) -> RootMount:
         snapshot = core.store.snapshots.get(ContainerId(record.id))
     except NotFound as exc:
         raise Conflict(f"container {record.id} is marked for removal") from exc
-    return RootMount(lower=snapshot.lower, upper=snapshot.upper, work=snapshot.work, options=snapshot.options)
+    return root_mount(snapshot)
 
 
 def file_mounts(

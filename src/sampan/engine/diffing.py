@@ -49,8 +49,8 @@ def read_changes(core: Core, container: Container) -> Changes:
         snapshot = core.store.snapshots.get(ContainerId(container.id))
     except NotFound as exc:
         raise Conflict(f"container {container.id} is marked for removal") from exc
-    with Below(snapshot.lower[::-1]) as below:
-        return compare(snapshot.upper, below, mount_points=_mount_points(container.record))
+    with core.store.snapshots.changes(snapshot) as upper, Below(snapshot.lower[::-1]) as below:
+        return compare(upper, below, mount_points=_mount_points(container.record))
 
 
 def _mount_points(record: Record) -> frozenset[bytes]:

@@ -92,16 +92,22 @@ class Engine:
         """Open the store, start the launcher, find every container again, and begin to watch them.
 
         Raises:
-            Unavailable: another engine holds one of the roots, or the launcher does not come up.
+            Unavailable: another engine holds one of the roots, the launcher does not come up, or the storage
+                driver that was asked for cannot be used here.
         """
         paths = Paths(settings.roots)
         for folder in (paths.data, paths.run, paths.containers, paths.run_containers):
             os.makedirs(folder, mode=0o700, exist_ok=True)
         with Undo() as undo:
-            store = Store(settings.roots.data)
+            store = Store(settings.roots.data, storage_driver=settings.storage_driver)
             undo.add(store.close)
             machine = read_machine()
-            rehearsal = write_rehearsal(paths, machine, cgroup_parent=settings.cgroup_parent)
+            rehearsal = write_rehearsal(
+                paths,
+                machine,
+                cgroup_parent=settings.cgroup_parent,
+                storage_driver=store.snapshots.drivers.choose(),
+            )
             launchers = LauncherKeeper(settings.roots, rehearsal=rehearsal)
             undo.add(launchers.close)
             journal = Journal(store.db)

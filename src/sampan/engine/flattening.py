@@ -7,7 +7,6 @@ unpacked and recorded as a commit's is.
 from __future__ import annotations
 
 import errno
-import os
 from datetime import UTC, datetime
 
 import msgspec
@@ -15,11 +14,11 @@ import msgspec
 from sampan.engine.core import Core
 from sampan.engine.events import make_event
 from sampan.engine.hello_image import resolve_image
+from sampan.engine.layer_views import open_layers
 from sampan.errors import SampanError
 from sampan.ids import Digest
-from sampan.runtime.launcher.client import ViewRequest
-from sampan.runtime.requests import RootMount
 from sampan.spec.image import History, ImageConfig, RootFS
+from sampan.store.digests import chain_ids
 from sampan.store.model import Image
 from sampan.store.references import Reference, make_tagged
 
@@ -31,8 +30,8 @@ def flatten(core: Core, ref: str, *, repository: str, tag: str) -> Digest:
     reference = make_tagged(repository, tag) if repository else None
     image = resolve_image(core, ref)
     try:
-        with core.store.image_views.directories(image) as lower:
-            image_id = _make(core, image, lower, reference)
+        with core.store.image_views.directories(image):
+            image_id = _make(core, image, reference)
     except OSError as exc:
         if exc.errno not in _FULL:
             raise
@@ -42,7 +41,7 @@ def flatten(core: Core, ref: str, *, repository: str, tag: str) -> Digest:
     return image_id
 
 
-def _make(core: Core, image: Image, lower: tuple[str, ...], reference: Reference | None) -> Digest:
+def _make(core: Core, image: Image, reference: Reference | None) -> Digest:
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
     def describe(diff_ids: list[Digest]) -> ImageConfig:
@@ -51,11 +50,7 @@ def _make(core: Core, image: Image, lower: tuple[str, ...], reference: Reference
             image.config, created=now, rootfs=RootFS(diff_ids=list(diff_ids)), history=[step]
         )
 
-    root = RootMount(lower=lower, upper="", work="")
-    fds = core.launchers.open_view(ViewRequest(root_mount=root, read_only=True))
-    try:
-        place = f"/proc/self/fd/{fds[0]}"
+    top = chain_ids(image.layers)[-1] if image.layers else None
+    with open_layers(core, top, writable=False) as view:
+        place = f"/proc/self/fd/{view.root_fd}"
         return core.store.commits.flatten(image, place, describe=describe, reference=reference)
-    finally:
-        for fd in fds:
-            os.close(fd)

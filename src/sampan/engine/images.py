@@ -71,7 +71,7 @@ class Images:
             Variant=config.variant or UNSET,
             Os=config.os or "linux",
             Size=image.size_bytes,
-            GraphDriver=docker.GraphDriver(Name="overlay2"),
+            GraphDriver=docker.GraphDriver(Name=self._core.store.snapshots.drivers.choose()),
             RootFS=docker.RootFS(Layers=list(image.layers)),
             Metadata=docker.ImageMetadata(LastTagTime=format_time(image.last_tagged_ns)),
         )

@@ -19,6 +19,7 @@ from sampan.engine.times import format_time
 from sampan.errors import InvalidArgument, NotFound
 from sampan.ids import ContainerId, Digest
 from sampan.spec import docker
+from sampan.store.snapshotters import PLAIN
 
 
 def inspect_container(core: Core, container: Container, *, size: bool) -> docker.ContainerInspect:
@@ -124,9 +125,11 @@ def _graph_driver(core: Core, record: Record) -> docker.GraphDriver:
     try:
         snapshot = core.store.snapshots.get(ContainerId(record.id))
     except NotFound:
-        return docker.GraphDriver(Name="overlay2")  # being removed
+        return docker.GraphDriver(Name=core.store.snapshots.drivers.choose())  # being removed
+    if snapshot.driver == PLAIN:
+        return docker.GraphDriver(Name=PLAIN)
     return docker.GraphDriver(
-        Name="overlay2",
+        Name=snapshot.driver,
         Data={
             "ID": record.id,
             "LowerDir": ":".join(reversed(snapshot.lower)),

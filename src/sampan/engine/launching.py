@@ -17,6 +17,7 @@ from sampan.engine.core import Core
 from sampan.engine.ending import Ender
 from sampan.engine.events import container_event
 from sampan.engine.joins import OpenJoins
+from sampan.engine.layer_views import root_mount
 from sampan.engine.leftovers import clear_unowned, release_shim
 from sampan.engine.lifecycle import check_transition
 from sampan.engine.logs.settings import log_settings
@@ -33,7 +34,6 @@ from sampan.errors import (
 )
 from sampan.ids import ContainerId
 from sampan.runtime.launcher.client import ShimHandle, ShimRequest
-from sampan.runtime.lifecycle import RootMount
 
 EXPLAIN = "org.sampan.explain"  # annotation: have the runtime note its steps
 _COPY_S = 30.0  # one root file system must not be mounted twice for writing
@@ -112,9 +112,7 @@ class Starter:
             run_dir=core.paths.run_dir(record.id),
             bundle=folder,
             log=log_settings(core, record),
-            root_mount=RootMount(
-                lower=snapshot.lower, upper=snapshot.upper, work=snapshot.work, options=snapshot.options
-            ),
+            root_mount=root_mount(snapshot),
             terminal=record.config.Tty,
             open_stdin=record.config.OpenStdin,
             stdin_once=record.config.StdinOnce,

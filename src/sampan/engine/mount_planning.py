@@ -12,12 +12,13 @@ import msgspec
 from sampan.engine.bundle.mount_parsing import check_target, parse_mounts, sort_mounts
 from sampan.engine.bundle.mount_wishes import UserMount, bind_options, read_only_view
 from sampan.engine.core import Core
+from sampan.engine.layer_views import open_image_root
 from sampan.engine.mount_points import user_mounts
 from sampan.engine.records import Record
 from sampan.engine.volume_copying import CopyUp
 from sampan.errors import InvalidArgument, NotFound
 from sampan.spec import docker
-from sampan.store.snapshots import Snapshot
+from sampan.store.snapshotters import Snapshot
 from sampan.store.volumes import LOCAL, Volume
 
 
@@ -83,7 +84,9 @@ class MountMaker:
     def __init__(self, core: Core, record: Record, snapshot: Snapshot) -> None:
         self._core = core
         self._record = record
-        self._copying = CopyUp(core.store.volumes, core.volumes.mounting, snapshot)
+        self._copying = CopyUp(
+            core.store.volumes, core.volumes.mounting, snapshot, lambda: open_image_root(core, snapshot)
+        )
 
     def make(self) -> tuple[UserMount, ...]:
         """Return the mounts as they are kept. What was made is undone by `undo_mounts`.

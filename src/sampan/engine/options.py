@@ -11,6 +11,7 @@ from sampan.network.default_network import DefaultWishes
 from sampan.plugins.discovery import Discovery
 from sampan.registry.options import RegistryOptions
 from sampan.settings import Roots
+from sampan.store.snapshotters import AUTO
 
 OWN_RUNTIME = "sampan"
 MIB = 1024 * 1024
@@ -60,5 +61,6 @@ class EngineSettings:
     default_bridge: DefaultWishes = field(default_factory=DefaultWishes)  # how the network `bridge` is
     address_pools: tuple[Base, ...] = DEFAULT_BASES  # where networks get subnets from that name none
     firewall: str = "usual"  # strict: published ports must pass the host's own forward chains
+    storage_driver: str = AUTO  # what puts the roots of new containers together (docs/store.md)
     plugins: Discovery = field(default_factory=Discovery)
     registry: RegistryOptions = field(default_factory=RegistryOptions)

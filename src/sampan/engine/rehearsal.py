@@ -26,6 +26,7 @@ from sampan.runtime.launcher.messages import pack
 from sampan.runtime.lifecycle import RootMount, delete_container
 from sampan.spec import docker
 from sampan.store import hello
+from sampan.store.snapshotters import OVERLAY, PLAIN
 
 _NAME: Final = "rehearsal"
 _REQUEST: Final = "request.json"
@@ -37,7 +38,7 @@ _PIDS_LIMIT: Final = 64
 _SHM_SIZE: Final = 1 << 16
 
 
-def write_rehearsal(paths: Paths, machine: Machine, *, cgroup_parent: str) -> str:
+def write_rehearsal(paths: Paths, machine: Machine, *, cgroup_parent: str, storage_driver: str) -> str:
     """Write bundle, root file system and request; return the request's path, "" without a program to run.
 
     Raises:
@@ -54,7 +55,7 @@ def write_rehearsal(paths: Paths, machine: Machine, *, cgroup_parent: str) -> st
     os.makedirs(f"{folder}/rootfs")
     _write(f"{folder}/config.json", msgspec.json.encode(_document(folder, machine, cgroup_parent)))
     request = f"{folder}/{_REQUEST}"
-    _write(request, msgspec.json.encode(pack(_request(folder, paths))))
+    _write(request, msgspec.json.encode(pack(_request(folder, paths, storage_driver))))
     return request
 
 
@@ -107,13 +108,17 @@ def _document(folder: str, machine: Machine, cgroup_parent: str) -> dict[str, ob
     return make_bundle(plan).document
 
 
-def _request(folder: str, paths: Paths) -> ShimRequest:
+def _request(folder: str, paths: Paths, storage_driver: str) -> ShimRequest:
+    if storage_driver == OVERLAY:
+        root = RootMount(lower=(f"{folder}/root", f"{folder}/empty"), upper="", work="")
+    else:
+        root = RootMount(lower=(), upper=f"{folder}/root", work="", driver=PLAIN)
     return ShimRequest(
         id=_NAME,
         run_dir=f"{folder}/state/{_NAME}",
         bundle=folder,
         log=LogSettings(path="", enabled=False),
-        root_mount=RootMount(lower=(f"{folder}/root", f"{folder}/empty"), upper="", work=""),
+        root_mount=root,
         seccomp_cache=paths.seccomp_cache,
     )
 

@@ -30,6 +30,7 @@ from sampan.engine.times import format_time
 from sampan.engine.usage import layer_bytes, log_bytes
 from sampan.registry.options import RegistryOptions
 from sampan.spec import docker
+from sampan.store.snapshotters import OVERLAY, PLAIN, overlay_options
 
 VERSION: Final = "28.5.0"  # the Engine version that clients compare; ours is in the version's Components
 _OWN_COMMIT: Final = f"sampan-{sampan.__version__}"  # we have no commit at hand, and clients print something
@@ -51,6 +52,7 @@ class System:
         counts = Counter(container.state.status for container in core.index.all())
         distribution = _os_release()
         controllers = machine.controllers
+        driver = core.store.snapshots.drivers.choose()
         return docker.Info(
             ID=self._id,
             Containers=sum(counts.values()),
@@ -58,13 +60,8 @@ class System:
             ContainersPaused=counts["paused"],
             ContainersStopped=counts["exited"] + counts["created"] + counts["dead"],
             Images=len(core.store.images.list()),
-            DriverStatus=[
-                ["Backing Filesystem", _file_system(core.paths.data)],
-                ["Supports d_type", "true"],
-                ["Using metacopy", "false"],
-                ["Native Overlay Diff", "true"],
-                ["userxattr", "false"],
-            ],
+            Driver=driver,
+            DriverStatus=_driver_status(driver, core.paths.data),
             DockerRootDir=core.paths.data,
             LoggingDriver=core.settings.log.driver,
             Plugins=docker.PluginsInfo(
@@ -248,6 +245,22 @@ def _os_release() -> dict[str, str]:
     """Return os-release(5)."""
     pairs = (line.partition("=") for line in _read("/etc/os-release").splitlines())
     return {key: value.strip().strip('"') for key, _, value in pairs}
+
+
+def _driver_status(driver: str, path: str) -> list[list[str]]:
+    """Say of a storage driver what dockerd says of it; of vfs nothing."""
+    if driver == PLAIN:
+        return []
+    status = [["Backing Filesystem", _file_system(path)]]
+    if driver != OVERLAY:
+        return status
+    return [
+        *status,
+        ["Supports d_type", "true"],
+        ["Using metacopy", "false"],
+        ["Native Overlay Diff", "true"],
+        ["userxattr", "true" if "userxattr" in overlay_options() else "false"],
+    ]
 
 
 def _file_system(path: str) -> str:

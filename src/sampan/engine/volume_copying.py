@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from sampan.engine.bundle.mount_wishes import UserMount
 from sampan.engine.volume_mounting import VolumeMounting, needs_mount
 from sampan.errors import InvalidArgument, SampanError
 from sampan.kernel.files import open_in_root, reopen
-from sampan.kernel.overlay import overlay_mount
 from sampan.store.copying import copy_attributes, copy_directory
 from sampan.store.rootview import RootView
-from sampan.store.snapshots import Snapshot
+from sampan.store.snapshotters import Snapshot
 from sampan.store.volumes import LOCAL, Volume, Volumes
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
+OpenImage = Callable[[], AbstractContextManager[int]]
+
 
 class CopyUp:
-    """Fills the volumes of a container that is being made; snapshot is its root, nothing in it yet."""
+    """Fills the volumes of a container that is being made; snapshot is its root, nothing in it yet.
 
-    def __init__(self, kept: Volumes, mounting: VolumeMounting, snapshot: Snapshot) -> None:
+    open_image gives the root of its image.
+    """
+
+    def __init__(
+        self, kept: Volumes, mounting: VolumeMounting, snapshot: Snapshot, open_image: OpenImage
+    ) -> None:
+        self._open_image = open_image
         self._kept = kept
         self._mounting = mounting
         self._snapshot = snapshot
@@ -71,8 +80,7 @@ class CopyUp:
                 self._copy(mount, volume, path)
 
     def _copy(self, mount: UserMount, volume: Volume, path: str) -> None:
-        lower = self._snapshot.lower
-        with _Open(overlay_mount(lower=lower, options=self._snapshot.options)) as root:
+        with self._open_image() as root:
             with _Open(open_in_root(root, mount.target, os.O_RDONLY | os.O_DIRECTORY)) as source:
                 with _Open(os.open(path, _DIRECTORY)) as target:
                     copy_directory(source, target)

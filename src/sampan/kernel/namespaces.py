@@ -56,6 +56,7 @@ _setdomainname = Call("setdomainname", POINTER, WORD)
 _CLONE_ARGS = struct.Struct("=11Q")
 # clone(2) has no field for the first, reads the second as part of a signal number, and cuts off the third.
 _ONLY_CLONE3 = CLONE_INTO_CGROUP | CLONE_NEWTIME | CLONE_CLEAR_SIGHAND
+_INITIAL_USER_NAMESPACE = 0xEFFFFFFD  # include/linux/proc_ns.h: PROC_USER_INIT_INO
 
 
 def unshare(flags: int) -> None:
@@ -122,6 +123,11 @@ def namespace_id(pid: int | str, kind: str) -> int:
 def open_namespace(pid: int | str, kind: str) -> int:
     """Return a descriptor of a process's namespace, for `setns`; it keeps the namespace alive."""
     return os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def in_initial_user_namespace() -> bool:
+    """Tell whether our capabilities are those of the machine's own root, over everything."""
+    return namespace_id("self", "user") == _INITIAL_USER_NAMESPACE
 
 
 def namespace_kind(fd: int) -> str:

@@ -22,6 +22,7 @@ from sampan.runtime.mount_plan import plan_mounts
 from sampan.runtime.plan import CLONE_FLAGS, Prepared, Wishes, check_config, plan_init
 from sampan.runtime.program import plan_program
 from sampan.runtime.report import Reporter
+from sampan.runtime.root_mounts import describe_root_mount
 from sampan.runtime.spawn import Placement, spawn
 from sampan.runtime.state import (
     FIFO,
@@ -341,11 +342,8 @@ class _Creation:
         )
 
     def _describe_root(self) -> str:
-        overlay = self.request.root_mount
-        if overlay is None:
-            return f"root file system: {self.rootfs}"
-        kind = "writable" if overlay.upper else "read-only"
-        return f"root file system: {kind} overlay of {len(overlay.lower)} layers"
+        layers = self.request.root_mount
+        return f"root file system: {self.rootfs if layers is None else describe_root_mount(layers)}"
 
     def _inside_ids(self, joined: dict[str, int]) -> tuple[int, int] | None:
         """Return the ids to set a container up as in its user namespace: root, or the user's without one."""

@@ -15,13 +15,15 @@ class RootMount:
     """An overlay as root file system: the parent makes it detached, the child moves it into its own root.
 
     Nothing of it shows on the host. lower is lowest first. upper and work are "" for a read-only overlay.
-    options: of overlayfs, "key" or "key=value".
+    options: of overlayfs, "key" or "key=value". driver: overlay2, fuse-overlayfs, or vfs, whose upper is the
+    whole tree.
     """
 
     lower: tuple[str, ...]
     upper: str
     work: str
     options: tuple[str, ...] = ()
+    driver: str = "overlay2"
 
 
 @record

@@ -12,6 +12,7 @@ from sampan.errors import InvalidArgument, SampanError
 from sampan.kernel import constants as k
 from sampan.kernel import files, mountattrs, mountcalls, namespaces, process
 from sampan.runtime.restrictions import check_null_device
+from sampan.runtime.root_mounts import open_root_mount
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,21 +56,14 @@ class Descriptors:
 
 
 def open_root(path: str, root_mount: RootMount | None, *, own_mounts: bool) -> int:
-    """Return the detached root mount: an overlay or a clone of path's tree; without own mounts the directory.
+    """Return the detached root mount: of layers, or a clone of path's tree; without own mounts the directory.
 
     Raises:
         SampanError: the directory is not there, or the layers do not fit together.
     """
     try:
         if root_mount is not None:
-            from sampan.kernel.overlay import overlay_mount
-
-            return overlay_mount(
-                lower=root_mount.lower,
-                upper=root_mount.upper or None,
-                work=root_mount.work or None,
-                options=root_mount.options,
-            )
+            return open_root_mount(root_mount)
         if not own_mounts:
             return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         fd = mountcalls.open_tree(k.AT_FDCWD, path, k.OPEN_TREE_CLONE | k.AT_RECURSIVE)

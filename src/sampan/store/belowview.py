@@ -54,12 +54,18 @@ class Below:
 
     def find(self, path: bytes, among: Layers) -> os.stat_result | None:
         """Return what shows at a path; among: the layers that contribute to its directory."""
+        with self.looking(path, among) as fd:
+            return os.fstat(fd) if fd >= 0 else None
+
+    @contextmanager
+    def looking(self, path: bytes, among: Layers) -> Iterator[int]:
+        """Give an O_PATH descriptor of what shows at a path, -1 if nothing does."""
         for layer in among:
             with _look(layer, path) as fd:
                 if fd >= 0:
-                    status = os.fstat(fd)
-                    return None if is_whiteout(status) else status
-        return None
+                    yield -1 if is_whiteout(os.fstat(fd)) else fd
+                    return
+        yield -1
 
     def enter(self, path: bytes, among: Layers) -> Layers:
         """Return which of the layers contribute to the directory at a path."""

@@ -1,5 +1,7 @@
-"""Copy what an image has at a place into an empty volume: content, owners, modes, attributes, times.
+"""Copy a tree: content, owners, modes, attributes, times.
 
+Where the file system can, files share their blocks. For what an image has at a place where an empty volume is
+mounted, and for whole roots (`plain_roots`).
 Source and target are descriptors of directories; below them every step opens one name and follows no link, so
 nothing in an image can lead anywhere else. Hard links within the tree stay links.
 """
@@ -12,6 +14,7 @@ import stat
 from typing import Final
 
 from sampan.errors import SampanError
+from sampan.kernel.reflinks import share_blocks
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OLD_FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -30,42 +33,49 @@ def copy_directory(source_fd: int, target_fd: int) -> None:
     Raises:
         SampanError: it is nested too deep. OSError: as the file system says, ENOSPC above all.
     """
-    _Copier().copy(source_fd, target_fd, depth=0)
+    TreeCopier().copy(source_fd, target_fd)
 
 
-class _Copier:
+class TreeCopier:
+    """Copies one tree; a subclass may give directories and names a meaning (`enter`, `copy_entry`)."""
+
     def __init__(self) -> None:
         self._links: dict[Link, int] = {}  # to an O_PATH descriptor of the first copy; the last few hundred
 
-    def copy(self, source: int, target: int, *, depth: int) -> None:
+    def copy(self, source: int, target: int) -> None:
+        """Copy a directory's content and attributes into another, both open."""
         try:
-            self._copy(source, target, depth=depth)
+            self._copy(source, target, depth=0)
         finally:
-            if depth == 0:
-                for fd in self._links.values():
-                    os.close(fd)
-                self._links.clear()
+            for fd in self._links.values():
+                os.close(fd)
+            self._links.clear()
+
+    def enter(self, name: str, source: int, target: int) -> None:
+        """Make a directory like source's name in target."""
+        os.mkdir(name, 0o700, dir_fd=target)
 
     def _copy(self, source: int, target: int, *, depth: int) -> None:
         if depth > _MAX_DEPTH:
-            raise SampanError(f"cannot copy to the volume: directories are nested over {_MAX_DEPTH} deep")
+            raise SampanError(f"cannot copy a tree: directories are nested over {_MAX_DEPTH} deep")
         with os.scandir(source) as entries:
             names = [entry.name for entry in entries]
         for name in names:
-            self._copy_entry(name, source, target, depth=depth)
+            self.copy_entry(name, source, target, depth=depth)
         copy_attributes(source, target)
 
-    def _copy_entry(self, name: str, source: int, target: int, *, depth: int) -> None:
+    def copy_entry(self, name: str, source: int, target: int, *, depth: int) -> None:
+        """Copy one name, a directory with everything in it."""
         status = os.stat(name, dir_fd=source, follow_symlinks=False)
         if stat.S_ISDIR(status.st_mode):
-            os.mkdir(name, 0o700, dir_fd=target)
-            with _Opened(name, source, _DIRECTORY) as old, _Opened(name, target, _DIRECTORY) as new:
+            self.enter(name, source, target)
+            with Opened(name, source, _DIRECTORY) as old, Opened(name, target, _DIRECTORY) as new:
                 self._copy(old, new, depth=depth + 1)
         elif status.st_nlink > 1 and (status.st_dev, status.st_ino) in self._links:
             first = self._links[status.st_dev, status.st_ino]
             os.link(f"/proc/self/fd/{first}", name, dst_dir_fd=target, follow_symlinks=True)
         elif stat.S_ISREG(status.st_mode):
-            with _Opened(name, source, _OLD_FILE) as old, _Opened(name, target, _NEW_FILE) as new:
+            with Opened(name, source, _OLD_FILE) as old, Opened(name, target, _NEW_FILE) as new:
                 copy_content(old, new, status.st_size)
                 copy_attributes(old, new)
             self._remember(name, status, target)
@@ -81,10 +91,10 @@ class _Copier:
                 os.close(self._links.pop(next(iter(self._links))))
 
 
-class _Opened:
-    """One name of a directory, open for the time of a block."""
+class Opened:
+    """One name of a directory, or a path, open for the time of a block; usually a directory itself."""
 
-    def __init__(self, name: str, directory: int, flags: int) -> None:
+    def __init__(self, name: str | bytes, directory: int | None = None, flags: int = _DIRECTORY) -> None:
         self._fd = os.open(name, flags, 0o600, dir_fd=directory)
 
     def __enter__(self) -> int:
@@ -96,6 +106,8 @@ class _Opened:
 
 def copy_content(source: int, target: int, size: int) -> None:
     """Copy a regular file's bytes; holes stay holes."""
+    if share_blocks(source, target):
+        return
     at = 0
     while at < size:
         try:
@@ -123,7 +135,7 @@ def _copy_special(name: str, status: os.stat_result, source: int, target: int) -
         os.mknod(name, status.st_mode, status.st_rdev if is_device else 0, dir_fd=target)
     os.chown(name, status.st_uid, status.st_gid, dir_fd=target, follow_symlinks=False)
     if not stat.S_ISLNK(status.st_mode):
-        with _Opened(name, target, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC) as fd:
+        with Opened(name, target, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC) as fd:
             os.chmod(f"/proc/self/fd/{fd}", stat.S_IMODE(status.st_mode))
     times = (status.st_atime_ns, status.st_mtime_ns)
     os.utime(name, ns=times, dir_fd=target, follow_symlinks=False)

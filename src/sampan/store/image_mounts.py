@@ -9,9 +9,9 @@ from sampan.errors import InvalidArgument
 from sampan.ids import Digest
 from sampan.store.collector import Collector
 from sampan.store.database import Database
-from sampan.store.image_views import ImageViews
 from sampan.store.layers import Layers
 from sampan.store.model import Image
+from sampan.store.places import Places
 from sampan.store.rootview import RootView
 from sampan.store.sources import LayerSources
 
@@ -20,9 +20,9 @@ class ImageMounts:
     """Which container has which image; thread-safe. The table is the store's (`schema.py`)."""
 
     def __init__(
-        self, db: Database, layers: Layers, sources: LayerSources, collector: Collector, views: ImageViews
+        self, places: Places, db: Database, layers: Layers, sources: LayerSources, collector: Collector
     ) -> None:
-        self._views = views
+        self._places = places
         self._db = db
         self._layers = layers
         self._sources = sources
@@ -58,7 +58,7 @@ class ImageMounts:
                 if found is None:
                     raise InvalidArgument(f"image mount: no directory {subpath!r} in the image")
                 layers = [os.readlink(f"/proc/self/fd/{fd}") for fd in reversed(found)]
-        return [self._views.empty(), *layers]
+        return [self._places.make_empty_layer(), *layers]
 
     def file(self, container_id: str, image_id: str, subpath: str) -> str | None:
         """Return the path of a regular file in an image, None if the subpath names none."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -47,10 +46,7 @@ class ImageViews:
         """
         sources = self._sources.of(image)
         with self._layers.ensure(sources):
-            yield (self.empty(), *self._layers.lower(sources[-1].chain_id if sources else None))
-
-    def empty(self) -> str:
-        """Return an empty directory: the lowest layer of what has none."""
-        path = f"{self._places.layers}/scratch/empty"
-        os.makedirs(path, mode=0o755, exist_ok=True)
-        return path
+            yield (
+                self._places.make_empty_layer(),
+                *self._layers.lower(sources[-1].chain_id if sources else None),
+            )

@@ -39,14 +39,14 @@ def _merge(source: int, target: int) -> None:
     for name in sorted(os.listdir(source)):
         status = os.lstat(name, dir_fd=source)
         if not stat.S_ISDIR(status.st_mode):
-            _remove(target, name)
+            remove_name(target, name)
             os.link(name, name, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
             continue
         with _opened(name, source) as source_fd:
             hides = is_opaque(source_fd) or _is_hidden(target, name)
-            if hides or not _is_directory(target, name):
-                _remove(target, name)
-            if not _is_directory(target, name):
+            if hides or not is_directory(target, name):
+                remove_name(target, name)
+            if not is_directory(target, name):
                 os.mkdir(name, 0o700, dir_fd=target)
             with _opened(name, target) as target_fd:
                 if hides:
@@ -64,15 +64,17 @@ def _is_hidden(target: int, name: str) -> bool:
     return is_whiteout(status) or not stat.S_ISDIR(status.st_mode)
 
 
-def _is_directory(target: int, name: str) -> bool:
+def is_directory(target: int, name: str) -> bool:
+    """Tell whether a directory has another one by a name."""
     try:
         return stat.S_ISDIR(os.lstat(name, dir_fd=target).st_mode)
     except FileNotFoundError:
         return False
 
 
-def _remove(target: int, name: str) -> None:
-    if _is_directory(target, name):
+def remove_name(target: int, name: str) -> None:
+    """Remove what a directory has by a name, if it has anything."""
+    if is_directory(target, name):
         remove_tree_at(target, os.fsencode(name))
         return
     try:

@@ -77,6 +77,14 @@ class Places:
         """The directory of a container."""
         return f"{self.containers}/{container_id}"
 
+    def make_empty_layer(self) -> str:
+        """An empty directory, made if it is missing: the lowest layer of what has none."""
+        path = f"{self.layers}/scratch/empty"
+        if not os.path.isdir(path):
+            os.makedirs(path, exist_ok=True)
+            os.chmod(path, 0o755)  # noqa: S103 -- a root's; the data root above is 0700
+        return path
+
     def new_temporary(self, kind: str) -> str:
         """A fresh path below `temporary`; nothing is made."""
         return f"{self.temporary}/{kind}-{os.urandom(8).hex()}"

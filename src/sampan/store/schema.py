@@ -89,4 +89,6 @@ STEPS: Final = (
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX name_blobs_by_digest ON name_blobs (digest);
     """,
+    # What puts a container's root together: each keeps the storage driver that it was made with.
+    "ALTER TABLE snapshots ADD COLUMN driver TEXT NOT NULL DEFAULT 'overlay2'",
 )

@@ -1,4 +1,4 @@
-"""Root file systems of containers: lower directories, an upper and a work directory (overlayfs).
+"""Root file systems of containers, each made of layers by a storage driver (`snapshotters`).
 
 Lays out directories and records which layers are in use; mounting is the runtime's (`RootMount`).
 """
@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
-from dataclasses import dataclass
-from typing import Final
+from contextlib import AbstractContextManager
+from dataclasses import replace
 
 from sampan.errors import Conflict, NotFound
 from sampan.ids import ContainerId, Digest, parse_container_id
@@ -16,37 +16,29 @@ from sampan.kernel.mountinfo import read_mountinfo
 from sampan.lean import Undo
 from sampan.store.collector import Collector
 from sampan.store.database import Database
-from sampan.store.inherit import copy_attributes
 from sampan.store.initlayer import make_init_layer
 from sampan.store.layers import Layers
 from sampan.store.model import Image
 from sampan.store.places import Places
 from sampan.store.rootview import RootView
+from sampan.store.snapshotters import OVERLAY, Snapshot, Snapshotters, overlay_options
 from sampan.store.sources import LayerSources
 from sampan.store.trees import remove_tree, tree_size
-
-# Plain upper directories that can become a layer as they lie: no renames or data hidden in overlay's own
-# attributes. As Docker and containerd mount them where the kernel's defaults differ.
-OVERLAY_OPTIONS: Final = ("index=off", "redirect_dir=off", "metacopy=off")
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """What a container's root is made of; all paths are absolute."""
-
-    lower: tuple[str, ...]  # lowest first, the init layer last
-    upper: str
-    work: str
-    root: str  # an empty directory to mount on
-    options: tuple[str, ...] = OVERLAY_OPTIONS
 
 
 class Snapshots:
     """Snapshots by container id; thread-safe."""
 
     def __init__(
-        self, places: Places, db: Database, layers: Layers, sources: LayerSources, collector: Collector
+        self,
+        places: Places,
+        db: Database,
+        layers: Layers,
+        sources: LayerSources,
+        collector: Collector,
+        snapshotters: Snapshotters,
     ) -> None:
+        self.drivers = snapshotters
         self._places = places
         self._db = db
         self._layers = layers
@@ -66,20 +58,28 @@ class Snapshots:
         with self._layers.ensure(sources):
             return self.prepare_on(container_id, sources[-1].chain_id if sources else None)
 
-    def prepare_on(self, container_id: ContainerId, top: Digest | None) -> Snapshot:
-        """Make them above a chain of layers that the caller holds; see `prepare`."""
+    def prepare_on(
+        self, container_id: ContainerId, top: Digest | None, *, mount_points: bool = True
+    ) -> Snapshot:
+        """Make them above a chain of layers that the caller holds; see `prepare`.
+
+        Without mount points there is no init layer: what lies below those is part of the root.
+        """
+        driver = self.drivers.choose()
         with Undo() as undo:
-            self._insert(container_id, top)
+            self._insert(container_id, top, driver)
             undo.add(self._delete, container_id)
-            snapshot = self._describe(container_id, top)
+            snapshot = self._describe(container_id, top, driver)
+            if not mount_points:
+                lower = snapshot.lower[:-1] or (self._places.make_empty_layer(),)
+                snapshot = replace(snapshot, lower=lower)
             folder = self._places.container(container_id)
             if not os.path.isdir(folder):
                 os.mkdir(folder, 0o700)
                 undo.add(os.rmdir, folder)
-            for path in (snapshot.upper, snapshot.work, snapshot.root):
-                os.mkdir(path, 0o700)
-                undo.add(os.rmdir, path)
-            _copy_root_attributes(snapshot.lower[-1], snapshot.upper)
+            os.mkdir(snapshot.root, 0o700)
+            undo.add(os.rmdir, snapshot.root)
+            self.drivers.of(snapshot).fill(snapshot)
             undo.commit()
         return snapshot
 
@@ -89,10 +89,20 @@ class Snapshots:
         Raises:
             NotFound: there is none.
         """
-        row = self._db.query_one("SELECT chain_id FROM snapshots WHERE container_id = ?", (container_id,))
+        row = self._db.query_one(
+            "SELECT chain_id, driver FROM snapshots WHERE container_id = ?", (container_id,)
+        )
         if row is None:
             raise NotFound(f"container {container_id} has no snapshot")
-        return self._describe(container_id, None if row[0] is None else Digest(str(row[0])))
+        return self._describe(container_id, None if row[0] is None else Digest(str(row[0])), str(row[1]))
+
+    def changes(self, snapshot: Snapshot) -> AbstractContextManager[str]:
+        """Give the directory of what a container has changed, in overlayfs's form (`archive.packing`).
+
+        The caller sees to it that the snapshot stays. The directory may be renamed away once the container
+        has ended; else it is only read.
+        """
+        return self.drivers.of(snapshot).changes(snapshot)
 
     def remove(self, container_id: ContainerId) -> None:
         """Delete a container's directory with everything in it; nothing happens if there is none.
@@ -131,8 +141,10 @@ class Snapshots:
 
     def usage(self, container_id: ContainerId) -> int:
         """Return the bytes that the container's own files take (the API's SizeRw)."""
+        snapshot = self.get(container_id)
         try:
-            return tree_size(f"{self._places.container(container_id)}/upper")
+            with self.changes(snapshot) as upper:
+                return tree_size(upper)
         except FileNotFoundError as exc:
             raise NotFound(f"container {container_id} has no snapshot") from exc
 
@@ -147,7 +159,7 @@ class Snapshots:
             InvalidArgument: it is no regular file, too large, or behind too many links.
         """
         snapshot = self.get(container_id)
-        with RootView([snapshot.upper, *reversed(snapshot.lower)]) as view:
+        with RootView(self.drivers.of(snapshot).shown(snapshot)) as view:
             return view.read_file(unsafe_path)
 
     def sweep(self, known_ids: Collection[ContainerId]) -> list[ContainerId]:
@@ -159,7 +171,7 @@ class Snapshots:
             self.remove(container_id)
         return unknown
 
-    def _describe(self, container_id: ContainerId, top: Digest | None) -> Snapshot:
+    def _describe(self, container_id: ContainerId, top: Digest | None, driver: str) -> Snapshot:
         folder = self._places.container(container_id)
         lower = self._layers.lower(top)
         return Snapshot(
@@ -167,6 +179,8 @@ class Snapshots:
             upper=f"{folder}/upper",
             work=f"{folder}/work",
             root=f"{folder}/rootfs",
+            driver=driver,
+            options=overlay_options() if driver == OVERLAY else (),
         )
 
     def _init_layer(self, top: Digest | None, lower: list[str]) -> str:
@@ -179,8 +193,9 @@ class Snapshots:
             self._init_layers.add(path)
         return path
 
-    def _insert(self, container_id: ContainerId, top: Digest | None) -> None:
-        added = self._db.execute("INSERT OR IGNORE INTO snapshots VALUES (?, ?)", (container_id, top))
+    def _insert(self, container_id: ContainerId, top: Digest | None, driver: str) -> None:
+        sql = "INSERT OR IGNORE INTO snapshots (container_id, chain_id, driver) VALUES (?, ?, ?)"
+        added = self._db.execute(sql, (container_id, top, driver))
         if not added:
             raise Conflict(f"container {container_id} has a snapshot already")
 
@@ -196,17 +211,3 @@ class Snapshots:
         for mount in read_mountinfo():
             if mount.mount_point == folder or mount.mount_point.startswith(f"{folder}/"):
                 raise Conflict(f"cannot remove {folder}: {mount.mount_point} is still mounted")
-
-
-def _copy_root_attributes(source: str, target: str) -> None:
-    """The root of an overlay shows its upper directory's attributes: give it those of the layer below."""
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-    source_fd = os.open(source, flags)
-    try:
-        target_fd = os.open(target, flags)
-        try:
-            copy_attributes(source_fd, target_fd)
-        finally:
-            os.close(target_fd)
-    finally:
-        os.close(source_fd)

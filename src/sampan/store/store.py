@@ -29,6 +29,7 @@ from sampan.store.places import make_places, take_lock
 from sampan.store.remover import Remover
 from sampan.store.saving import Saving
 from sampan.store.snapshots import Snapshots
+from sampan.store.snapshotters import AUTO, Snapshotters
 from sampan.store.sources import LayerSources
 from sampan.store.trees import remove_tree
 from sampan.store.uploads import Uploads
@@ -41,13 +42,14 @@ from sampan.store.volumes import Volumes
 class Store:
     """Opens a data root, and sweeps what a crash left in it; use it in a `with` or call `close`.
 
+    storage_driver: what new containers' roots are made by, looked for when the first one is made.
     `db` is open to the engine, which adds its own tables by `db.migrate("engine", …)`.
 
     Raises:
         Unavailable: another process has it open.
     """
 
-    def __init__(self, data_root: str) -> None:
+    def __init__(self, data_root: str, *, storage_driver: str = AUTO) -> None:
         self._places = places = make_places(data_root)
         with Undo() as undo:
             self._lock_fd = take_lock(places)
@@ -74,9 +76,10 @@ class Store:
             self.lending = Lending(catalog, blobs, sources)
             self.commits = Commits(places, blobs, self.layers, pins, intake)
             self.built = Built(places, self.db, blobs, self.layers, pins, intake, sources, collector)
-            self.snapshots = Snapshots(places, self.db, self.layers, sources, collector)
+            snapshotters = Snapshotters(places, storage_driver)
+            self.snapshots = Snapshots(places, self.db, self.layers, sources, collector, snapshotters)
             self.image_views = ImageViews(places, self.layers, sources)
-            self.image_mounts = ImageMounts(self.db, self.layers, sources, collector, self.image_views)
+            self.image_mounts = ImageMounts(places, self.db, self.layers, sources, collector)
             self.volumes = Volumes(places, self.db)
             self.repositories = repositories.Repositories(self.db, blobs, pins, collector)
             self.uploads = Uploads(places)

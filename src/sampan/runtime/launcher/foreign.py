@@ -17,12 +17,12 @@ from sampan.kernel.constants import AT_FDCWD, CLONE_NEWNS, MOVE_MOUNT_F_EMPTY_PA
 from sampan.kernel.files import read_file
 from sampan.kernel.mountcalls import mount, move_mount
 from sampan.kernel.namespaces import unshare
-from sampan.kernel.overlay import overlay_mount
 from sampan.kernel.sockets import accept, listen_at, receive_message
 from sampan.lean import Undo
 from sampan.runtime.launcher.payload import NewProcess, count_oom_kills, exec_document, kill_cgroup
 from sampan.runtime.launcher.rundir import make_directory, remove_all, write_new
 from sampan.runtime.launcher.stdio import open_nothing
+from sampan.runtime.root_mounts import open_root_mount
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from sampan.runtime.executing import Entry
     from sampan.runtime.launcher.messages import ExecStart, ShimRequest
     from sampan.runtime.launcher.stdio import Stdio
-    from sampan.runtime.requests import Plank, RootMount
+    from sampan.runtime.requests import Plank
 else:
     from _signal import SIGPIPE, SIGXFSZ  # the enumerations of `signal` cost 3 ms
 
@@ -58,9 +58,10 @@ class ForeignPayload:
     def create(self, stdio: Stdio, report: list[Plank] | None) -> NewProcess:
         """Let the runtime create the container; report stays empty."""
         request = self._request
+        root = open_root_mount(request.root_mount) if request.root_mount is not None else -1
         _own_mounts()
-        if request.root_mount is not None:
-            _mount_root(request.root_mount, f"{request.bundle}/rootfs")
+        if root >= 0:
+            _attach_root(root, f"{request.bundle}/rootfs")
         with Undo() as undo:
             make_directory(request.run_dir)
             undo.add(remove_all, request.run_dir)
@@ -231,8 +232,7 @@ def _own_mounts() -> None:
     mount("none", "/", "", MS_REC | MS_SLAVE, "")
 
 
-def _mount_root(root: RootMount, target: str) -> None:
-    fd = overlay_mount(lower=root.lower, upper=root.upper or None, work=root.work or None)
+def _attach_root(fd: int, target: str) -> None:
     try:
         move_mount(fd, "", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH)
     finally:

@@ -58,14 +58,14 @@ def _take_root_of(namespace_fd: int) -> int:
 
 def _assemble(request: ViewRequest) -> list[int]:
     binds = plan_binds(parse_mounts(list(request.mounts)))
-    namespaces.unshare(k.CLONE_NEWNS)
-    namespace = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
     child = _Root()
     with Descriptors() as opened:
+        root = opened.add(open_root("", request.root_mount, own_mounts=True))  # before: see root_mounts
+        namespaces.unshare(k.CLONE_NEWNS)
+        namespace = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         sources = [
             open_bind(mount, propagation=k.MS_PRIVATE, container_maps=((), ()), fds=opened) for mount in binds
         ]
-        root = opened.add(open_root("", request.root_mount, own_mounts=True))
         rootfs.attach_root(child, root, k.MS_PRIVATE)
         for mount, source in zip(binds, sources, strict=True):
             try:

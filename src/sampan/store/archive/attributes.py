@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import errno
 import os
+from functools import cache
 from typing import Final
 
 from sampan.errors import InvalidArgument
 from sampan.kernel.files import fchmod_path
+from sampan.kernel.namespaces import in_initial_user_namespace
 from sampan.store.archive.headers import SYMLINK, Entry
 
 OPAQUE_XATTR: Final = "trusted.overlay.opaque"
+# In a user namespace nobody may write trusted.*: overlayfs reads this one there, with the option userxattr.
+USER_OPAQUE_XATTR: Final = "user.overlay.opaque"
 # Would steer overlayfs (hide, redirect, show other files' data): only we write these.
 _NEVER_TAKEN = (b"trusted.overlay.", b"user.overlay.")
 # A file system, or a symlink or device for user.*, that has no such attribute: left out, as Docker does.
@@ -46,15 +50,20 @@ def set_by_name(directory_fd: int, name: bytes, entry: Entry) -> None:
 
 def make_opaque(directory_fd: int) -> None:
     """Hide what the layers below have in a directory; directory_fd may be O_PATH."""
-    os.setxattr(f"/proc/self/fd/{directory_fd}", OPAQUE_XATTR, b"y")
+    os.setxattr(f"/proc/self/fd/{directory_fd}", _opaque_xattr(), b"y")
 
 
 def is_opaque(fd: int) -> bool:
     """Tell whether a directory (fd may be O_PATH) hides what the layers below have in it."""
     try:
-        return os.getxattr(f"/proc/self/fd/{fd}", OPAQUE_XATTR) == b"y"
+        return os.getxattr(f"/proc/self/fd/{fd}", _opaque_xattr()) == b"y"
     except OSError:
         return False
+
+
+@cache
+def _opaque_xattr() -> str:
+    return OPAQUE_XATTR if in_initial_user_namespace() else USER_OPAQUE_XATTR
 
 
 def _set_xattrs(target: int | bytes, xattrs: dict[bytes, bytes]) -> None:
