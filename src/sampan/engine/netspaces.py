@@ -15,6 +15,7 @@ from sampan.errors import SampanError
 from sampan.kernel.sockets import close_all, from_fd
 
 _READY = 4  # each is some 50 KiB of the kernel's
+_QUIET_S = 0.05  # for so long the start that took one has the processors to itself, while others are ready
 NO_SYSCTLS: Final[Mapping[str, str]] = MappingProxyType({})
 WITH_IPV6: Final[Mapping[str, str]] = MappingProxyType({"net/ipv6/conf/default/disable_ipv6": "0"})
 
@@ -43,6 +44,7 @@ class Netspaces:
     def __init__(self, launchers: LauncherKeeper) -> None:
         self._launchers = launchers
         self._lock = threading.Lock()
+        self._hurry = threading.Event()  # none is ready any more
         self._ready: dict[bool, list[Netspace]] = {False: [], True: []}  # with IPv6, or without
         self._worker = Worker("netspace")
         self._refilling: set[bool] = set()
@@ -64,6 +66,9 @@ class Netspaces:
             refill = len(ready) <= _READY // 2 and ipv6 not in self._refilling
             if refill:
                 self._refilling.add(ipv6)
+                self._hurry.clear()
+            if not ready:
+                self._hurry.set()
         if refill:
             self._worker.submit(lambda: self._refill(ipv6))
         return found
@@ -92,6 +97,7 @@ class Netspaces:
         return [Netspace(*fds[place : place + 2]) for place in range(0, len(fds), 2)]
 
     def _refill(self, ipv6: bool) -> None:
+        self._hurry.wait(_QUIET_S)
         try:
             more = self._make(_READY, ipv6)
         except (OSError, SampanError) as exc:
@@ -103,6 +109,7 @@ class Netspaces:
 
     def close(self) -> None:
         """Let the ready ones go."""
+        self._hurry.set()
         self._worker.close(1.0)
         for ready in self._ready.values():
             while ready:

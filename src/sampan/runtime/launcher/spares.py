@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _COUNT = 2  # one serves while the other's successor is being forked
 _FORK_RETRY_MS = 100
+_QUIET_MS = 30  # for so long a start has the processors to itself, while another spare is ready
 
 
 class Spares:
@@ -49,13 +50,18 @@ class Spares:
 
     def keep(self) -> None:
         """Keep spares ready until sampand closes its end of the socket."""
+        wait_ms: int | None = 0
         while True:
-            missing = self._fill()
-            for fd, _ in self._poll.poll(_FORK_RETRY_MS if missing else None):
-                if fd == self._sock.fileno():
-                    return
+            ended = [fd for fd, _ in self._poll.poll(wait_ms)]
+            if self._sock.fileno() in ended:
+                return
+            for fd in ended:
                 self._poll.unregister(fd)
                 self._bonds.pop(fd).close()
+            if ended and self._bonds:
+                wait_ms = _QUIET_MS
+            else:
+                wait_ms = _FORK_RETRY_MS if self._fill() else None
 
     def _fill(self) -> bool:
         """Fork what is missing; return whether some still are."""
