@@ -57,11 +57,13 @@ def run_child(
 def start_init(child: Child, wanted: Program, before: tuple[Callable[[], None], ...]) -> None:
     """Wait on the fifo until somebody starts the container; errors go to start.error, read by the starter.
 
-    before: what to do between that and execve, such as the startContainer hooks.
+    Without a fifo it starts at once, and the parent hears of errors by the channel. before: what to do
+    ahead of execve, such as the startContainer hooks.
     """
-    os.close(child.channel.fd)
-    child.channel.fd = child.error_fd
-    os.read(child.fifo_fd, 1)
+    if child.fifo_fd >= 0:
+        os.close(child.channel.fd)
+        child.channel.fd = child.error_fd
+        os.read(child.fifo_fd, 1)
     for action in before:
         action()
     program.execute(child, wanted)

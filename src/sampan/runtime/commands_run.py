@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from sampan import fastjson
-from sampan.errors import InvalidArgument, SampanError
+from sampan.errors import InvalidArgument
 from sampan.kernel import sockets
 from sampan.lean import replace
 from sampan.runtime import own_program
@@ -39,22 +39,11 @@ def run(common: Globals, options: Values, arguments: list[str]) -> int:
     """Create and start a container; unless detached, stay with it and return its exit code."""
     own_program.protect()
     sock = _connect(options.text("console-socket"))
-    request = _create_request(common, options, arguments[0], sock)
+    request = replace(_create_request(common, options, arguments[0], sock), start=True)
     if options.flag("detach"):
-        return _run_detached(request)
+        create_container(request).close()
+        return 0
     return _run_attached(request, options)
-
-
-def _run_detached(request: CreateRequest) -> int:
-    container = create_container(request)
-    try:
-        container.start()
-    except SampanError:
-        delete_container(request.state_root, request.id, force=True)
-        raise
-    finally:
-        container.close()
-    return 0
 
 
 def _run_attached(request: CreateRequest, options: Values) -> int:
@@ -63,7 +52,6 @@ def _run_attached(request: CreateRequest, options: Values) -> int:
     foreground.prepare(reap_orphans=not options.flag("no-subreaper"))
     container = create_container(request)
     try:
-        container.start()
         return foreground.stay_with(container.pid, container.pidfd, container.console_master)
     finally:
         container.close()

@@ -24,6 +24,7 @@ from sampan.runtime.program import plan_program
 from sampan.runtime.report import Reporter
 from sampan.runtime.root_mounts import describe_root_mount
 from sampan.runtime.spawn import Placement, spawn
+from sampan.runtime.start import run_poststart
 from sampan.runtime.state import (
     FIFO,
     NEW_FIFO,
@@ -75,13 +76,13 @@ def load_config(path: str) -> tuple[Spec, dict[str, JsonValue]]:
 
 
 def create_container(request: CreateRequest) -> Container:
-    """Make namespaces, cgroup, mounts: everything up to execve. The child waits for `start`.
+    """Make namespaces, cgroup, mounts: all up to execve. The child waits for `start`, or goes on at once.
 
     Raises:
         InvalidArgument, Unsupported: the bundle; the message names the field.
         Conflict: the id is taken.
         CommandNotFound, CommandNotExecutable: the program is not there, or not runnable.
-        SampanError: a step of the child failed; the message names it.
+        SampanError: a step of the child or a hook failed; the message names it.
     """
     check_id(request.id)
     bundle = os.path.abspath(request.bundle)
@@ -135,6 +136,8 @@ class _Creation:
     def run(self) -> Container:
         """Create it."""
         self._make_state_directory()
+        if self.request.claimed is not None:
+            self.request.claimed()
         self._make_cgroup()
         with sources.Descriptors() as fds:
             channel, channel_fd = handshake.pair()
@@ -146,13 +149,16 @@ class _Creation:
         self.undo.add(end_child, pidfd)
         self._after_clone(pid, channel)
         master = self._converse(channel, pid, pidfd)
-        os.rename(f"{self.directory}/{NEW_FIFO}", f"{self.directory}/{FIFO}")
-        self._write_pid_file(pid)
-        channel.go()
+        state = State(self.request.state_root, self.document, pid, self.start_ticks)
+        if self.request.start:
+            self._start(channel, state)
+        else:
+            os.rename(f"{self.directory}/{NEW_FIFO}", f"{self.directory}/{FIFO}")
+            self._write_pid_file(pid)
+            channel.go()
         channel.close()
         if self.manager is not None:
             self.manager.close()
-        state = State(self.request.state_root, self.document, pid, self.start_ticks)
         return Container(state, pidfd, master, self.report)
 
     def plan(self) -> tuple[Step, ...]:
@@ -228,7 +234,8 @@ class _Creation:
     def _make_state_directory(self) -> None:
         make_state_directory(self.request.state_root, self.request.id, self.document)
         self.undo.add(remove_state_directory, self.directory)
-        os.mkfifo(f"{self.directory}/{NEW_FIFO}", 0o600)
+        if not self.request.start:
+            os.mkfifo(f"{self.directory}/{NEW_FIFO}", 0o600)
 
     def _make_cgroup(self) -> None:
         manager = self.manager
@@ -256,12 +263,16 @@ class _Creation:
         staged = "user" in joined or ("user" in self.new and bool(joined.keys() - {"pid"}))
         prepared = self._prepare(planned, joined, fds, staged=staged)
         steps = plan_init(self.spec, self.program, planned, prepared, self._wishes())
+        fifo_fd = error_fd = -1
+        if not self.request.start:
+            fifo_fd = fds.add(os.open(f"{self.directory}/{NEW_FIFO}", os.O_RDWR | os.O_CLOEXEC))
+            error_fd = fds.add(_write_new(f"{self.directory}/{START_ERROR}", b"", keep=True))
         child = Child(
             ChildSide(channel_fd),
             self.request.stdio,
             self.request.keep_fds,
-            fifo_fd=fds.add(os.open(f"{self.directory}/{NEW_FIFO}", os.O_RDWR | os.O_CLOEXEC)),
-            error_fd=fds.add(_write_new(f"{self.directory}/{START_ERROR}", b"", keep=True)),
+            fifo_fd=fifo_fd,
+            error_fd=error_fd,
         )
         state = self._oci_state("created")
 
@@ -397,7 +408,8 @@ class _Creation:
             if actual != wanted:
                 log.warning("oom score clamped", container=self.request.id, wanted=wanted, actual=actual)
         self.start_ticks = process.start_ticks(pid)
-        save_init(self.request.state_root, self.request.id, pid, self.start_ticks)
+        if not self.request.start:
+            save_init(self.request.state_root, self.request.id, pid, self.start_ticks)
 
     def _raise_rlimits(self, pid: int) -> None:
         """Raise hard limits for a child that cannot from inside its user namespace; it lowers them itself."""
@@ -432,6 +444,19 @@ class _Creation:
                 return master
             else:
                 raise SampanError(explain_death(pidfd))
+
+    def _start(self, channel: ParentSide, state: State) -> None:
+        """Let the child, which is ready, run the program; return once execve has worked.
+
+        Only now it gets an init on record: until here it was `creating`, and never is `created`.
+        """
+        self.report.begin()
+        save_init(self.request.state_root, self.request.id, state.pid, state.start_ticks)
+        self._write_pid_file(state.pid)
+        channel.go()
+        channel.receive()  # end of file: execve closed the child's end
+        run_poststart(state)
+        self.report.started()
 
     def _oci_state(self, status: str, pid: int = 0) -> OciState:
         return OciState(

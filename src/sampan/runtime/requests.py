@@ -6,6 +6,8 @@ from sampan.lean import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sampan.spec.runtime import ConsoleSize
     from sampan.spec.runtime import Process as ProcessSpec
 
@@ -50,6 +52,8 @@ class CreateRequest:
     for_parent: init becomes a child of the caller's parent, which reaps it (and with which it dies).
     init: the program runs as a child of a built-in PID 1 that reaps and passes signals on (decision 0011).
     report: a list that gets one Plank for each thing done, in order; None costs nothing.
+    start: let the program run at once; the container is never `created`, and needs no fifo.
+    claimed: called once the id is this container's, before anything else of it is made.
     pid_file: a path to write the pid to, "" for none. cgroup_driver: of `kernel.cgroups.open_manager`.
     seccomp_cache: a folder for compiled filters, "" for the one below the default data root.
     """
@@ -70,6 +74,8 @@ class CreateRequest:
     for_parent: bool = False
     init: bool = False
     report: list[Plank] | None = None
+    start: bool = False
+    claimed: Callable[[], None] | None = None
     pid_file: str = ""
     cgroup_driver: str = "cgroupfs"
     seccomp_cache: str = ""

@@ -40,7 +40,7 @@ def start_loaded(state: State) -> None:
     finally:
         os.close(fifo)
     _raise_start_error(state)
-    _run_poststart(state)
+    run_poststart(state)
 
 
 def _open_fifo(state: State) -> int:
@@ -72,7 +72,8 @@ def _raise_start_error(state: State) -> None:
         handshake.raise_child_error(message)
 
 
-def _run_poststart(state: State) -> None:
+def run_poststart(state: State) -> None:
+    """Run the poststart hooks of a container that has just been started; one that fails has it killed."""
     wanted = state.hooks().poststart
     if not wanted:
         return

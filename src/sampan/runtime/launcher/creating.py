@@ -69,13 +69,14 @@ def _create_when_told(side: WorkerSide) -> None:
 
 
 def create_and_start(request: ShimRequest, payload: Payload, stdio: Stdio, side: WorkerSide) -> None:
-    """Do the runtime's part, and tell the shim of each half."""
+    """Do the runtime's part; tell the shim when the run directory is ours, and when the program runs."""
     report: list[Plank] | None = [] if request.report else None
-    process = payload.create(stdio, report)
-    side.tell({"pid": process.pid}, (process.console_master,) if process.console_master >= 0 else ())
-    payload.start()
+    process = payload.run(stdio, report, lambda: side.tell({"claimed": True}))
     if report is not None:
         rundir.write_report(request.run_dir, report)
     # It may have ended by now, but the shim has not reaped it, so /proc still has it.
     alone = read_status(process.pid)["NSpid"].split()[-1] == "1"
-    side.tell({"start_ticks": start_ticks(process.pid), "alone": alone})
+    side.tell(
+        {"pid": process.pid, "start_ticks": start_ticks(process.pid), "alone": alone},
+        (process.console_master,) if process.console_master >= 0 else (),
+    )

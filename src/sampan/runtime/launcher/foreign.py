@@ -27,7 +27,7 @@ from sampan.runtime.root_mounts import open_root_mount
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from signal import SIGPIPE, SIGXFSZ
     from typing import NoReturn
 
@@ -55,8 +55,14 @@ class ForeignPayload:
         self._request = request
         self._program = _Program(request)
 
-    def create(self, stdio: Stdio, report: list[Plank] | None) -> NewProcess:
-        """Let the runtime create the container; report stays empty."""
+    def run(self, stdio: Stdio, report: list[Plank] | None, claimed: Callable[[], None]) -> NewProcess:
+        """Let the runtime create the container and start it; report stays empty."""
+        process = self._create(stdio)
+        claimed()
+        self._start()
+        return process
+
+    def _create(self, stdio: Stdio) -> NewProcess:
         request = self._request
         root = open_root_mount(request.root_mount) if request.root_mount is not None else -1
         _own_mounts()
@@ -72,8 +78,7 @@ class ForeignPayload:
             undo.commit()
         return process
 
-    def start(self) -> None:
-        """Let the program run."""
+    def _start(self) -> None:
         nothing = open_nothing()
         try:
             self._program.run(("start",), nothing)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from sampan.errors import NotFound, Unsupported
-from sampan.lean import record
+from sampan.lean import record, replace
 from sampan.runtime import executing, lifecycle
 from sampan.runtime.launcher.checker import serve_checks
 from sampan.runtime.requests import CreateRequest, ExecRequest
@@ -18,6 +18,7 @@ from sampan.spec.runtime import ConsoleSize
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import NoReturn, Protocol
 
     from sampan.kernel.cgroups import CgroupManager
@@ -29,11 +30,11 @@ if TYPE_CHECKING:
     class Payload(Protocol):
         """A container by its request; every method may be called in a fork of the shim."""
 
-        def create(self, stdio: Stdio, report: list[Plank] | None) -> NewProcess:
-            """Create the container; its init becomes the shim's child. SampanError: nothing is left."""
+        def run(self, stdio: Stdio, report: list[Plank] | None, claimed: Callable[[], None]) -> NewProcess:
+            """Create and start the container; init becomes the shim's child. SampanError: nothing is left.
 
-        def start(self) -> None:
-            """Let the program run; return once execve has worked. SampanError: as of the runtime."""
+            claimed is called as soon as the id is this container's; the run directory is there by then.
+            """
 
         def start_exec(self, request: ExecStart, stdio: Stdio) -> NewProcess:
             """Run a further process; it becomes the shim's child."""
@@ -76,14 +77,21 @@ class OwnPayload:
         self._for_parent = for_parent
         self._state_root, _, self._name = request.run_dir.rpartition("/")
 
-    def create(self, stdio: Stdio, report: list[Plank] | None) -> NewProcess:
-        """Create the container."""
-        container = lifecycle.create_container(self._wanted(stdio, report))
+    def run(self, stdio: Stdio, report: list[Plank] | None, claimed: Callable[[], None]) -> NewProcess:
+        """Create and start the container."""
+        return self._create(replace(self._wanted(stdio, report), start=True, claimed=claimed))
+
+    def create(self, stdio: Stdio) -> NewProcess:
+        """Create the container, and leave it to be started."""
+        return self._create(self._wanted(stdio, None))
+
+    def _create(self, wanted: CreateRequest) -> NewProcess:
+        container = lifecycle.create_container(wanted)
         os.close(container.pidfd)  # the shim is the parent: until it reaps init, the pid is init's own
         return NewProcess(pid=container.pid, console_master=container.console_master)
 
     def plan(self, stdio: Stdio) -> None:
-        """Decide all that `create` does, and do nothing."""
+        """Decide all that `run` does, and do nothing."""
         lifecycle.plan_container(self._wanted(stdio, None))
 
     def _wanted(self, stdio: Stdio, report: list[Plank] | None) -> CreateRequest:
@@ -103,7 +111,7 @@ class OwnPayload:
         )
 
     def start(self) -> None:
-        """Let the program run."""
+        """Let the program of a created container run."""
         lifecycle.start_container(self._state_root, self._name)
 
     def start_exec(self, request: ExecStart, stdio: Stdio) -> NewProcess:

@@ -52,12 +52,10 @@ _SCENE_S = 0.001
 class _Prop:
     """A payload that makes nothing."""
 
-    def create(self, stdio: Stdio, report: list[Plank] | None) -> NewProcess:
+    def run(self, stdio: Stdio, report: list[Plank] | None, claimed: Callable[[], None]) -> NewProcess:
+        claimed()
         os.write(stdio.child[1], b"a line\n")
         return NewProcess(pid=os.getpid(), console_master=-1)
-
-    def start(self) -> None:
-        """Nothing to start."""
 
     def start_exec(self, request: ExecStart, stdio: Stdio) -> NewProcess:
         return NewProcess(pid=os.getpid(), console_master=-1)
@@ -209,7 +207,7 @@ def _succeeds_in_a_fork(payload: OwnPayload, guest: ExecStart, stdio: Stdio) -> 
 
 def _make_and_delete(payload: OwnPayload, guest: ExecStart, stdio: Stdio) -> None:
     try:
-        payload.create(stdio, None)
+        payload.create(stdio)
         payload.start_exec(guest, stdio)  # while init waits: its program would end at once
         payload.start()
         payload.oom_kills()

@@ -107,8 +107,7 @@ def begin(
 ) -> Supervisor:
     """Create and start the container, and begin to serve its streams and requests.
 
-    create(stdio) returns the worker that does it; as soon as it has created, we open the run directory
-    beside it.
+    create(stdio) returns the worker that does it; we open the run directory beside it.
 
     Raises:
         SampanError, OSError: it did not start; nothing is left behind.
@@ -119,16 +118,15 @@ def begin(
         worker = create(stdio)
         stdio.close_child_ends()
         log = open_log(request.log) if request.log.enabled else None
-        created, masters = worker.receive()
-        # Not before: until the runtime has created it, the folder may be another start's of the same id.
+        worker.receive()  # not before: until the id is ours, the folder may be another start's
         undo.add(rundir.remove_all, request.run_dir)
         undo.add(payload.delete)
         rundir.claim(request.run_dir)
         listener = open_listener(request.run_dir)
-        started, _ = worker.receive()
+        started, masters = worker.receive()
         worker.close()
         init = Init(
-            pid=number(created, "pid"),
+            pid=number(started, "pid"),
             start_ticks=number(started, "start_ticks"),
             console_master=masters[0] if masters else -1,
             alone=started.get("alone") is True,
