@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from sampan.ids import Digest
-from sampan.store.built import Built, BuiltLayer, Stack, top_of
+from sampan.spec.image import OCI_LAYER
+from sampan.store.built import Built, BuiltLayer, OpenBlob, Stack, top_of
 from sampan.store.database import Database, Row
 
 COMPONENT: Final = "build"
@@ -35,8 +36,10 @@ _STEPS: Final = (
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX build_steps_by_line ON build_steps (line, created_ns);
     """,
+    # Of the blob: a layer that came from elsewhere is compressed.
+    f"ALTER TABLE build_steps ADD COLUMN media_type TEXT NOT NULL DEFAULT '{OCI_LAYER}'",
 )
-_COLUMNS: Final = "chain_id, diff_id, blob, blob_bytes, created_ns"
+_COLUMNS: Final = "chain_id, diff_id, blob, blob_bytes, created_ns, media_type"
 
 Document = Mapping[str, object]
 
@@ -97,6 +100,32 @@ class StepCache:
         self._built.add(below, upper, keep=keep)
         return done[0]
 
+    def take(
+        self,
+        below: Stack,
+        layer: BuiltLayer | None,
+        open_blob: OpenBlob,
+        *,
+        document: Document,
+        line: str,
+        at_ns: int,
+    ) -> Done:
+        """Remember what another build has come to; its layer's blob is read where it is not here.
+
+        Raises:
+            SampanError: it cannot be had, or is damaged; nothing is recorded.
+        """
+        done: list[Done] = []
+
+        def keep(layer: BuiltLayer | None) -> None:
+            done.append(self.record(below, layer, document=document, line=line, at_ns=at_ns))
+
+        if layer is None:
+            keep(None)
+        else:
+            self._built.fetch(below, layer, open_blob, keep=keep)
+        return done[0]
+
     def record(
         self,
         below: Stack,
@@ -111,7 +140,7 @@ class StepCache:
         created = now if at_ns is None else at_ns
         chain = top_of((*below, layer)) if layer is not None else ""
         self._db.execute(
-            "INSERT OR REPLACE INTO build_steps VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
+            "INSERT OR REPLACE INTO build_steps VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?)",
             (
                 key_of(document),
                 json.dumps(document, sort_keys=True),
@@ -122,6 +151,7 @@ class StepCache:
                 layer.blob_bytes if layer else 0,
                 created,
                 now,
+                layer.media_type if layer else "",
             ),
         )
         return Done(layer, created)
@@ -186,8 +216,10 @@ def key_of(document: Document) -> str:
 
 
 def _done(row: Row) -> Done:
-    _chain, diff_id, blob, size, created = row
-    layer = BuiltLayer(Digest(str(diff_id)), Digest(str(blob)), int(str(size))) if diff_id else None
+    _chain, diff_id, blob, size, created, media_type = row
+    if not diff_id:
+        return Done(None, int(str(created)))
+    layer = BuiltLayer(Digest(str(diff_id)), Digest(str(blob)), int(str(size)), str(media_type))
     return Done(layer, int(str(created)))
 
 

@@ -9,8 +9,9 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from sampan.spec.image import ImageConfig
-from sampan.store.built import Stack
+from sampan.build.cache_places import CacheSource, CacheTarget
+from sampan.spec.image import Descriptor, ImageConfig
+from sampan.store.built import BuiltLayer, Stack
 
 
 class Cancel:
@@ -57,6 +58,34 @@ class Base:
     id: str
     config: ImageConfig
     stack: Stack
+
+
+@dataclass(frozen=True, slots=True)
+class ImageOfRegistry:
+    """An image that is elsewhere: the records in its configuration ("": none), and its layers."""
+
+    inline: str
+    layers: Stack
+
+
+class RegistryCache(CacheSource, Protocol):
+    """What a registry has under a name, if it is no cache by itself."""
+
+    def image(self) -> ImageOfRegistry:
+        """Return the image for the build's platform.
+
+        Raises:
+            SampanError: there is none.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PackedLayer:
+    """A layer as it travels: the file of its compressed blob."""
+
+    descriptor: Descriptor
+    path: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +176,30 @@ class Host(Protocol):
 
     def find_local(self, name: str) -> ImageConfig | None:
         """Return the configuration of an image that is here, None for one that is not."""
+        ...
+
+    def find_here(self, name: str, *, platform: str) -> Base | None:
+        """Return an image that is here, None for one that is not."""
+        ...
+
+    def open_cache(self, name: str, *, platform: str, auth: Callable[[str], str]) -> RegistryCache:
+        """Return what a registry has under a name, not asked yet; auth: see `Fetch`.
+
+        Raises:
+            InvalidArgument: the name is none.
+        """
+        ...
+
+    def cache_target(self, name: str, *, auth: Callable[[str], str]) -> CacheTarget:
+        """Return what writes to a registry under a name; nothing is sent yet.
+
+        Raises:
+            InvalidArgument: the name is none.
+        """
+        ...
+
+    def packed(self, layer: BuiltLayer) -> AbstractContextManager[PackedLayer]:
+        """Give a layer's compressed blob, which stays for the block."""
         ...
 
     def open_root(self, stack: Stack) -> AbstractContextManager[int]:

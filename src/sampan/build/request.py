@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from sampan.build.cache_places import CacheFrom, CacheTo
 from sampan.build.host import Limits
 from sampan.build.index import Index
 from sampan.errors import InvalidArgument
@@ -97,6 +99,8 @@ class BuildRequest:
     secrets: Secrets = field(default=NOTHING, compare=False, repr=False)
     agents: Agents = field(default=NOTHING, compare=False, repr=False)
     contexts: Mapping[str, Source] = field(default_factory=dict)
+    cache_from: Sequence[CacheFrom] = ()
+    cache_to: Sequence[CacheTo] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +119,14 @@ class Output(Protocol):
 
     def image(self, image_id: str) -> None:
         """Take the id of a stage's image."""
+        ...
+
+    def warn(self, text: str) -> None:
+        """Take a warning: one line without its end."""
+        ...
+
+    def beside(self, name: str) -> AbstractContextManager[object]:
+        """Be told that something beside the Dockerfile's steps is done, for as long as the block."""
         ...
 
     def pull(self, progress: dict[str, object]) -> None:

@@ -12,6 +12,9 @@ import msgspec
 from sampan.build import instructions as i
 from sampan.build.bases import Bases, OpenContexts, copy_of_context
 from sampan.build.cache import StepCache
+from sampan.build.cache_export import export_caches
+from sampan.build.cache_format import Used, write_inline
+from sampan.build.cache_import import ImportedSteps
 from sampan.build.cachemounts import CacheMounts
 from sampan.build.config import with_path
 from sampan.build.fetching import Fetcher, OpenRemotes
@@ -31,15 +34,17 @@ from sampan.build.trees import RootTree, Tree
 from sampan.build.voices import StageVoice
 from sampan.build.words import WordError
 from sampan.errors import InvalidArgument, SampanError, Unsupported
-from sampan.spec.image import ContainerDefaults, Platform
+from sampan.spec.image import ContainerDefaults, ImageConfig, Platform
 from sampan.store.built import Built, Stack
+from sampan.store.digests import chain_ids
 from sampan.store.platforms import host_platform, parse_platform
 
 if TYPE_CHECKING:
     from sampan.build.checking import Checked
 
+_INLINE: Final = "BUILDKIT_INLINE_CACHE"
 _ALWAYS_USED: Final = frozenset(
-    ("SOURCE_DATE_EPOCH", "BUILDKIT_INLINE_CACHE", "BUILDKIT_CONTEXT_KEEP_GIT_DIR", "BUILDKIT_SYNTAX",
+    ("SOURCE_DATE_EPOCH", _INLINE, "BUILDKIT_CONTEXT_KEEP_GIT_DIR", "BUILDKIT_SYNTAX",
      "BUILDKIT_DOCKERFILE_CHECK", "BUILDKIT_CACHE_MOUNT_NS", "BUILDKIT_SANDBOX_HOSTNAME",
      "BUILDKIT_MULTI_PLATFORM", "BUILDKIT_BUILD_NAME")
 )  # fmt: skip
@@ -151,6 +156,8 @@ class _BuildRun:
         self._bases = Bases(host, plan.request, output, cancel)
         self._files = OpenContexts()
         self._remotes = OpenRemotes(fetcher, plan.request, cancel)
+        self._imported = ImportedSteps(host, plan.request, output, cancel)
+        self._traces: dict[int, list[Used]] = {index: [] for index in plan.stages.reached}
         self._order = InOrder(plan.stages.reached)
         self._states: dict[int, StageState] = {}
         self._ended = {index: threading.Event() for index in plan.stages.reached}
@@ -197,8 +204,9 @@ class _BuildRun:
             if request.squash:
                 state = squash(state, self._built, self._cache)
                 held.enter_context(self._built.held(state.stack))
-            config = state.config(labels=request.labels)
+            config = self._with_inline(state.config(labels=request.labels), state)
             image_id = self._built.make_image(state.stack, config, references=list(request.tags))
+            export_caches(self._host, request, self._output, own=self._own_steps(), every=self._all_steps)
         self._output.image(image_id)
         unused = sorted(set(request.build_args) - self._used - set(PROXIES) - _ALWAYS_USED)
         if unused:
@@ -207,6 +215,30 @@ class _BuildRun:
         for tag in request.tags:
             self._output.text(f"Successfully tagged {tag.familiar}\n")
         return BuildResult(image_id)
+
+    def _own_steps(self) -> list[Used]:
+        """Return the steps of the target, and of the stages it begins with."""
+        found: list[Used] = []
+        index: int | str = self._plan.stages.target
+        while isinstance(index, int):
+            found[:0] = self._traces[index]
+            index = self._plan.stages.all[index].base
+        return found
+
+    def _all_steps(self) -> list[Used]:
+        return [step for index in self._plan.stages.reached for step in self._traces[index]]
+
+    def _with_inline(self, config: ImageConfig, state: StageState) -> ImageConfig:
+        """Put the steps of an image into its configuration, if that is wanted."""
+        request = self._plan.request
+        wanted = any(one.option.kind == "inline" for one in request.cache_to)
+        if not wanted and (request.build_args.get(_INLINE) or "").lower() not in ("1", "t", "true"):
+            return config
+        if request.squash:
+            self._output.warn("an image of one layer (--squash) has no inline cache")
+            return config
+        chain = chain_ids([layer.diff_id for layer in state.stack])
+        return msgspec.structs.replace(config, cache=write_inline(self._own_steps(), chain))
 
     def _run_stage(self, stage: Stage) -> None:
         try:
@@ -319,6 +351,8 @@ class _BuildRun:
             voice=voice,
             defaults=dict(self._plan.stages.global_arguments),
             used=self._used,
+            imported=self._imported,
+            trace=self._traces[stage.index],
         )
 
     def _state_of(self, index: int) -> StageState:

@@ -14,6 +14,8 @@ import msgspec
 from sampan.build import config as c
 from sampan.build import instructions as i
 from sampan.build.cache import Document, Done, StepCache, key_of
+from sampan.build.cache_format import Used
+from sampan.build.cache_import import ImportedSteps, Wanted
 from sampan.build.context import Documents
 from sampan.build.copying import Wish, copy_selection
 from sampan.build.fetching import OpenRemotes
@@ -27,7 +29,7 @@ from sampan.build.selecting import Selection, check_destination, select, selecti
 from sampan.build.state import StageState
 from sampan.build.trees import Tree
 from sampan.build.words import Words
-from sampan.errors import InvalidArgument, NotFound, Unsupported
+from sampan.errors import InvalidArgument, NotFound, SampanError, Unsupported
 from sampan.kernel.resolve import mkdir_in_root
 from sampan.store.built import top_of
 
@@ -77,8 +79,13 @@ class Stepper:
         voice: Voice,
         defaults: dict[str, str],
         used: set[str],
+        imported: ImportedSteps,
+        trace: list[Used],
     ) -> None:
-        """defaults: ARGs before FROM and those of platforms; used: build-args that were asked for."""
+        """defaults: ARGs before FROM and those of platforms; used: build-args that were asked for.
+
+        trace: is given every step that was made or found.
+        """
         self._host = host
         self._cache = cache
         self._request = request
@@ -92,6 +99,8 @@ class Stepper:
         self._voice = voice
         self._defaults = defaults
         self._used = used
+        self._imported = imported
+        self._trace = trace
         self._epoch_ns = read_epoch_ns(request)
         self._dated = {} if self._epoch_ns is None else {"epoch": self._epoch_ns}
 
@@ -131,11 +140,14 @@ class Stepper:
             "before": state.created,
             **self._dated,
         }
-        done = None if self._request.no_cache else self._cache.find(key_of(document), state.stack)
+        key = key_of(document)
+        done = self._find(key, document, text, created_by=text)
         if done is None:
             done = self._cache.record(state.stack, None, document=document, line=text, at_ns=self._epoch_ns)
         else:
             self._voice.hit()
+        top = top_of(state.stack)
+        self._trace.append(Used(key, top, top, None, done.created_ns))
         state.add_history(text, created_ns=done.created_ns, empty=True)
 
     def _configure(self, one: i.Instruction) -> str:
@@ -225,6 +237,31 @@ class Stepper:
             clamp_times(upper, self._epoch_ns)
         return self._cache.make(self.state.stack, upper, document=document, line=line, at_ns=self._epoch_ns)
 
+    def _find(self, key: str, document: Document, line: str, *, created_by: str) -> Done | None:
+        """Look for a step in our own cache, then in those of others; what they have is ours then."""
+        if self._request.no_cache:
+            return None
+        state = self.state
+        done = self._cache.find(key, state.stack)
+        if done is not None or not self._request.cache_from:
+            return done
+        found = self._imported.find(Wanted(key, document, created_by), state)
+        if found is None:
+            return None
+        offered = found.offered
+        try:
+            return self._cache.take(
+                state.stack,
+                offered.layer,
+                found.open,
+                document=document,
+                line=line,
+                at_ns=offered.created_ns,
+            )
+        except (SampanError, OSError) as exc:
+            self._imported.failed(found, exc)
+            return None
+
     def _step(
         self, document: Document, line: str, make: Callable[[Document], Done], *, created_by: str
     ) -> None:
@@ -233,15 +270,17 @@ class Stepper:
         key = key_of(document)
         state = self.state
         with nullcontext() if self._request.no_cache else self._cache.alone(key):
-            done = None if self._request.no_cache else self._cache.find(key, state.stack)
+            done = self._find(key, document, line, created_by=created_by)
             if done is not None:
                 self._voice.hit()
             else:
                 if self._request.explain:
                     self._voice.say(f" ---> Not cached: {self._cache.explain_miss(document, line)}\n")
                 done = make(document)
+        below = top_of(state.stack)
         if done.layer is not None:
             state.stack = (*state.stack, done.layer)
+        self._trace.append(Used(key, below, top_of(state.stack), done.layer, done.created_ns))
         state.add_history(created_by, created_ns=done.created_ns, empty=done.layer is None)
 
     def _run(self, one: i.Run) -> None:

@@ -38,6 +38,7 @@ _TRUTHS = (
     ("quiet", "q"),
     ("explain-cache", "explain"),
 )
+_INPUTS = ("secret", "build-context", "ssh", "cache-from", "cache-to")
 _SIZES = (("memory", "memory"), ("memory-swap", "memswap"), ("shm-size", "shmsize"))
 
 
@@ -57,7 +58,7 @@ def build(context: Context, flags: Flags, arguments: list[str]) -> int:
         inputs = Inputs(source, flags.text("file"))
         if source != "-" and not os.path.isdir(source) and not inputs.is_url:
             raise UsageError(f"unable to prepare context: path {source!r} is no directory", code=1)
-        if any(flags.items(name) for name in ("secret", "build-context", "ssh")):
+        if any(flags.items(name) for name in _INPUTS):
             _add_inputs(flags, inputs, held)
         response = begin_build(context.session(), _query(flags), inputs, headers=all_headers())
         result = _show(response, shown, quiet=flags.truth("quiet"), as_json=progress == "json")
@@ -71,8 +72,9 @@ def build(context: Context, flags: Flags, arguments: list[str]) -> int:
 
 
 def _add_inputs(flags: Flags, inputs: Inputs, held: Undo) -> None:
-    from sampan.cli.build_inputs import open_agents, place_of, read_contexts, read_secrets
+    from sampan.cli.build_inputs import open_agents, place_of, read_cache_folders, read_contexts, read_secrets
 
+    read_cache_folders(flags.items("cache-from"), flags.items("cache-to"), inputs, held)
     inputs.secrets = read_secrets(flags.items("secret"))
     for name, place in read_contexts(flags.items("build-context")).items():
         inputs.add_context(name, elsewhere=place_of(place), folder=place)
@@ -89,6 +91,11 @@ def _query(flags: Flags) -> list[tuple[str, str]]:
     query += [(key, "1") for name, key in _TRUTHS if flags.truth(name)]
     query += [(key, str(parse_size(name, flags.text(name)))) for name, key in _SIZES if flags.text(name)]
     query += [("extrahosts", host) for host in flags.items("add-host")]
+    query += [
+        (key, fastjson.dumps(list(flags.items(name))))
+        for name, key in (("cache-from", "cachefrom"), ("cache-to", "cacheto"))
+        if flags.items(name)
+    ]
     given = dict(_pair(text) for text in flags.items("build-arg"))
     if "SOURCE_DATE_EPOCH" in os.environ:
         given.setdefault("SOURCE_DATE_EPOCH", os.environ["SOURCE_DATE_EPOCH"])

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     import subprocess
     from collections.abc import Sequence
 
+    from sampan.client.build_door import Inputs
+    from sampan.lean import Undo
+
 _MAX_SECRET = 500 * 1024  # BuildKit's
 _IMAGE = "docker-image://"
 _REMOTE = ("http://", "https://", "git://", "ssh://", "git@")
@@ -53,10 +56,8 @@ def _read_secret(text: str) -> tuple[str, bytes]:
 
 
 def _fields(text: str, *, option: str, known: Sequence[str]) -> dict[str, str]:
-    import csv
-
     found: dict[str, str] = {}
-    for part in next(csv.reader([text]), []):
+    for part in _split(text):
         key, equals, value = part.partition("=")
         key = key.strip().lower()
         if not equals or key not in known:
@@ -158,6 +159,48 @@ def _add_keys(agent: str, paths: Sequence[str]) -> None:
         if added.returncode:
             said = added.stderr.decode(errors="replace").strip()
             raise Failed(f"--ssh: key {path} cannot be used: {said}")
+
+
+def read_cache_folders(froms: Sequence[str], tos: Sequence[str], inputs: Inputs, held: Undo) -> None:
+    """Find the directories of `type=local` caches: `src` of those to be read, `dest` of those to be written.
+
+    A directory to be written is made where it is missing, and removed if nothing came into it.
+
+    Raises:
+        UsageError: a directory is missing, or cannot be made.
+    """
+    for option, key, texts in (("--cache-from", "src", froms), ("--cache-to", "dest", tos)):
+        for text in texts:
+            fields = dict(part.partition("=")[::2] for part in _split(text))
+            if fields.get("type") != "local" or not fields.get(key):
+                continue  # the daemon says what is wrong
+            folder = fields[key]
+            if key == "dest" and not os.path.isdir(folder):
+                _make_folder(folder, option, held)
+            if not os.path.isdir(folder):
+                raise UsageError(f"{option} {text!r}: {folder!r} is no directory", code=1)
+            inputs.caches.append(folder)
+
+
+def _make_folder(folder: str, option: str, held: Undo) -> None:
+    try:
+        os.makedirs(folder)
+    except OSError as exc:
+        raise UsageError(f"{option}: {folder}: {exc.strerror}", code=1) from exc
+    held.add(_remove_empty, folder)
+
+
+def _remove_empty(folder: str) -> None:
+    try:
+        os.rmdir(folder)
+    except OSError:
+        pass  # there is a cache in it
+
+
+def _split(text: str) -> list[str]:
+    import csv
+
+    return next(csv.reader([text]), [])
 
 
 def read_contexts(texts: Sequence[str]) -> dict[str, str]:

@@ -225,6 +225,18 @@ BUILD = _options(
     ("add-host", "", "list", "Name and address for /etc/hosts while RUN runs: NAME:ADDRESS"),
     ("build-context", "", "list", "Another context: NAME=DIRECTORY or NAME=docker-image://IMAGE"),
     ("build-arg", "", "list", "Value of an ARG; a name alone takes it from the environment"),
+    (
+        "cache-from",
+        "",
+        "list",
+        "Take steps from IMAGE, type=registry,ref=NAME or type=local,src=DIRECTORY, too",
+    ),
+    (
+        "cache-to",
+        "",
+        "list",
+        "Write the steps to type=inline|registry,ref=NAME|local,dest=DIRECTORY[,mode=max]",
+    ),
     ("cgroup-parent", "", "string", "Cgroup that the steps run below"),
     ("check", "", "bool", "Look for what is hardly meant in the Dockerfile; build nothing"),
     ("cpuset-cpus", "", "string", "CPUs for RUN"),

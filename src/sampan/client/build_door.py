@@ -44,7 +44,7 @@ class Named:
 class Inputs:
     """What a build reads. source: a directory, a URL, or `-` (standard input); file: the Dockerfile.
 
-    secrets: by id. agents: sockets of SSH agents, by id.
+    secrets: by id. agents: sockets of SSH agents, by id. caches: directories of caches.
     """
 
     def __init__(self, source: str, file: str) -> None:
@@ -53,6 +53,7 @@ class Inputs:
         self.secrets: dict[str, bytes] = {}
         self.agents: dict[str, str] = {}
         self.contexts: list[Named] = []
+        self.caches: list[str] = []
 
     def add_context(self, name: str, *, elsewhere: tuple[str, str] | None, folder: str) -> None:
         """Add a named context: ("Image" or "Url", which), or a directory."""
@@ -68,7 +69,7 @@ class Inputs:
     @property
     def needs_sampan(self) -> bool:
         """Whether only sampand's own door can take them."""
-        return bool(self.secrets or self.agents or self.contexts)
+        return bool(self.secrets or self.agents or self.contexts or self.caches)
 
 
 def begin_build(session: Session, query: Pairs, inputs: Inputs, *, headers: Pairs) -> Response:
@@ -106,6 +107,7 @@ def _in_place(session: Session, query: Pairs, inputs: Inputs, headers: Pairs) ->
         wanted["Contexts"] = {
             one.name: one.place or {"Descriptor": _open(one.folder, opened)} for one in inputs.contexts
         }
+        wanted["Caches"] = {one: {"Descriptor": _open(one, opened)} for one in inputs.caches}
         query = [*query, ("dockerfile", dockerfile)]
         return session.open("POST", _OURS, query, body=wanted, headers=headers, patient=True)
     finally:  # sampand has opened them when it answers
@@ -142,6 +144,11 @@ def _dockerfile(inputs: Inputs) -> tuple[str, bytes | None]:
 def _send_all(session: Session, query: Pairs, inputs: Inputs, headers: Pairs) -> Response:
     from sampan.client.build_context import send_directory
 
+    if inputs.caches:
+        raise Unsupported(
+            "a cache of type=local needs a sampand on this machine, and the context as a directory",
+            hint="use type=registry",
+        )
     if inputs.is_url:
         raise Unsupported("a URL with secrets, agents or named contexts needs a sampand on this machine")
     if inputs.source == "-":

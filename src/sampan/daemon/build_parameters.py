@@ -6,7 +6,7 @@ import base64
 import json
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sampan.daemon.call import Call
 from sampan.engine.remote_images import parse_server_address
@@ -14,8 +14,14 @@ from sampan.errors import InvalidArgument, Unsupported
 from sampan.store.references import Reference, parse_tagged
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sampan.build.cache_options import CacheFromOption, CacheToOption
+    from sampan.build.cache_places import CacheFrom, CacheTo
     from sampan.build.host import Limits
     from sampan.build.request import BuildRequest
+
+_OURS: Final = "/sampan/"
 
 
 def read_request(call: Call) -> BuildRequest:
@@ -41,6 +47,8 @@ def read_request(call: Call) -> BuildRequest:
         limits=_limits(call),
         explain=call.flag("explain"),
         squash=call.flag("squash"),
+        cache_from=_caches_from(call),
+        cache_to=_caches_to(call),
         registry_auth=read_registry_config(call.request.headers.get("X-Registry-Config", "")),
     )
 
@@ -101,6 +109,47 @@ def _texts(call: Call, name: str) -> dict[str, str | None]:
 
 def _arguments(call: Call) -> dict[str, str | None]:
     return _texts(call, "buildargs")
+
+
+def _caches_from(call: Call) -> list[CacheFrom]:
+    """Read `cachefrom`: classic's names of images that are here, and what `--cache-from` of buildx takes."""
+    from sampan.build.cache_options import parse_cache_from
+    from sampan.build.cache_places import CacheFrom
+
+    asks = call.request.path.startswith(_OURS)  # classic knows images that are here only
+    options = [parse_cache_from(text) for text in _names(call, "cachefrom")]
+    _check_local(call, options)
+    return [CacheFrom(option, asks=asks or not option.plain) for option in options]
+
+
+def _caches_to(call: Call) -> list[CacheTo]:
+    from sampan.build.cache_options import parse_cache_to
+    from sampan.build.cache_places import CacheTo
+
+    options = [parse_cache_to(text) for text in _names(call, "cacheto")]
+    _check_local(call, options)
+    return [CacheTo(option) for option in options]
+
+
+def _check_local(call: Call, options: Sequence[CacheFromOption | CacheToOption]) -> None:
+    """Refuse directories of the client where there is no way to them."""
+    if not call.request.path.startswith(_OURS) and any(one.kind == "local" for one in options):
+        raise Unsupported("a cache of type=local cannot be reached by this client", hint="use type=registry")
+
+
+def _names(call: Call, name: str) -> list[str]:
+    text = call.text(name)
+    if not text:
+        return []
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as exc:
+        raise InvalidArgument(f"error reading {name}: {exc}") from exc
+    if found is None:
+        return []
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        raise InvalidArgument(f"error reading {name}: not a list of strings")
+    return list(found)
 
 
 def _network(mode: str) -> str:

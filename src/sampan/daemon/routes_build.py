@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -58,6 +58,16 @@ class _Stream:
             self._mailbox.put({"stream": f"{image_id}\n"})
         else:
             self._mailbox.put({"aux": {"ID": image_id}})
+
+    def warn(self, text: str) -> None:
+        """See `Output`."""
+        self.text(f"[Warning] {text}\n")
+
+    @contextmanager
+    def beside(self, name: str) -> Iterator[None]:
+        """See `Output`."""
+        self.text(f"{name}\n")
+        yield
 
     def pull(self, progress: dict[str, object]) -> None:
         """See `Output`."""

@@ -28,6 +28,8 @@ from sampan.kernel.sockets import Credentials, connect_at, from_fd, peer_credent
 if TYPE_CHECKING:
     import socket
 
+    from sampan.build.cache_options import CacheFromOption, CacheToOption
+    from sampan.build.cache_places import Folder
     from sampan.build.host import Cancel
     from sampan.build.index import Index
     from sampan.build.request import BuildRequest, Source
@@ -48,7 +50,8 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """What the query does not say. Document and Ignore: the Dockerfile and `.dockerignore` themselves.
 
-    Secrets: by id. Agents: sockets of SSH agents on this machine, by id. Contexts: named ones.
+    Secrets: by id. Agents: sockets of SSH agents on this machine, by id. Contexts: named ones. Caches:
+    directories of `type=local` caches, by the path that the query has.
     """
 
     Context: Place = Place()
@@ -57,6 +60,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     Secrets: dict[str, bytes] = {}
     Agents: dict[str, str] = {}
     Contexts: dict[str, Place] = {}
+    Caches: dict[str, Place] = {}
 
 
 def add_routes(router: Router) -> None:
@@ -176,7 +180,37 @@ class _Reader:
         contexts: dict[str, Source] = {}
         for name, place in wanted.Contexts.items():
             contexts[name.lower()] = ImageSource(place.Image) if place.Image else self._files(place, found)
-        return replace(found, contexts=contexts), lambda: context
+        return self._with_caches(replace(found, contexts=contexts), wanted.Caches), lambda: context
+
+    def _with_caches(self, request: BuildRequest, places: Mapping[str, Place]) -> BuildRequest:
+        """Give local caches their directories, which the client has open.
+
+        Raises:
+            InvalidArgument: there is none for a cache.
+        """
+        from dataclasses import replace
+
+        cache_from = [
+            replace(one, source=self._folder(one.option, places)) if one.option.kind == "local" else one
+            for one in request.cache_from
+        ]
+        cache_to = [
+            replace(one, target=self._folder(one.option, places)) if one.option.kind == "local" else one
+            for one in request.cache_to
+        ]
+        return replace(request, cache_from=cache_from, cache_to=cache_to)
+
+    def _folder(
+        self, option: CacheFromOption | CacheToOption, places: Mapping[str, Place]
+    ) -> Callable[[], Folder]:
+        from sampan.build.cache_places import Folder
+
+        place = places.get(option.place, Place())
+        if place.Descriptor < 0:
+            raise InvalidArgument(f"a cache of type=local needs its directory: {option.place}")
+        folder = Folder(self._open(place.Descriptor), tag=option.tag, digest=getattr(option, "digest", ""))
+        self._held.callback(folder.close)
+        return lambda: folder
 
     def _files(self, place: Place, request: BuildRequest) -> Source:
         from sampan.build.request import FilesSource

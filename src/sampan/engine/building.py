@@ -12,14 +12,16 @@ import shutil
 import socket
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Final
 
 import msgspec
 
 from sampan import log
-from sampan.build.host import Base, Cancel, Change, Command, Fetch, Ran, StepMount
+from sampan.build.cache_places import CacheTarget
+from sampan.build.host import Base, Cancel, Change, Command, Fetch, PackedLayer, Ran, StepMount
+from sampan.engine.build_caches import RegistryCache, RegistryTarget
 from sampan.engine.bundle.config import cgroup_path
 from sampan.engine.bundle.mount_wishes import UserMount, bind_options
 from sampan.engine.core import Core
@@ -38,8 +40,8 @@ from sampan.kernel.files import write_atomic
 from sampan.runtime.launcher.client import AttachRequest, ShimHandle, ShimRequest
 from sampan.runtime.launcher.messages import Exited, LogSettings, Lost
 from sampan.spec import docker
-from sampan.spec.image import ImageConfig
-from sampan.store.built import Stack, top_of
+from sampan.spec.image import OCI_LAYER_GZIP, Descriptor, ImageConfig
+from sampan.store.built import BuiltLayer, Stack, top_of
 from sampan.store.model import Image
 from sampan.store.platforms import matches, parse_platform
 from sampan.store.references import parse_reference
@@ -113,6 +115,35 @@ class BuildHost:
         except InvalidArgument:
             return None
         return image.config if image is not None else None
+
+    def find_here(self, name: str, *, platform: str) -> Base | None:
+        """See `build.host.Host`."""
+        try:
+            image = self._find_local(name, platform)
+        except InvalidArgument:
+            return None
+        if image is None:
+            return None
+        return Base(str(image.id), image.config, self._core.store.built.stack_of(image))
+
+    def open_cache(self, name: str, *, platform: str, auth: Callable[[str], str]) -> RegistryCache:
+        """See `build.host.Host`."""
+        return RegistryCache(self._remote, name, platform=platform, auth=auth)
+
+    def cache_target(self, name: str, *, auth: Callable[[str], str]) -> CacheTarget:
+        """See `build.host.Host`."""
+        return RegistryTarget(self._remote, name, auth=auth)
+
+    @contextmanager
+    def packed(self, layer: BuiltLayer) -> Iterator[PackedLayer]:
+        """See `build.host.Host`."""
+        arrivals = self._core.store.arrivals
+        with arrivals.holding([layer.blob]):
+            form = arrivals.pack(layer.blob, as_it_is=False)
+            with arrivals.holding([form.digest]):
+                kind = OCI_LAYER_GZIP if form.is_new_form else layer.media_type
+                descriptor = Descriptor(mediaType=kind, digest=form.digest, size=form.size_bytes)
+                yield PackedLayer(descriptor, arrivals.blob_path(form.digest))
 
     def lower(self, stack: Stack) -> list[str]:
         """See `build.host.Host`."""

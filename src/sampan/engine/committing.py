@@ -91,6 +91,7 @@ def _make(
             author=request.author,
             comment="",
             config=defaults,
+            cache="",
             rootfs=RootFS(diff_ids=list(diff_ids)),
             history=[*parent.config.history, msgspec.structs.replace(step, empty_layer=empty)],
         )

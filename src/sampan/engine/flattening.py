@@ -47,7 +47,11 @@ def _make(core: Core, image: Image, reference: Reference | None) -> Digest:
     def describe(diff_ids: list[Digest]) -> ImageConfig:
         step = History(created=now, created_by=f"sampan image flatten {image.id}", comment="flattened")
         return msgspec.structs.replace(
-            image.config, created=now, rootfs=RootFS(diff_ids=list(diff_ids)), history=[step]
+            image.config,
+            created=now,
+            rootfs=RootFS(diff_ids=list(diff_ids)),
+            history=[step],
+            cache="",
         )
 
     top = chain_ids(image.layers)[-1] if image.layers else None

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import calendar
 import re
 import time
 from typing import Final
 
 from sampan.errors import InvalidArgument
 from sampan.spec import docker
+from sampan.spec.times import parse_time_ns
 
 _SECOND_NS: Final = 10**9
 _UNITS_NS: Final = {"ms": 10**6, "s": _SECOND_NS, "m": 60 * _SECOND_NS, "h": 3600 * _SECOND_NS}
-_ZONE: Final = re.compile(r"([+-])([0-9]{2}):([0-9]{2})$")
 _DURATION: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h)")
 
 
@@ -24,22 +23,6 @@ def format_time(time_ns: int) -> str:
     text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
     digits = f"{fraction:09d}".rstrip("0")
     return f"{text}.{digits}Z" if digits else f"{text}Z"
-
-
-def parse_time_ns(text: str) -> int:
-    """Return ns since 1970 of `2006-01-02T15:04:05[.fraction]`, UTC unless `+01:00` or the like follows.
-
-    Raises:
-        InvalidArgument: another form.
-    """
-    zone = _ZONE.search(text)
-    whole, _, fraction = (text[: zone.start()] if zone else text.removesuffix("Z")).partition(".")
-    try:
-        seconds = calendar.timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S"))
-        ahead_s = int(f"{zone[1]}1") * (int(zone[2]) * 3600 + int(zone[3]) * 60) if zone else 0
-        return (seconds - ahead_s) * _SECOND_NS + int(f"{fraction:0<9}"[:9])
-    except ValueError as exc:
-        raise InvalidArgument(f"invalid time {text!r}") from exc
 
 
 def parse_until_ns(text: str) -> int:

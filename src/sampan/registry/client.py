@@ -39,7 +39,7 @@ class Client:
 
     def __init__(self, options: RegistryOptions) -> None:
         self._registries = Registries(options)
-        self._downloads = Downloads()
+        self.downloads = Downloads()
 
     def sources(self, reference: Reference, auth: str) -> Sources:
         """Return who may have an image, as the user of an `X-Registry-Auth` header sees it; "" is nobody.
@@ -111,13 +111,19 @@ class Client:
 
     def puller(self, arrivals: Arrivals, reference: Reference, report: Report) -> Puller:
         """Return one pull, which tells Docker's lines."""
-        return Puller(arrivals, self._downloads, progress=PullProgress(report, reference))
+        return Puller(arrivals, self.downloads, progress=PullProgress(report, reference))
 
     def pusher(self, arrivals: Arrivals, reference: Reference, auth: str, report: Report) -> Pusher:
         """Return what pushes to a reference's registry."""
         credentials = parse_registry_auth(auth) if auth else NOBODY
         route = self._registries.routes.for_push(reference)
         return Pusher(arrivals, self._registries.session(route, credentials), report)
+
+    def uploads(self, reference: Reference, auth: str) -> Uploads:
+        """Return what writes blobs and manifests to a reference's repository."""
+        credentials = parse_registry_auth(auth) if auth else NOBODY
+        route = self._registries.routes.for_push(reference)
+        return Uploads(self._registries.session(route, credentials), reference)
 
     def close(self) -> None:
         """Close idle connections."""

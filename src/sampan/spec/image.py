@@ -131,6 +131,7 @@ class ImageConfig(Struct, frozen=True, kw_only=True, omit_defaults=True):
     docker_version: str = ""
     config: ContainerDefaults = ContainerDefaults()
     history: list[History] = field(default_factory=list)
+    cache: str = field(default="", name="moby.buildkit.cache.v0")  # base64; see `build.cache_format`
 
     @property
     def platform(self) -> Platform:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
+from sampan.errors import InvalidArgument
 from sampan.ids import Digest
 from sampan.kernel.files import write_all
 from sampan.spec.image import (
@@ -30,6 +31,7 @@ from sampan.spec.image import (
     encode,
 )
 from sampan.store.archive.packing import Packer
+from sampan.store.archive.readable import Readable
 from sampan.store.archive.unpack import Unpacked
 from sampan.store.archive.writer import TarWriter, write_pieces
 from sampan.store.blobs import Blobs, StagedBlob
@@ -48,6 +50,8 @@ from sampan.store.staging import Staging
 from sampan.store.trees import tree_size
 
 Keep = Callable[["BuiltLayer | None"], None]
+OpenBlob = Callable[[], AbstractContextManager[Readable]]
+_PIECE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +139,36 @@ class Built:
         with self._pins.held([chain[-1], layer.blob]):
             self._blobs.keep(blob)
             self._layers.adopt(source, folder, Unpacked(size, frozenset(), hides_below=False))
-            with self._db.transaction():
-                self._db.execute(
-                    "INSERT OR REPLACE INTO build_layers VALUES (?, ?, ?)",
-                    (chain[-1], layer.blob, time.time_ns()),
-                )
-                keep(layer)
+            self._record(source, layer, keep)
+
+    def _record(self, source: LayerSource, layer: BuiltLayer, keep: Keep) -> None:
+        with self._db.transaction():
+            self._db.execute(
+                "INSERT OR REPLACE INTO build_layers VALUES (?, ?, ?)",
+                (source.chain_id, layer.blob, time.time_ns()),
+            )
+            keep(layer)
+
+    def fetch(self, below: Stack, layer: BuiltLayer, open_blob: OpenBlob, *, keep: Keep) -> None:
+        """Take in a layer that was made elsewhere, unpacked; open_blob: gives its blob, where it is not here.
+
+        The caller holds below. keep: as of `add`.
+
+        Raises:
+            InvalidArgument: the blob is not what its digest and size say. SampanError: it cannot be had.
+        """
+        chain = chain_ids([one.diff_id for one in (*below, layer)])
+        source = LayerSource(chain[-1], layer.diff_id, chain[-2] if below else None, layer.blob)
+        with self._pins.held([chain[-1], layer.blob]):
+            if not self._blobs.exists(layer.blob):
+                with Staging(self._places) as staging, open_blob() as stream:
+                    staged = staging.add(_pieces(stream, layer.blob_bytes))
+                    if (staged.digest, staged.size_bytes) != (layer.blob, layer.blob_bytes):
+                        raise InvalidArgument(f"blob {layer.blob} is damaged: it has digest {staged.digest}")
+                    self._blobs.keep(staged)
+                    self._blobs.sync()
+            self._layers.ensure([source]).release()
+            self._record(source, layer, keep)
 
     @contextmanager
     def merged(self, below: Stack, above: Stack) -> Iterator[str]:
@@ -228,6 +256,14 @@ class Built:
         """Return the bytes of a stack's highest layer."""
         top = top_of(stack)
         return 0 if top is None else self._layers.size(top)
+
+
+def _pieces(stream: Readable, most_bytes: int) -> Iterator[bytes]:
+    """Yield a stream, to one byte more than it may have: a longer one shows in its size."""
+    left = most_bytes + 1
+    while left > 0 and (piece := stream.read(min(_PIECE, left))):
+        left -= len(piece)
+        yield piece
 
 
 def pack_layer(upper: str, path: str) -> tuple[StagedBlob, int]:

@@ -123,7 +123,8 @@ class Catalog:
         """Return the digests of all blobs that images, builds and repositories need, also packed."""
         rows = self._db.query(
             "SELECT digest FROM image_blobs UNION SELECT blob FROM build_layers UNION "
-            "SELECT packed FROM packed_blobs WHERE plain IN (SELECT digest FROM image_blobs) UNION "
+            "SELECT packed FROM packed_blobs WHERE plain IN (SELECT digest FROM image_blobs UNION "
+            "SELECT blob FROM build_layers) UNION "
             "SELECT content FROM repository_blobs UNION SELECT content FROM repository_manifests UNION "
             "SELECT digest FROM name_indexes UNION SELECT digest FROM name_blobs"
         )
@@ -134,7 +135,8 @@ class Catalog:
         sql = (
             "SELECT 1 WHERE EXISTS (SELECT 1 FROM image_blobs WHERE digest = ?1 "
             "OR digest IN (SELECT plain FROM packed_blobs WHERE packed = ?1)) "
-            "OR EXISTS (SELECT 1 FROM build_layers WHERE blob = ?1) "
+            "OR EXISTS (SELECT 1 FROM build_layers WHERE blob = ?1 "
+            "OR blob IN (SELECT plain FROM packed_blobs WHERE packed = ?1)) "
             "OR EXISTS (SELECT 1 FROM repository_blobs WHERE content = ?1) "
             "OR EXISTS (SELECT 1 FROM repository_manifests WHERE content = ?1) "
             "OR EXISTS (SELECT 1 FROM name_indexes WHERE digest = ?1) "

@@ -232,9 +232,12 @@ class Repositories:
             raise NotFound(f"not in {repository}: {', '.join(self._missing(repository, names))}")
 
     def _missing(self, repository: str, names: Names) -> Sequence[str]:
-        blobs = [one for one in names.blobs if self.find_blob(repository, ContentName(one)) is None]
-        children = (one for one in names.children if self.find_manifest(repository, ContentName(one)) is None)
-        return [*blobs, *children]
+        """Return what is not here. An index may name blobs as well: BuildKit's of a cache does."""
+        manifests = {
+            one for one in names.children if self.find_manifest(repository, ContentName(one)) is not None
+        }
+        rest = [*names.blobs, *sorted(names.children - manifests)]
+        return [one for one in rest if self.find_blob(repository, ContentName(one)) is None]
 
     def _set_tags(self, repository: str, digest: ContentName, tags: Iterable[str]) -> None:
         for tag in tags:

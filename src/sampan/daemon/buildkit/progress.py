@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -59,6 +59,16 @@ class Progress:
 
     def image(self, image_id: str) -> None:
         """Take a stage's image: it is not shown here."""
+
+    def warn(self, text: str) -> None:
+        """Take a warning: a node that ends with it."""
+        digest = new_digest()
+        self._begin(m.Vertex(digest=digest, name=f"[internal] warning: {text}"))
+        self._end(digest, cached=False, error=None)
+
+    def beside(self, name: str) -> AbstractContextManager[str]:
+        """Show something beside the Dockerfile's steps."""
+        return self.node(name)
 
     def pull(self, progress: dict[str, object]) -> None:
         """Take the progress of a base's pull: counters of a node of its own, which begins with the first."""

@@ -18,10 +18,10 @@ import msgspec
 from msgspec import Struct
 
 from sampan.engine.logs.records import LogRecord
-from sampan.engine.times import parse_time_ns
 from sampan.errors import InvalidArgument
 from sampan.runtime.launcher.log_gzip import read_extra
 from sampan.runtime.launcher.log_rotation import log_names
+from sampan.spec.times import parse_time_ns
 
 _BLOCK: Final = 64 * 1024
 _MAX_RECORD: Final = 1 << 20  # a record is at most 16 KiB of text, six times that when escaped, and a little

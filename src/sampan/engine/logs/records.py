@@ -8,8 +8,8 @@ from typing import Final, Protocol
 
 from msgspec import Struct
 
-from sampan.engine.times import parse_time_ns
 from sampan.errors import InvalidArgument
+from sampan.spec.times import parse_time_ns
 
 _SECOND_NS: Final = 10**9
 
