@@ -1,4 +1,4 @@
-"""`--cache-from` and `--cache-to`: what one machine built, another finds. Prunes make a machine an empty one."""
+"""`--cache-from` and `--cache-to`: what one machine built, another finds. Prunes make the other one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.system.buildkit_kit import build as buildx_build
+from tests.system.buildkit_kit import needs_buildx
 from tests.system.registry_server_kit import RegistryServer
 from tests.system.sampand import Result, Sampand, needs_busybox, needs_root
 
@@ -141,6 +143,42 @@ def test_classic_by_history(sampand: Sampand, registry: RegistryServer, context:
     done = sampand.docker("build", "--cache-from", name, "-t", "again", str(context))
     assert hits(done) == 1
     forget(sampand, "again", name)
+
+
+@needs_buildx
+@pytest.mark.parametrize("kind", ["registry", "local"])
+def test_buildx(sampand: Sampand, registry: RegistryServer, context: Path, tmp_path: Path, kind: str) -> None:
+    folder, ref = tmp_path / "cache", f"{registry.address}/buildx"
+    to, source = {
+        "registry": (f"type=registry,ref={ref}", f"type=registry,ref={ref}"),
+        "local": (f"type=local,dest={folder}", f"type=local,src={folder}"),
+    }[kind]
+    made = buildx_build(sampand, context, "-t", "made", "--cache-to", f"{to},mode=max")
+    assert made.code == 0, made.err
+    before: Any = sampand.call("GET", "/images/made/json")
+    forget(sampand, "made")
+    again = buildx_build(sampand, context, "-t", "again", "--cache-from", source)
+    assert again.code == 0, again.err
+    assert again.err.count("CACHED") == ALL - 2  # ENV and LABEL are not shown
+    after: Any = sampand.call("GET", "/images/again/json")
+    assert after["Id"] == before["Id"]
+    forget(sampand, "again")
+
+
+@needs_buildx
+def test_buildx_inline_by_both_doors(sampand: Sampand, registry: RegistryServer, context: Path) -> None:
+    name = f"{registry.address}/both"
+    done = buildx_build(sampand, context, "-t", name, "--build-arg=BUILDKIT_INLINE_CACHE=1")
+    assert done.code == 0, done.err
+    sampand.sampan("push", name)
+    forget(sampand, name)
+    done = buildx_build(sampand, context, "--cache-from", name, "--cache-from", f"{registry.address}/none")
+    assert done.code == 0, done.err
+    assert done.err.count("CACHED") == OWN - 1
+    assert f"importing cache manifest from {name}" in done.err
+    forget(sampand)
+    _, own = build(sampand, context, "--cache-from", name)
+    assert hits(own) == OWN
 
 
 def test_damaged_and_missing(

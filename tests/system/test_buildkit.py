@@ -284,6 +284,20 @@ def test_output_as_archive(sampand: Sampand, tmp_path: Path) -> None:
     assert done.code == 1
 
 
+@pytest.mark.parametrize("kind", ["oci", "docker"])
+def test_output_as_image_archive(sampand: Sampand, tmp_path: Path, kind: str) -> None:
+    write(tmp_path / "c", "FROM busybox\nRUN echo hello > /sent\n")
+    file = tmp_path / "image.tar"
+    done = build(sampand, tmp_path / "c", "-t", f"packed:{kind}", f"--output=type={kind},dest={file}")
+    assert done.code == 0, done.err
+    assert sampand.request("GET", f"/images/packed:{kind}/json")[0] == 404  # it was only sent
+    assert f"packed:{kind}" in sampand.docker("load", "-i", str(file)).text
+    assert output_of(sampand, f"packed:{kind}", "cat", "/sent") == "hello"
+    done = build(sampand, tmp_path / "c", f"--output=type={kind},tar=false,dest={tmp_path}/folder")
+    assert done.code != 0
+    assert "as a directory" in done.err
+
+
 @needs_buildx
 def test_cache_is_listed_and_pruned(sampand: Sampand, tmp_path: Path) -> None:
     write(tmp_path, "FROM busybox\nRUN echo pruned-later > /x\n")

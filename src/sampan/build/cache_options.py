@@ -78,13 +78,14 @@ def parse_cache_from(text: str) -> CacheFromOption:
     return read_cache_from(fields.pop("type", ""), fields)
 
 
-def read_cache_from(kind: str, fields: Mapping[str, str]) -> CacheFromOption:
-    """Read one by its kind and attributes; else as `parse_cache_from`."""
+def read_cache_from(kind: str, fields: Mapping[str, str], *, strict: bool = True) -> CacheFromOption:
+    """Read one by its kind and attributes, unknown ones too unless strict; else as `parse_cache_from`."""
     shown = f"--cache-from type={kind}"
     known = _kind(kind, shown)
     if known == "inline":
         raise InvalidArgument(f"{shown}: name the image that has it: type=registry,ref=IMAGE")
-    _check(fields, (*_FROM[known], *_IGNORED), shown)
+    if strict:
+        _check(fields, (*_FROM[known], *_IGNORED), shown)
     place = fields.get("ref" if known == "registry" else "src", "")
     if not place:
         raise InvalidArgument(f"{shown}: {'ref' if known == 'registry' else 'src'} is missing")
@@ -106,11 +107,12 @@ def parse_cache_to(text: str) -> CacheToOption:
     return read_cache_to(fields.pop("type", ""), fields)
 
 
-def read_cache_to(kind: str, fields: Mapping[str, str]) -> CacheToOption:
-    """Read one by its kind and attributes; else as `parse_cache_from`."""
+def read_cache_to(kind: str, fields: Mapping[str, str], *, strict: bool = True) -> CacheToOption:
+    """Read one by its kind and attributes; else as `read_cache_from`."""
     shown = f"--cache-to type={kind}"
     known = _kind(kind, shown)
-    _check(fields, (*_TO[known], *_SHAPE, *_IGNORED), shown)
+    if strict:
+        _check(fields, (*_TO[known], *_SHAPE, *_IGNORED), shown)
     key = {"registry": "ref", "local": "dest", "inline": ""}[known]
     if key and not fields.get(key):
         raise InvalidArgument(f"{shown}: {key} is missing")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sampan.build.solver import Builder
     from sampan.engine.build_cache import BuildCache, Pruned, PruneWish
     from sampan.engine.image_root import OpenImageRoot
+    from sampan.store.saving import OpenSave
 
 
 class Builds:
@@ -133,6 +134,15 @@ class Builds:
         from sampan.engine.image_root import OpenImageRoot
 
         return OpenImageRoot(self._core, self._remote, image)
+
+    def open_archive(self, image: str, names: Sequence[str]) -> OpenSave:
+        """Return an image as the archive of `save`, by names that it need not have; else as `open_root`."""
+        from sampan.engine.hello_image import resolve_image
+        from sampan.store.references import parse_tagged
+        from sampan.store.saving import Wanted
+
+        found = resolve_image(self._core, image)
+        return self._core.store.saving.open([Wanted(found, tuple(parse_tagged(name) for name in names))])
 
     def cache(self) -> BuildCache:
         """Return what builds keep, to be listed."""

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from sampan.build.ignore import read_patterns
 from sampan.build.index import IGNORE
 from sampan.build.request import FilesSource, ImageSource
+from sampan.daemon.buildkit import messages_pb2 as m
+from sampan.daemon.buildkit.caches import Caches
 from sampan.daemon.buildkit.inputs import Inputs
 from sampan.daemon.buildkit.lending import Lender
 from sampan.daemon.buildkit.options import Local, NamedSource, Sources, read_request, read_sources
@@ -35,20 +37,26 @@ class Builder:
         self._progress = progress
         self._cancel = cancel
 
-    def build(self, options: Mapping[str, str], *, tags: Sequence[str], entitlements: Sequence[str]) -> str:
-        """Build, and return the image's id.
+    def build(
+        self, options: Mapping[str, str], solve: m.ControlSolveRequest, *, tags: Sequence[str]
+    ) -> tuple[str, dict[str, str]]:
+        """Build, and return the image's id, and what the client is told beside it.
 
         Raises:
             SampanError: as `engine.builds.build`. GRPCError: the client refuses something.
             ConnectionError: it has gone.
         """
         sources = read_sources(options)
-        lender = Lender(self._session)
+        lender, caches = Lender(self._session), Caches(self._session)
         request = replace(
-            read_request(options, dockerfile=sources.dockerfile, tags=tags, entitlements=entitlements),
+            read_request(
+                options, dockerfile=sources.dockerfile, tags=tags, entitlements=list(solve.entitlements)
+            ),
             registry_auth=lender.registry_auth,
             secrets=lender,
             agents=lender,
+            cache_from=caches.imports(options, solve),
+            cache_to=caches.exports(solve),
         )
         with ExitStack() as held:
             inputs = Inputs(self._engine.builds, self._session, self._progress, held)
@@ -58,7 +66,7 @@ class Builder:
             request = replace(request, contexts=contexts)
             request, context = self._open(inputs, request, sources)
             with context:
-                return self._engine.builds.build_in(
+                image_id = self._engine.builds.build_in(
                     request,
                     context,
                     output=self._progress,
@@ -66,6 +74,7 @@ class Builder:
                     begin=_nothing,
                     watcher=self._progress,
                 )
+        return image_id, caches.told
 
     def _open(self, inputs: Inputs, request: BuildRequest, sources: Sources) -> tuple[BuildRequest, Index]:
         """Open the main context; a Dockerfile that lies beside it goes into the request."""

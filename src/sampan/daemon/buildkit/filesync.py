@@ -147,7 +147,7 @@ class Transfer:
                 await self._finish()
         except (TimeoutError, ConnectionError, H2Error, GRPCError, StreamTerminatedError, SampanError) as exc:
             log.debug("a client's files were not closed in order", reason=exc)
-            with suppress(H2Error):  # it is closed already
+            with suppress(H2Error, StreamTerminatedError):  # it is closed already
                 await self._stream.cancel()
         if self._ended is not None:
             self._ended.cancel()

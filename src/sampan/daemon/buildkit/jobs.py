@@ -35,6 +35,7 @@ class Job:
     progress: Progress
     returned: asyncio.Future[m.ReturnRequest]
     results: dict[str, str] = field(default_factory=dict)  # our references → image ids
+    told: dict[str, str] = field(default_factory=dict)  # what its answer has beside that
 
 
 class Jobs:

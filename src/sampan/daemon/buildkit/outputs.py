@@ -16,8 +16,9 @@ from sampan.store.references import parse_tagged
 if TYPE_CHECKING:
     from sampan.engine.builds import Builds
 
-_HERE: Final = ("moby", "image", "docker")
-_SENT: Final = ("tar", "local")
+_HERE: Final = ("moby", "image")
+_ARCHIVES: Final = ("oci", "docker")  # one archive that is both, as `save` writes it
+_SENT: Final = ("tar", "local", *_ARCHIVES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +45,18 @@ def read_outputs(request: m.ControlSolveRequest) -> list[Output]:
 
 def _read(number: int, kind: str, attributes: Mapping[str, str]) -> Output:
     if kind not in (*_HERE, *_SENT):
-        raise Unsupported(f"not supported yet: output of type {kind!r}", hint="use image, local or tar")
-    names = attributes.get("name", "") if kind in _HERE else ""
+        raise Unsupported(
+            f"not supported yet: output of type {kind!r}", hint="use image, local, tar, oci or docker"
+        )
+    if kind in _ARCHIVES and attributes.get("tar", "true") != "true":
+        raise Unsupported(f"not supported yet: output of type {kind} as a directory", hint="use dest=FILE")
+    names = attributes.get("name", "")
     return Output(number, kind, tuple(name for name in names.split(",") if name))
 
 
 def names_of(outputs: list[Output]) -> list[str]:
     """Return every name that the image is to have here."""
-    return [name for one in outputs for name in one.names]
+    return [name for one in outputs if one.kind in _HERE for name in one.names]
 
 
 class Sender:
@@ -70,9 +75,16 @@ class Sender:
         """
         if output.kind in _HERE:
             return self._tell(output, image_id)
-        if output.kind == "tar":
-            with self._progress.node("exporting to client tarball") as node:
-                size = sending.send_archive(self._builds, self._session, image_id, number=output.number)
+        if output.kind != "local":
+            is_root = output.kind == "tar"
+            shown = "exporting to client tarball" if is_root else f"exporting to {output.kind} image format"
+            with self._progress.node(shown) as node:
+                content = (
+                    self._builds.open_root(image_id)
+                    if is_root
+                    else self._builds.open_archive(image_id, output.names)
+                )
+                size = sending.send_archive(content, self._session, number=output.number)
                 self._progress.count(node, "sending tarball", current=size, done=True)
         else:
             with self._progress.node("exporting to client directory") as node:

@@ -17,7 +17,8 @@ import asyncio
 import os
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, suppress
-from typing import TYPE_CHECKING, Final
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Protocol
 
 from grpclib.client import Stream, StreamStreamMethod
 from grpclib.exceptions import GRPCError, StreamTerminatedError
@@ -29,7 +30,7 @@ from sampan.daemon.buildkit import messages_pb2 as m
 from sampan.daemon.buildkit.sessions import Session
 from sampan.errors import InvalidArgument, Unsupported
 from sampan.store.archive import headers
-from sampan.store.archive.writer import write_pieces
+from sampan.store.archive.writer import Sink, write_pieces
 
 if TYPE_CHECKING:
     from sampan.engine.builds import Builds
@@ -39,22 +40,36 @@ _EXPORTER: Final = "buildkit-attachable-exporter-id"  # which of several outputs
 _PIECE: Final = 256 * 1024
 
 
-def send_archive(builds: Builds, session: Session, image_id: str, *, number: int) -> int:
-    """Send an image's files as a tar stream; return its size. From a worker thread.
+class Archive(Protocol):
+    """What is sent; use it in a `with`."""
+
+    def __enter__(self) -> Archive: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def write(self, sink: Sink) -> None:
+        """Write all of it."""
+        ...
+
+
+def send_archive(content: Archive, session: Session, *, number: int) -> int:
+    """Send an archive as a tar stream, and close it; return its size. From a worker thread.
 
     Raises:
         Unsupported: the client takes no files. GRPCError: it cannot write them.
     """
-    _check(session)
-    archive = _Archive(session, number)
-    session.wait(archive.open())
-    try:
-        with builds.open_root(image_id) as root:
-            root.write(archive)
-        session.wait(archive.finish())
-    finally:
-        session.wait(archive.close())
-    return archive.size
+    with content:
+        _check(session)
+        archive = _Archive(session, number)
+        session.wait(archive.open())
+        try:
+            content.write(archive)
+            session.wait(archive.finish())
+        finally:
+            session.wait(archive.close())
+        return archive.size
 
 
 def send_files(builds: Builds, session: Session, image_id: str, *, number: int) -> int:

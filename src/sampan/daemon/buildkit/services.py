@@ -41,6 +41,11 @@ _CAPABILITIES: Final = (
     "gateway.solve.metadata", "gateway.solve.evaluate", "gateway.warnings", "frontend.caps",
 )  # fmt: skip
 
+# buildx exports caches only where a snapshotter is (driver/docker/driver.go).
+_LABELS: Final = {
+    "org.mobyproject.buildkit.worker.executor": "sampan",
+    "org.mobyproject.buildkit.worker.snapshotter": "overlayfs",
+}
 _CONTROL_REFUSED: Final = ("ListenBuildHistory", "UpdateBuildHistory", "Session")
 _BRIDGE_REFUSED: Final = (
     "ResolveImageConfig", "ResolveSourceMeta", "ReadFile", "ReadDir", "StatFile",
@@ -109,7 +114,7 @@ class Services:
 
     async def _export(self, job: Job, outputs: list[Output], image_id: str) -> dict[str, str]:
         """Carry the outputs out and return what is told of them."""
-        told: dict[str, str] = {}
+        told = dict(job.told)
         if image_id:
             session = await self._sessions.find(job.request.session)
             sender = Sender(self._engine.builds, session, job.progress)
@@ -178,12 +183,12 @@ class Services:
             partial(
                 builder.build,
                 options,
+                job.request,
                 tags=names_of(read_outputs(job.request)),
-                entitlements=list(job.request.entitlements),
             )
         )
         try:
-            image_id = await asyncio.shield(work)
+            image_id, told = await asyncio.shield(work)
         except asyncio.CancelledError:
             cancel.set()
             raise
@@ -193,10 +198,11 @@ class Services:
             work.add_done_callback(partial(_close, cancel))
         reference = os.urandom(12).hex()
         job.results[reference] = image_id
+        job.told.update(told)
         return reference
 
 
-def _close(cancel: Cancel, work: asyncio.Future[str]) -> None:
+def _close(cancel: Cancel, work: asyncio.Future[tuple[str, dict[str, str]]]) -> None:
     cancel.close()
     if not work.cancelled():
         work.exception()  # told already, or the client that would be told has gone
@@ -206,7 +212,7 @@ def _worker() -> m.WorkerRecord:
     platform = host_platform()
     return m.WorkerRecord(
         id="sampan",
-        labels={"org.mobyproject.buildkit.worker.executor": "sampan"},
+        labels=_LABELS,
         platforms=[m.Platform(architecture=platform.architecture, os=platform.os, variant=platform.variant)],
         buildkit_version=_version(),
     )
