@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import threading
 import time
+from pathlib import Path
 from statistics import median
 
 from tests.campaigns import census
@@ -44,28 +46,54 @@ def _connect_and_disconnect(host: NetworkHost) -> None:
 
 def crowd(host: NetworkHost, count: int, seed: int) -> list[str]:
     """Start many containers on one network: the last one as fast as the first, each reachable by name."""
+    return _crowd(host, ["crowd"], count, seed)
+
+
+def crowds(host: NetworkHost, count: int, seed: int) -> list[str]:
+    """The same on three networks, so many on each: neighbours are found by name, those of others are not."""
+    return _crowd(host, ["crowd-0", "crowd-1", "crowd-2"], count, seed)
+
+
+def _crowd(host: NetworkHost, networks: list[str], count: int, seed: int) -> list[str]:
     dice = random.Random(seed)
-    host.cli("network", "create", "--subnet", "10.96.0.0/16", "crowd")
-    names = [f"member-{number}" for number in range(count)]
-    times = []
-    for name in names:
-        body = {**BODY, "HostConfig": {"NetworkMode": "crowd"}}
+    for number, network in enumerate(networks):
+        host.cli("network", "create", "--subnet", f"10.{90 + number}.0.0/16", network)
+    times, work = [], []
+    for number in range(count * len(networks)):
+        network = networks[number % len(networks)]
+        body = {**BODY, "HostConfig": {"NetworkMode": network}}
+        name = f"{network}-{number // len(networks)}"
         container = host.call("POST", f"/containers/create?name={name}", body)["Id"]
-        begin = time.perf_counter()
+        begin, before = time.perf_counter(), _processor_s(host)
         host.call("POST", f"/containers/{container}/start")
         times.append(time.perf_counter() - begin)
-    part = max(count // 20, 1)
-    rows = [("first", times[1 : part + 1]), ("last", times[-part:])]
-    for word, some in rows:
-        quarter = sorted(some)[len(some) // 4] * 1000
-        print(f"start of the {word} {part}: median {median(some) * 1000:.1f} ms, quarter {quarter:.1f} ms")
-    silent = [
-        name
-        for name in dice.sample(names, min(20, count))
-        if host.docker("exec", names[-1], "ping", "-c", "1", "-W", "5", name).code != 0
-    ]
+        work.append(_processor_s(host) - before)
+    part = max(len(times) // 20, 1)
+    for word, some in (("first", slice(1, part + 1)), ("last", slice(-part, None))):
+        quarter = sorted(times[some])[part // 4] * 1000
+        print(
+            f"start of the {word} {part}: median {median(times[some]) * 1000:.1f} ms, "
+            f"quarter {quarter:.1f} ms, sampand's processor time {sum(work[some]) / part * 1000:.1f} ms",
+            flush=True,
+        )
+    violations = []
+    for number, network in enumerate(networks):
+        stranger = f"{networks[number - 1]}-0" if len(networks) > 1 else ""
+        names = [f"{network}-{one}" for one in dice.sample(range(count), min(20, count))]
+        for name in [*names, stranger] if stranger else names:
+            reached = (
+                host.docker("exec", f"{network}-{count - 1}", "ping", "-c", "1", "-W", "5", name).code == 0
+            )
+            if reached != (name != stranger):
+                violations.append(f"{name} from {network}: {'reached' if reached else 'not reached'} by name")
     host.remove_containers()
-    return [f"{name} is not reached by name" for name in silent]
+    return violations
+
+
+def _processor_s(host: NetworkHost) -> float:
+    assert host.process is not None
+    fields = Path(f"/proc/{host.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def network_kills(host: NetworkHost, count: int, seed: int) -> list[str]:

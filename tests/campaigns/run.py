@@ -16,7 +16,7 @@ from statistics import median
 from tests.campaigns import census
 from tests.campaigns.archives import archives
 from tests.campaigns.fuzz import fuzz
-from tests.campaigns.networks import connections, crowd, network_kills
+from tests.campaigns.networks import connections, crowd, crowds, network_kills
 from tests.campaigns.outputs import outputs
 from tests.campaigns.registry import registry
 from tests.campaigns.restarts import restarts
@@ -141,6 +141,7 @@ CAMPAIGNS: dict[str, Callable[[Sampand, int, int], list[str]]] = {
 ON_A_HOST: dict[str, Callable[[NetworkHost, int, int], list[str]]] = {
     "connections": connections,
     "crowd": crowd,
+    "crowds": crowds,
     "fuzz": fuzz,
     "network-kills": network_kills,
 }
