@@ -203,6 +203,25 @@ def test_pool_exhausted(net: NetworkHost) -> None:
     assert net.docker("start", "-a", "second").code == 0
 
 
+def test_a_full_bridge(net: NetworkHost) -> None:
+    """The kernel gives a bridge 1,023 ports: containers beyond are refused in words, and leave nothing."""
+    net.cli(
+        "network", "create", "--subnet", "10.66.0.0/16", "-o", "com.docker.network.bridge.name=full", "full"
+    )
+    idle(net, "web", "--network", "full")
+    lines = "".join(
+        f"link add fill{number} type dummy\nlink set fill{number} master full\n" for number in range(1022)
+    )
+    filled = net.on_host("sh", "-c", f"printf '{lines}' | ip -batch -")
+    assert filled.code == 0, filled.err
+    refused = net.docker("run", "--rm", "--network", "full", "busybox", "true")
+    assert "network full is full: a bridge has 1,023 ports at most" in refused.err
+    assert len(json.loads(net.cli("network", "inspect", "full"))[0]["Containers"]) == 1
+    removed = "".join(f"link delete fill{number}\n" for number in range(1022))
+    net.on_host("sh", "-c", f"printf '{removed}' | ip -batch -")
+    net.cli("run", "--rm", "--network", "full", "busybox", "true")
+
+
 def test_ports_that_are_free_again(net: NetworkHost) -> None:
     with socket.socket():
         taken = net.docker(

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from tests.system.network_host import HOST, NetworkHost, network_host
+from tests.system.postgres import ENVIRONMENT, load_postgres, needs_postgres
 from tests.system.sampand import needs_busybox, needs_root, wait_for
 
 SERVER = "echo hi >/tmp/index.html; exec httpd -f -h /tmp -p 80"
@@ -143,3 +144,22 @@ def test_show_ports(net: NetworkHost) -> None:
     elements = net.on_host("nft", "list", "ruleset").text
     assert "127.0.0.1 . sctp . 7000 : " in elements
     assert "--show-ports needs --detach" in net.sampan("run", "--show-ports", "busybox", "true").err
+
+
+@needs_postgres
+def test_postgresql_by_name_and_by_port(net: NetworkHost) -> None:
+    """A real server: a client in another container finds it by its name, one on the LAN by the port."""
+    image = load_postgres(net)
+    variables = [word for key, value in ENVIRONMENT.items() for word in ("-e", f"{key}={value}")]
+    common = ("--network", "mine", "-u", "1000:1000", *variables)
+    command = (
+        "initdb -D /tmp/data -U test >&2 && echo host all all all trust >>/tmp/data/pg_hba.conf && "
+        "exec postgres -D /tmp/data -k /tmp -h '*'"
+    )
+    net.cli("network", "create", "mine")
+    net.cli("run", "-d", "--name", "db", "-p", "5432:5432", *common, image, "sh", "-c", command)
+    ready = "ready to accept connections"
+    wait_for(lambda: ready in net.docker("logs", "db").err, "PostgreSQL", 60)
+    query = ("-U", "test", "-Atqc", "select sum(n) from generate_series(1, 1000) n", "postgres")
+    assert net.cli("run", "--rm", *common, image, "psql", "-h", "db", *query) == "500500"
+    assert net.on_lan("psql", "-h", HOST, *query).text == "500500"

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import subprocess
-import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +9,8 @@ import pytest
 from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.wait_strategies import LogMessageWaitStrategy
-from tests.system.sampand import DOCKER, Sampand, busybox_tar, needs_busybox, needs_root
+from tests.system.postgres import ENVIRONMENT, load_postgres, needs_postgres
+from tests.system.sampand import DOCKER, Sampand, needs_busybox, needs_root
 
 pytestmark = [
     needs_root,
@@ -20,8 +18,6 @@ pytestmark = [
     # docker-py leaves the sockets of exec to the garbage collector.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-
-_POSTGRES = Path("/usr/lib/postgresql/15")
 
 
 @pytest.fixture(autouse=True)
@@ -80,36 +76,17 @@ def test_the_socket_inside_a_container(sampand: Sampand) -> None:
 
 @pytest.fixture(scope="module")
 def postgres(sampand: Sampand) -> str:
-    """An image of busybox and Debian's PostgreSQL, with the libraries that it needs."""
-    archive = io.BytesIO(busybox_tar())
-    with tarfile.open(fileobj=archive, mode="a") as tar:
-        for path in (_POSTGRES, Path("/usr/share/postgresql/15"), *_libraries()):
-            tar.add(path.resolve(), str(path).lstrip("/"))
-    target = "/images/create?fromSrc=-&repo=postgres&tag=15"
-    status, _, answer = sampand.request("POST", target, raw=archive.getvalue())
-    assert (status, b"error" in answer) == (200, False), answer
-    return "postgres:15"
+    return load_postgres(sampand)
 
 
-def _libraries() -> list[Path]:
-    """Return every library that PostgreSQL's programs load at their start."""
-    found = set()
-    for program in ("postgres", "initdb", "psql"):
-        listed = subprocess.run(
-            ["ldd", _POSTGRES / "bin" / program], capture_output=True, text=True, check=True
-        )
-        found |= {word for word in listed.stdout.split() if word.startswith("/")}
-    return sorted(map(Path, found))
-
-
-@pytest.mark.skipif(not _POSTGRES.exists(), reason="no PostgreSQL (Debian: postgresql-15)")
+@needs_postgres
 def test_postgresql(sampand: Sampand, postgres: str) -> None:
     serve = "initdb -D /tmp/data -U test >&2 && exec postgres -D /tmp/data -k /tmp"
     made = (
         container(sampand, postgres, user="1000:1000")
         .with_command(["sh", "-c", serve])
-        .with_env("LC_ALL", "C")
-        .with_env("PATH", f"{_POSTGRES}/bin:/bin")
+        .with_env("LC_ALL", ENVIRONMENT["LC_ALL"])
+        .with_env("PATH", ENVIRONMENT["PATH"])
         .waiting_for(LogMessageWaitStrategy("database system is ready to accept connections"))
     )
     with made as running:

@@ -5,6 +5,7 @@ What a crash leaves is found by name: `sv<tag>…` for the pairs of one run root
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import threading
@@ -14,6 +15,7 @@ from socket import AF_INET, AF_INET6
 from typing import TYPE_CHECKING, Final
 
 from sampan import log
+from sampan.errors import Unavailable
 from sampan.kernel import arp, netsocket, rtnetlink
 from sampan.network.forwarding import set_up_bridge
 from sampan.network.model import Endpoint, NetworkRecord
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from _socket import socket
 
 _USUAL_RUN_ROOT: Final = "/run/sampan"
+_MAX_PORTS: Final = 1023  # Linux: BR_MAX_PORTS in net/bridge/br_private.h, of which 0 is not used
 _GROUPS: Final = 0x53000000  # other tools number theirs from 0
 _BRIDGE_LINK_LOCAL: Final = ip_address("fe80::1").packed
 
@@ -159,7 +162,12 @@ class Links:
         self._set_up_inside(endpoint, network, inside)
         try:
             self._put_on_bridge(endpoint, network)
-        except OSError:
+        except OSError as exc:
+            if exc.errno == errno.EXFULL:
+                raise Unavailable(
+                    f"network {network.name} is full: a bridge has {_MAX_PORTS:,} ports at most",
+                    hint="put further containers in another network",
+                ) from exc
             self.forget_bridge(network.bridge)  # removed by hand: once more, with a new one
             self.ensure_bridge(network)
             self._put_on_bridge(endpoint, network)
