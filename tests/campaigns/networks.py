@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import sys
 import threading
 import time
 from pathlib import Path
@@ -94,6 +95,46 @@ def _processor_s(host: NetworkHost) -> float:
     assert host.process is not None
     fields = Path(f"/proc/{host.process.pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+# Fills the table of tracked connections: each datagram is a flow of its own.
+_FLOOD = """
+import socket, sys
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for number in range(int(sys.argv[1])):
+    try:
+        sock.sendto(b"x", (f"127.{number >> 14}.1.1", 1024 + (number & 0x3fff)))
+    except OSError:
+        pass
+"""
+
+
+def _wait_for_line(host: NetworkHost, line: str, times: int, timeout_s: float) -> None:
+    wait_for(lambda: host.log.read_text().count(line) == times, f"sampand says: {line}", timeout_s)
+
+
+def full_table(host: NetworkHost, count: int, seed: int) -> list[str]:
+    """Fill the table of tracked connections, and let it empty: sampand says both, so does `system check`."""
+    del seed
+    serve(host, "web", "-p", "8080:80")
+    limit = int(host.on_host("sysctl", "-n", "net.netfilter.nf_conntrack_max").text)
+    full, empty = (
+        "the table of tracked connections is full",
+        "the table of tracked connections has room again",
+    )
+    violations = []
+    for number in range(1, count + 1):
+        host.on_host(sys.executable, "-I", "-S", "-c", _FLOOD, str(limit))
+        checked = host.sampan("system", "check")
+        if checked.code != 1 or f"of {limit} tracked connections" not in checked.text:
+            violations.append(f"system check says of a full table: {checked.text}")
+        _wait_for_line(host, full, number, 10)
+        _wait_for_line(host, empty, number, 90)
+        if host.sampan("system", "check").code != 0:
+            violations.append("system check is not content with a table that has room again")
+        if host.fetch(HOST, 8080, lan="lan") != "hi":
+            violations.append("the published port is not reached any more")
+    return violations
 
 
 def network_kills(host: NetworkHost, count: int, seed: int) -> list[str]:

@@ -17,7 +17,7 @@ from statistics import median
 from tests.campaigns import census
 from tests.campaigns.archives import archives
 from tests.campaigns.fuzz import fuzz
-from tests.campaigns.networks import connections, crowd, crowds, network_kills
+from tests.campaigns.networks import connections, crowd, crowds, full_table, network_kills
 from tests.campaigns.outputs import outputs
 from tests.campaigns.registry import registry
 from tests.campaigns.restarts import restarts
@@ -143,6 +143,7 @@ ON_A_HOST: dict[str, Callable[[NetworkHost, int, int], list[str]]] = {
     "connections": connections,
     "crowd": crowd,
     "crowds": crowds,
+    "full-table": full_table,
     "fuzz": fuzz,
     "network-kills": network_kills,
 }

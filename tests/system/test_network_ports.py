@@ -157,9 +157,10 @@ def test_postgresql_by_name_and_by_port(net: NetworkHost) -> None:
         "exec postgres -D /tmp/data -k /tmp -h '*'"
     )
     net.cli("network", "create", "mine")
-    net.cli("run", "-d", "--name", "db", "-p", "5432:5432", *common, image, "sh", "-c", command)
+    net.cli("run", "-d", "--name", "db", "-p", "0.0.0.0:5432:5432", *common, image, "sh", "-c", command)
     ready = "ready to accept connections"
     wait_for(lambda: ready in net.docker("logs", "db").err, "PostgreSQL", 60)
     query = ("-U", "test", "-Atqc", "select sum(n) from generate_series(1, 1000) n", "postgres")
     assert net.cli("run", "--rm", *common, image, "psql", "-h", "db", *query) == "500500"
-    assert net.on_lan("psql", "-h", HOST, *query).text == "500500"
+    asked = net.on_lan("psql", "-h", HOST, *query)
+    assert asked.text == "500500", asked.err
