@@ -109,11 +109,11 @@ mount -t cgroup -o none,name=systemd cgroup /new/sys/fs/cgroup/systemd
 
 def main() -> int:
     arguments = _parse_arguments()
-    kernel, modules = _find_kernel()
-    _check_programs()
+    kernel, modules = find_kernel()
+    check_programs()
     with tempfile.TemporaryDirectory(prefix="sampan-v2-") as folder:
         initramfs = Path(folder, "initramfs")
-        initramfs.write_bytes(_build_initramfs(modules, arguments.command, arguments.cgroups))
+        initramfs.write_bytes(build_initramfs(modules, arguments.command, cgroups=arguments.cgroups))
         return _run_machine(Path(folder), kernel, initramfs, arguments)
 
 
@@ -136,7 +136,8 @@ def _fail(message: str, hint: str) -> NoReturn:
     sys.exit(FAILED_CODE)
 
 
-def _check_programs() -> None:
+def check_programs() -> None:
+    """End with a hint if something is not installed that a machine needs."""
     missing = []
     if shutil.which(QEMU) is None:
         missing.append("qemu-system-x86")
@@ -154,7 +155,7 @@ def _is_static(program: Path) -> bool:
         return False
 
 
-def _find_kernel() -> tuple[Path, Path]:
+def find_kernel() -> tuple[Path, Path]:
     """Return the newest kernel image that has its modules beside it, and the folder of those."""
     found = []
     for image in Path("/boot").glob("vmlinuz-*"):
@@ -167,14 +168,17 @@ def _find_kernel() -> tuple[Path, Path]:
     return image, modules
 
 
-def _build_initramfs(modules: Path, command: list[str], cgroups: str) -> bytes:
+def build_initramfs(
+    modules: Path, command: list[str], *, cgroups: str = "v2", more_modules: tuple[str, ...] = ()
+) -> bytes:
+    """Return the first root of a machine that runs command, with more modules than every machine has."""
     archive = Cpio()
     for folder in ("bin", "dev", "proc", "sys", "v2"):
         archive.add_folder(folder)
     archive.add_file("bin/busybox", BUSYBOX.read_bytes(), mode=0o755)
     archive.add_file("init", INIT.encode(), mode=0o755)
     names = []
-    for path in _modules_in_order(modules):
+    for path in _modules_in_order(modules, (*MODULES, *more_modules)):
         name = path.name.partition(".ko")[0] + ".ko"
         archive.add_file(f"v2/{name}", _module_bytes(path))
         names.append(name)
@@ -203,8 +207,8 @@ def _run_script(command: list[str]) -> str:
     )
 
 
-def _modules_in_order(modules: Path) -> list[Path]:
-    """Return the files of MODULES and of all they need, each after what it needs (modules.dep(5))."""
+def _modules_in_order(modules: Path, names: tuple[str, ...]) -> list[Path]:
+    """Return the files of modules and of all they need, each after what it needs (modules.dep(5))."""
     needs: dict[str, list[str]] = {}
     by_name: dict[str, str] = {}
     for line in (modules / "modules.dep").read_text().splitlines():
@@ -219,7 +223,7 @@ def _modules_in_order(modules: Path) -> list[Path]:
                 visit(dependency)
             ordered.append(path)
 
-    for name in MODULES:
+    for name in names:
         if name in by_name:  # else it is built into this kernel
             visit(by_name[name])
     return [modules / path for path in ordered]
@@ -260,21 +264,26 @@ class Cpio:
         self._out.write(b"\0" * (-self._out.tell() % 4))
 
 
-def _run_machine(folder: Path, kernel: Path, initramfs: Path, arguments: argparse.Namespace) -> int:
-    code_file, console_file = folder / "code", folder / "console"
-    command = [
+def machine_command(kernel: Path, initramfs: Path, folder: Path, *, memory: str) -> list[str]:
+    """Return qemu's command line: output on its own, the files `code` and `console` in a folder."""
+    return [
         QEMU,
         *("-machine", "q35", *_accelerator()),
-        *("-smp", str(min(os.cpu_count() or 1, 4)), "-m", arguments.memory),
+        *("-smp", str(min(os.cpu_count() or 1, 4)), "-m", memory),
         *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-nic", "none"),
         *("-chardev", "stdio,id=out,signal=off", "-serial", "chardev:out"),
-        *("-serial", f"file:{code_file}", "-serial", f"file:{console_file}"),
+        *("-serial", f"file:{folder}/code", "-serial", f"file:{folder}/console"),
         *("-fsdev", "local,id=host,path=/,security_model=none,readonly=on,multidevs=remap"),
         *("-device", "virtio-9p-pci,fsdev=host,mount_tag=host"),
         *("-drive", "driver=null-co,size=64M,read-zeroes=on,if=virtio"),
         *("-kernel", str(kernel), "-initrd", str(initramfs)),
         *("-append", "console=ttyS2 quiet loglevel=4 panic=-1 rdinit=/init mitigations=off"),
     ]
+
+
+def _run_machine(folder: Path, kernel: Path, initramfs: Path, arguments: argparse.Namespace) -> int:
+    code_file, console_file = folder / "code", folder / "console"
+    command = machine_command(kernel, initramfs, folder, memory=arguments.memory)
     machine = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )

@@ -19,6 +19,7 @@ from tests.campaigns.archives import archives
 from tests.campaigns.fuzz import fuzz
 from tests.campaigns.networks import connections, crowd, crowds, full_table, network_kills
 from tests.campaigns.outputs import outputs
+from tests.campaigns.power_cuts import power_cuts
 from tests.campaigns.registry import registry
 from tests.campaigns.restarts import restarts
 from tests.campaigns.volumes import volumes
@@ -149,9 +150,13 @@ ON_A_HOST: dict[str, Callable[[NetworkHost, int, int], list[str]]] = {
 }
 
 
+# Those that have machines of their own.
+ON_A_MACHINE: dict[str, Callable[[Path, int, int], list[str]]] = {"power-cuts": power_cuts}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="tools/campaign", description=__doc__)
-    parser.add_argument("name", choices=sorted((*CAMPAIGNS, *ON_A_HOST)))
+    parser.add_argument("name", choices=sorted((*CAMPAIGNS, *ON_A_HOST, *ON_A_MACHINE)))
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
@@ -175,6 +180,8 @@ def _run(folder: Path, name: str, count: int, seed: int) -> list[str]:
     if name in ON_A_HOST:
         with network_host(folder) as host:
             return ON_A_HOST[name](host, count, seed)
+    if name in ON_A_MACHINE:
+        return ON_A_MACHINE[name](folder, count, seed)
     daemon = serve(folder)
     try:
         return CAMPAIGNS[name](daemon, count, seed)
