@@ -20,6 +20,7 @@ from tests.system.registry_kit import (
     needs_registry,
     serve_registry,
 )
+from tests.system.registry_server_kit import run
 from tests.system.sampand import Sampand, busybox_tar, needs_busybox, needs_root
 from tests.system.store_kit import entry, tar
 
@@ -188,6 +189,64 @@ def test_an_index_that_is_here_goes_out_as_it_came(
         assert f"2: digest: {ARM.digest}" in one.text, one.err
         missing = daemon.docker("push", "--platform", "linux/s390x", f"{target}:2")
         assert "does not provide the specified platform" in missing.err
+
+
+def forget(daemon: Sampand, name: str) -> None:
+    assert daemon.docker("rmi", "-f", name).code == 0
+    assert ids(daemon, name) == []
+
+
+def test_all_platforms_travel_in_one_archive(daemon: Sampand, registry: Registry, tmp_path: Path) -> None:
+    """With the index and its attestations; readers that know one platform take theirs."""
+    name, saved = f"{registry.domain}/many:both", str(tmp_path / "both.tar")
+    pull(daemon, name, "amd64", "arm64")
+    assert daemon.docker("save", "-o", saved, name).code == 0
+    with tarfile.open(saved) as archive:
+        index = json.load(archive.extractfile("index.json"))  # type: ignore[arg-type]  # it is a file
+    assert [one["digest"] for one in index["manifests"]] == [digest_of(BOTH)]
+    for arch, image in (("amd64", AMD), ("arm64", ARM)):
+        raw = run("skopeo", "--override-arch", arch, "inspect", "--config", "--raw", f"oci-archive:{saved}")
+        assert digest_of(raw.encode()) == image.config
+    forget(daemon, name)
+    loaded = daemon.docker("load", "-i", saved)
+    assert loaded.text == f"Loaded image: {name}", loaded.err
+    assert ids(daemon, name) == sorted([AMD.config, ARM.config])
+    assert architecture(daemon, name) == "amd64"
+    with serve_registry(tmp_path / "second") as second:
+        daemon.docker("tag", name, f"{second.domain}/copy:1")
+        pushed = daemon.docker("push", f"{second.domain}/copy:1")
+        assert f"1: digest: {digest_of(BOTH)}" in pushed.text, pushed.err
+        forget(daemon, f"{second.domain}/copy:1")
+    forget(daemon, name)
+    assert list((daemon.data / "images/blobs/sha256").iterdir()) == []
+    one = daemon.docker("load", "--platform", "linux/arm64", "-i", saved)
+    assert one.code == 0, one.err
+    assert ids(daemon, name) == [ARM.config]
+    missing = daemon.docker("load", "--platform", "linux/s390x", "-i", saved)
+    assert "does not match the specified platform: wanted linux/s390x" in missing.text + missing.err
+
+
+def test_some_platforms_of_an_archive(daemon: Sampand, registry: Registry, tmp_path: Path) -> None:
+    name, saved = f"{registry.domain}/many:three", str(tmp_path / "two.tar")
+    pull(daemon, name, "amd64", "arm64", "arm/v7")
+    two = ("--platform", "linux/arm64", "--platform", "linux/arm/v7")
+    assert daemon.sampan("save", *two, "-o", saved, name).code == 0
+    forget(daemon, name)
+    loaded = daemon.docker("load", "-i", saved)
+    assert loaded.code == 0, loaded.err
+    assert ids(daemon, name) == sorted([ARM.config, V7.config])
+    absent = daemon.sampan("save", "--platform", "linux/amd64", "-o", saved, name)
+    assert "does not provide the specified platform (linux/amd64)" in absent.err
+
+
+@pytest.mark.peers
+def test_an_archive_that_skopeo_made_of_an_index(daemon: Sampand, registry: Registry, tmp_path: Path) -> None:
+    name, saved = f"{registry.domain}/many:three", f"{tmp_path}/all.tar:example.com/many:three"
+    source = ("--src-tls-verify=false", f"docker://{name}")
+    run("skopeo", "--insecure-policy", "copy", "-q", "--all", *source, f"oci-archive:{saved}")
+    loaded = daemon.docker("load", "-i", str(tmp_path / "all.tar"))
+    assert loaded.text == "Loaded image: example.com/many:three", loaded.err
+    assert ids(daemon, "example.com/many:three") == sorted([AMD.config, ARM.config, V7.config])
 
 
 def test_attestations_are_kept(daemon: Sampand, registry: Registry) -> None:

@@ -326,7 +326,10 @@ COMMIT = _options(
     ("pause", "p", "bool", "Freeze the container meanwhile (default true)"),
     ("no-pause", "", "bool", "Do not freeze the container meanwhile"),
 )
-SAVE = _options(("output", "o", "string", "File to write instead of standard output"), _PLATFORM)
+SAVE = _options(
+    ("output", "o", "string", "File to write instead of standard output"),
+    ("platform", "", "list", "Save only this platform"),
+)
 IMAGE_TREE = _options(("layers", "", "bool", "Show each layer, and the step that made it"))
 IMAGE_DIFF = _options(
     _FORMAT,

@@ -204,8 +204,7 @@ def save(context: Context, flags: Flags, names: list[str]) -> int:
             "an archive would not look well on a terminal", hint="sampan save -o ARCHIVE IMAGE", code=1
         )
     query = [("names", name) for name in names]
-    if flags.text("platform"):
-        query.append(("platform", flags.text("platform")))
+    query += [("platform", platform) for platform in flags.items("platform")]
     try:
         response = context.session().open("GET", "/images/get", query)
     except NotFound as exc:

@@ -96,24 +96,35 @@ async def save(call: Call) -> web.StreamResponse:
     if not names:
         raise InvalidArgument("names is missing: which images are to be saved?")
     archive = await take(
-        call.workers.slow(call.engine.images.open_save, names, platform=_platform(call)),
+        call.workers.slow(call.engine.images.open_save, names, platforms=_platforms(call)),
         release=lambda opened: opened.close(),
     )
     with archive:
         return await send_archive(call, "Content-Type: application/x-tar\r\n", archive.write)
 
 
-def _platform(call: Call) -> str:
-    """Return the parameter `platform`: `os/arch`, or (API 1.48) the JSON of one.
+def _platforms(call: Call) -> list[str]:
+    """Return the parameters `platform`: each `os/arch`, or (API 1.48) the JSON of one.
 
     Raises:
-        InvalidArgument: it is neither, or there are several.
+        InvalidArgument: one is neither.
     """
-    given = call.request.query.getall("platform", [])
+    given = [text for text in call.request.query.getall("platform", []) if text]
+    return [str(gojson.decode(text.encode(), Platform)) if text.startswith("{") else text for text in given]
+
+
+def _platform(call: Call) -> str:
+    """Return the one platform that is meant, "" if none is.
+
+    Raises:
+        InvalidArgument: it is none, or there are several.
+    """
+    given = _platforms(call)
     if len(given) > 1:
-        raise InvalidArgument("not supported yet: more than one platform of an image")
-    text = given[0] if given else ""
-    return str(gojson.decode(text.encode(), Platform)) if text.startswith("{") else text
+        raise InvalidArgument(
+            "an archive is loaded for one platform, or for all that it has", hint="leave platform out"
+        )
+    return given[0] if given else ""
 
 
 async def load(call: Call) -> web.StreamResponse:

@@ -167,14 +167,15 @@ class Images:
             self._emit("load", loaded.image_id, name or loaded.image_id)
         return found
 
-    def open_save(self, refs: Sequence[str], *, platform: str = "") -> OpenSave:
+    def open_save(self, refs: Sequence[str], *, platforms: Sequence[str] = ()) -> OpenSave:
         """Return an archive of images, as `load` takes it; the caller writes and closes it.
 
+        platforms: of a name that means several images; none: all that are here.
+
         Raises:
-            NotFound: `No such image: X:tag`, or it is not for the platform.
+            NotFound: `No such image: X:tag`, or it is not for a platform.
         """
-        wanted = parse_platform(platform) if platform else None
-        return open_save(self._core, refs, platform=wanted)
+        return open_save(self._core, refs, platforms=[parse_platform(text) for text in platforms])
 
     def import_rootfs(
         self,

@@ -6,6 +6,7 @@ Source: moby, daemon/internal/image/tarexport/save.go, parseNames.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from sampan.engine.core import Core
 from sampan.engine.events import make_event
@@ -19,25 +20,48 @@ from sampan.store.references import Reference, parse_reference
 from sampan.store.saving import OpenSave, Wanted
 
 
-def open_save(core: Core, words: Sequence[str], *, platform: Platform | None) -> OpenSave:
+def open_save(core: Core, words: Sequence[str], *, platforms: Sequence[Platform]) -> OpenSave:
     """See `Images.open_save`."""
-    wanted = [one for word in words for one in find_wanted(core, word, platform)]
-    for one in wanted:
-        if platform is not None and not matches(platform, one.image.config.platform):
-            raise NotFound(
-                f"image with reference {words[0]} was found but does not provide the specified platform "
-                f"({platform})"
-            )
+    wanted = [
+        _with_platforms(core, one, word, platforms)
+        for word in words
+        for one in find_wanted(core, word, platforms[0] if platforms else None)
+    ]
     opened = core.store.saving.open(wanted)
     for one in wanted:
         core.events.emit(_event(one.image))
     return opened
 
 
+def _with_platforms(core: Core, one: Wanted, word: str, platforms: Sequence[Platform]) -> Wanted:
+    """Add the images for other platforms that a name means: all that are here, or those asked for.
+
+    Raises:
+        NotFound: one that was asked for is not here.
+    """
+    images = core.store.images
+    index = images.index_of(one.names[0]) if one.names else None
+    every = tuple(images.variants(one.names[0])) if index else (one.image,)
+    chosen = [_choose(every, word, platform) for platform in platforms] or list(every)
+    if len(chosen) == 1 or index is None:
+        return replace(one, image=chosen[0])
+    more = () if platforms else tuple(images.index_blobs(one.names[0]))
+    return replace(one, image=chosen[0], others=tuple(chosen[1:]), index=index, more=more)
+
+
+def _choose(images: Sequence[Image], word: str, platform: Platform) -> Image:
+    for image in images:
+        if matches(platform, image.config.platform):
+            return image
+    raise NotFound(
+        f"image with reference {word} was found but does not provide the specified platform ({platform})"
+    )
+
+
 def find_wanted(core: Core, word: str, platform: Platform | None = None) -> Sequence[Wanted]:
     """Return what a word means: a tag, all tags of a repository, or an id, which brings no names.
 
-    platform: of several images with a name.
+    platform: of several images with a name, of which one is returned.
 
     Raises:
         NotFound: `No such image: X`.

@@ -5,12 +5,12 @@ Source: moby, image/spec v1.3, "Combined Image JSON + Filesystem Changeset Forma
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from sampan.errors import InvalidArgument, NotFound
 from sampan.spec.image import (
-    CONTAINERD_NAME,
     INDEX_TYPES,
     MANIFEST_TYPES,
     OCI_CONFIG,
@@ -18,7 +18,6 @@ from sampan.spec.image import (
     OCI_LAYER_GZIP,
     OCI_LAYER_ZSTD,
     OCI_MANIFEST,
-    REF_NAME,
     Descriptor,
     DockerArchiveEntry,
     Index,
@@ -31,22 +30,31 @@ from sampan.spec.image import (
     parse_manifest_or_index,
 )
 from sampan.store.archive.compression import PlainStream
+from sampan.store.archive_indexes import ArchiveIndex, names_of, plan_indexes, read_image, read_listed
 from sampan.store.blobs import StagedBlob
-from sampan.store.intake import StagedImage
+from sampan.store.intake import StagedImage, StagedIndex
 from sampan.store.members import Members, read_document
 from sampan.store.platforms import choose_manifest, host_platform, matches
-from sampan.store.references import Reference, parse_reference, parse_tagged
+from sampan.store.references import parse_tagged
 from sampan.store.staging import Staging
 
 _MAX_NESTING = 4  # an index in an index: BuildKit makes two
 _LAYER_TYPES: Final = {"none": OCI_LAYER, "gzip": OCI_LAYER_GZIP, "zstd": OCI_LAYER_ZSTD}
 
 
-def plan_images(members: Members, staging: Staging, *, platform: Platform | None) -> list[StagedImage]:
-    """Return the images of an archive that are for platform (None: the best one of each index).
+@dataclass(frozen=True, slots=True)
+class PlannedArchive:
+    """What an archive brings: images, and indexes that some of them came by."""
 
-    `manifest.json` decides where there is one, as for Docker; a manifest of `index.json` for the same
-    configuration is then kept as it is.
+    images: list[StagedImage]
+    indexes: list[StagedIndex]
+
+
+def plan_archive(members: Members, staging: Staging, *, platform: Platform | None) -> PlannedArchive:
+    """Return the images of an archive that are for platform; None: all that it has.
+
+    `manifest.json` decides about names where there is one, as for Docker; a manifest of `index.json` for the
+    same configuration is then kept as it is, and a name that means an index there brings all its images.
 
     Raises:
         InvalidArgument: documents contradict each other or the files, or there is no image.
@@ -61,8 +69,12 @@ def plan_images(members: Members, staging: Staging, *, platform: Platform | None
         known = _manifests_by_config(members, index) if index else {}
         entries = parse_docker_archive_manifest(docker)
         images = [_docker_image(members, staging, entry, known) for entry in entries]
+        indexes = list(plan_indexes(members, _parse_index(index).manifests)) if index else []
+        names = {name for image in images for name in image.references}
+        indexes = [one for one in indexes if names.issuperset(one.staged.references)]
     elif index is not None:
-        images = list(_oci_images(members, index, platform or host_platform()))
+        indexes = list(plan_indexes(members, _parse_index(index).manifests))
+        images = list(_oci_images(members, index, platform or host_platform(), indexes))
     else:
         raise InvalidArgument(
             "archive holds no image: neither manifest.json nor index.json is in it",
@@ -70,9 +82,25 @@ def plan_images(members: Members, staging: Staging, *, platform: Platform | None
         )
     if not images:
         raise InvalidArgument("archive holds no image")
-    for image in images:
-        _check_platform(image, platform)
-    return images
+    if platform is not None:
+        images = [_for_platform_of(image, indexes, platform) for image in images]
+        for image in images:
+            _check_platform(image, platform)
+        return PlannedArchive(images, [])
+    known_ids = {image.config.digest for image in images}
+    others = {image.config.digest: image for one in indexes for image in one.images}
+    images += [image for image_id, image in others.items() if image_id not in known_ids]
+    return PlannedArchive(images, [one.staged for one in indexes])
+
+
+def _for_platform_of(image: StagedImage, indexes: Sequence[ArchiveIndex], wanted: Platform) -> StagedImage:
+    """Return the image for a platform that the same names mean, image itself if there is no other."""
+    for one in indexes:
+        if image.references and set(image.references) <= set(one.staged.references):
+            for other in one.images:
+                if matches(wanted, parse_config(other.config_document).platform):
+                    return replace(other, references=image.references)
+    return image
 
 
 def _docker_image(
@@ -124,7 +152,7 @@ def _manifests_by_config(members: Members, raw_index: bytes) -> dict[str, Staged
     found = {}
     for descriptor in _walk(members, _parse_index(raw_index), depth=0):
         try:
-            image = _oci_image(members, descriptor)
+            image = read_image(members, descriptor)
         except InvalidArgument:
             continue  # attestations, and platforms that were not saved
         found[image.config.digest] = image
@@ -137,25 +165,28 @@ def _walk(members: Members, index: Index, *, depth: int) -> Iterator[Descriptor]
             yield descriptor
         elif descriptor.mediaType in INDEX_TYPES and depth < _MAX_NESTING:
             try:
-                nested = _read(members, descriptor)
+                nested = read_listed(members, descriptor)
             except InvalidArgument:
                 continue
             if isinstance(nested, Index):
                 yield from _walk(members, nested, depth=depth + 1)
 
 
-def _oci_images(members: Members, raw_index: bytes, platform: Platform) -> Iterator[StagedImage]:
+def _oci_images(
+    members: Members, raw_index: bytes, platform: Platform, indexes: Sequence[ArchiveIndex]
+) -> Iterator[StagedImage]:
     """Yield one image for each entry of index.json; entries with the same image join their names."""
+    usual = {str(one.staged.blob.digest): one.images[0] for one in indexes}
     merged: dict[str, StagedImage] = {}
     for descriptor in _parse_index(raw_index).manifests:
         if descriptor.mediaType not in INDEX_TYPES | MANIFEST_TYPES:
             continue
-        image = _oci_image(members, _for_platform(members, descriptor, platform))
+        image = usual.get(descriptor.digest)
+        if image is None:
+            image = read_image(members, _for_platform(members, descriptor, platform))
         earlier = merged.get(image.config.digest)
-        references = (earlier.references if earlier else ()) + _names_of(descriptor)
-        merged[image.config.digest] = StagedImage(
-            image.config, image.config_document, image.manifest, image.manifest_type, image.layers, references
-        )
+        references = (earlier.references if earlier else ()) + names_of(descriptor)
+        merged[image.config.digest] = replace(image, references=references)
     yield from merged.values()
 
 
@@ -163,25 +194,10 @@ def _for_platform(members: Members, descriptor: Descriptor, platform: Platform) 
     for _ in range(_MAX_NESTING):
         if descriptor.mediaType not in INDEX_TYPES:
             return descriptor
-        index = _read(members, descriptor)
+        index = read_listed(members, descriptor)
         assert isinstance(index, Index)  # its media type was compared with the content
         descriptor = choose_manifest(index.manifests, platform)
     raise InvalidArgument(f"image indexes are nested deeper than {_MAX_NESTING} levels")
-
-
-def _oci_image(members: Members, descriptor: Descriptor) -> StagedImage:
-    manifest = _read(members, descriptor)
-    if not isinstance(manifest, Manifest):
-        raise InvalidArgument(f"blob {descriptor.digest} is no image manifest")
-    config = members.get_blob(manifest.config)
-    layers = tuple(members.get_blob(layer) for layer in manifest.layers)
-    blob = members.get_blob(descriptor)
-    return StagedImage(config, read_document(config), blob, descriptor.mediaType, layers)
-
-
-def _read(members: Members, descriptor: Descriptor) -> Manifest | Index:
-    raw = read_document(members.get_blob(descriptor))
-    return parse_manifest_or_index(raw, media_type=descriptor.mediaType)
 
 
 def _parse_index(raw: bytes) -> Index:
@@ -189,14 +205,6 @@ def _parse_index(raw: bytes) -> Index:
     if not isinstance(index, Index):
         raise InvalidArgument("index.json is no image index")
     return index
-
-
-def _names_of(descriptor: Descriptor) -> tuple[Reference, ...]:
-    """Return the full name in an index entry's annotations; a bare tag names no repository."""
-    full = descriptor.annotations.get(CONTAINERD_NAME, "")
-    short = descriptor.annotations.get(REF_NAME, "")
-    text = full or (short if "/" in short or ":" in short else "")
-    return (parse_reference(text).key(),) if text else ()
 
 
 def _check_platform(image: StagedImage, wanted: Platform | None) -> None:

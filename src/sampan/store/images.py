@@ -28,7 +28,7 @@ from sampan.store.catalog import Catalog, ImageRecord
 from sampan.store.changes import apply_changes
 from sampan.store.collector import Collector
 from sampan.store.digests import chain_ids
-from sampan.store.imagearchive import layer_type, plan_images
+from sampan.store.imagearchive import layer_type, plan_archive
 from sampan.store.intake import Intake, StagedImage
 from sampan.store.layers import Layers
 from sampan.store.layout import Layout
@@ -84,8 +84,8 @@ class Images:
     ) -> list[Loaded]:
         """Take in every image of an archive: docker save or OCI layout, plain or compressed.
 
-        Names in the archive move here from the images that have them. Of an image index the best manifest
-        for platform (default: this machine) is taken. lend gives blobs that it lacks. All or nothing.
+        Names in the archive move here from the images that have them. Of an image index everything is taken
+        that the archive has; with a platform only that. lend gives blobs that it lacks. All or nothing.
 
         Raises:
             InvalidArgument: the archive is damaged, hostile, or holds no image.
@@ -94,8 +94,8 @@ class Images:
         with Staging(self._places) as staging:
             try:
                 members = Members.read(stream, staging, lend=lend)
-                images = plan_images(members, staging, platform=platform)
-                return self._intake.take(images, progress=progress)
+                planned = plan_archive(members, staging, platform=platform)
+                return self._intake.take(planned.images, indexes=planned.indexes, progress=progress)
             except InvalidArgument as exc:
                 exc.hint = exc.hint or _HINT
                 raise
@@ -170,6 +170,10 @@ class Images:
     def index_of(self, reference: Reference) -> Descriptor | None:
         """Return the index that a name was pulled by, None if it was not by one."""
         return self._variants.index_of(reference.key())
+
+    def index_blobs(self, reference: Reference) -> Sequence[Digest]:
+        """Return the blobs that are here of a name's index besides its images."""
+        return self._variants.blobs(reference.key())
 
     def get(self, image_id: Digest) -> Image:
         """Return an image by its full id.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -21,6 +21,7 @@ from sampan.store.model import Loaded, ProgressCallback
 from sampan.store.pins import Pins
 from sampan.store.references import Reference
 from sampan.store.sources import layer_sources
+from sampan.store.variants import Variants
 
 
 class Arriving(BlobSource, Protocol):
@@ -46,6 +47,20 @@ class StagedImage:
     layers: tuple[StagedBlob, ...]  # lowest first
     references: tuple[Reference, ...] = ()
     parent: Digest | None = None  # the image it was made from here
+
+
+@dataclass(frozen=True, slots=True)
+class StagedIndex:
+    """An index that names are to mean, and which of the images that come with it they mean.
+
+    images: by their ids, the one that is meant without a platform first. more: what else of it comes.
+    """
+
+    blob: StagedBlob
+    media_type: str
+    references: tuple[Reference, ...]
+    images: tuple[Digest, ...]
+    more: tuple[StagedBlob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +91,9 @@ class Intake:
         layout: Layout,
         pins: Pins,
         collector: Collector,
+        variants: Variants,
     ) -> None:
+        self._variants = variants
         self._db = db
         self._catalog = catalog
         self._blobs = blobs
@@ -87,20 +104,28 @@ class Intake:
         self._keeping = threading.Lock()  # two pulls share the file of a blob that arrives
 
     def take(
-        self, images: Sequence[StagedImage], *, progress: ProgressCallback | None = None
+        self,
+        images: Sequence[StagedImage],
+        *,
+        indexes: Sequence[StagedIndex] = (),
+        progress: ProgressCallback | None = None,
     ) -> list[Loaded]:
-        """Take in all images or none; the staged files that were not moved stay for the caller to remove.
+        """Take in all images, and indexes of them, or none.
+
+        The staged files that were not moved stay for the caller to remove.
 
         Raises:
             InvalidArgument: an image is damaged, hostile or not for Linux.
         """
         planned = [_plan(image) for image in images]
-        with self._pinned(planned):
-            self._keep_blobs(planned)
+        extra = [blob for index in indexes for blob in (index.blob, *index.more)]
+        with self._pins.held([blob.digest for blob in extra]), self._pinned(planned):
+            self._keep_blobs([*extra, *(blob for plan in planned for blob in plan.blobs)])
             for plan in planned:
                 self._layers.ensure(plan.sources, progress=progress).release()
-            self._record(planned)
-        return [loaded for plan in planned for loaded in _loaded(plan.image)]
+            self._record(planned, indexes)
+        unnamed = {image for index in indexes for image in index.images}
+        return [loaded for plan in planned for loaded in _loaded(plan.image, unnamed)]
 
     def take_arriving(
         self, image: StagedImage, arriving: Arriving, *, progress: ProgressCallback | None = None
@@ -166,16 +191,15 @@ class Intake:
         self._collector.collect()  # blobs of another manifest for an image that was here already
         self._layout.write()
 
-    def _keep_blobs(self, planned: Sequence[_Planned]) -> None:
+    def _keep_blobs(self, blobs: Sequence[StagedBlob]) -> None:
         kept: set[Digest] = set()
-        for plan in planned:
-            for blob in plan.blobs:
-                if blob.digest not in kept:
-                    self._blobs.keep(blob)
-                    kept.add(blob.digest)
+        for blob in blobs:
+            if blob.digest not in kept:
+                self._blobs.keep(blob)
+                kept.add(blob.digest)
         self._blobs.sync()
 
-    def _record(self, planned: Sequence[_Planned]) -> None:
+    def _record(self, planned: Sequence[_Planned], indexes: Sequence[StagedIndex] = ()) -> None:
         with self._db.transaction(durable=True):
             for plan in planned:
                 image_id = plan.image.config.digest
@@ -193,6 +217,21 @@ class Intake:
                 )
                 for reference in plan.image.references:
                     self._catalog.set_name(reference, image_id)
+            for index in indexes:
+                self._name_by(index)
+
+    def _name_by(self, index: StagedIndex) -> None:
+        blob = index.blob
+        descriptor = Descriptor(mediaType=index.media_type, digest=blob.digest, size=blob.size_bytes)
+        for reference in index.references:
+            for image_id in index.images:
+                self._variants.add(
+                    reference,
+                    image_id,
+                    index=descriptor,
+                    blobs=[one.digest for one in index.more],
+                    first=image_id == index.images[0],
+                )
 
 
 def _plan(image: StagedImage) -> _Planned:
@@ -202,8 +241,8 @@ def _plan(image: StagedImage) -> _Planned:
     return _Planned(image, config, layer_sources(config, [layer.digest for layer in image.layers]))
 
 
-def _loaded(image: StagedImage) -> list[Loaded]:
+def _loaded(image: StagedImage, of_index: Container[Digest]) -> list[Loaded]:
     image_id = image.config.digest
     if not image.references:
-        return [Loaded(None, image_id)]
+        return [] if image_id in of_index else [Loaded(None, image_id)]
     return [Loaded(reference, image_id) for reference in image.references]

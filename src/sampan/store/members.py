@@ -90,6 +90,10 @@ class Members:
             raise InvalidArgument(f"image archive: file {unsafe_name!r} is missing")
         return found
 
+    def has_blob(self, digest: Digest) -> bool:
+        """Tell whether there is a blob."""
+        return self.find(_BLOBS + digest_hex(digest)) is not None
+
     def get_blob(self, descriptor: Descriptor) -> StagedBlob:
         """Return the blob that a descriptor names; digest and size have been compared.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Final
 
@@ -40,10 +40,22 @@ _FOLDERS: Final = (b"blobs/", b"blobs/sha256/")
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """An image to save, and the names it is to have in the archive."""
+    """An image to save, and the names it is to have in the archive.
+
+    index: what these names mean when images for other platforms go along: others. more: what that index names
+    besides images.
+    """
 
     image: Image
     names: tuple[Reference, ...]
+    index: Descriptor | None = None
+    others: tuple[Image, ...] = ()
+    more: tuple[Digest, ...] = ()
+
+    @property
+    def images(self) -> tuple[Image, ...]:
+        """All of them, the one that is meant without a platform first."""
+        return self.image, *self.others
 
 
 class Saving:
@@ -63,19 +75,22 @@ class Saving:
         Raises:
             NotFound: an image has gone.
         """
-        images = _merge(wanted)
-        layers = {one.image.id: [source.blob for source in self._sources.of(one.image)] for one in images}
+        merged = _merge(wanted)
+        images = [image for one in merged for image in one.images]
+        layers = {image.id: [source.blob for source in self._sources.of(image)] for image in images}
         held = {
             digest
-            for one in images
-            for digest in (one.image.id, parse_digest(one.image.manifest.digest), *layers[one.image.id])
+            for image in images
+            for digest in (image.id, parse_digest(image.manifest.digest), *layers[image.id])
         }
+        for one in merged:
+            held |= {*one.more, *([parse_digest(one.index.digest)] if one.index else [])}
         self._pins.add(held)
-        opened = OpenSave(self._blobs, self._pins, images, layers, held, without)
-        for one in images:
-            if self._catalog.find(one.image.id) is None:
+        opened = OpenSave(self._blobs, self._pins, merged, layers, held, without)
+        for image in images:
+            if self._catalog.find(image.id) is None:
                 opened.close()
-                raise NotFound(f"No such image: {one.image.id}")
+                raise NotFound(f"No such image: {image.id}")
         return opened
 
 
@@ -125,7 +140,7 @@ class OpenSave:
             descriptor
             for one in self._images
             for descriptor in (
-                [_named(one.image.manifest, name) for name in one.names] or [one.image.manifest]
+                [_named(one.index or one.image.manifest, name) for name in one.names] or [one.image.manifest]
             )
         ]
 
@@ -151,12 +166,13 @@ class OpenSave:
 
 
 def _merge(wanted: Sequence[Wanted]) -> list[Wanted]:
-    """Return each image once, with all names it was asked for by."""
-    merged: dict[Digest, Wanted] = {}
+    """Return each image, or index, once, with all names it was asked for by."""
+    merged: dict[tuple[Digest, str], Wanted] = {}
     for one in wanted:
-        earlier = merged.get(one.image.id)
+        key = one.image.id, one.index.digest if one.index else ""
+        earlier = merged.get(key)
         names = dict.fromkeys((*earlier.names, *one.names) if earlier else one.names)
-        merged[one.image.id] = Wanted(one.image, tuple(names))
+        merged[key] = replace(one, names=tuple(names))
     return list(merged.values())
 
 

@@ -35,6 +35,11 @@ class Variants:
             else Descriptor(digest=str(row[0]), mediaType=str(row[1]), size=int(str(row[2])))
         )
 
+    def blobs(self, reference: Reference) -> Sequence[Digest]:
+        """Return what is here of a name's index besides images: attestations and their content."""
+        rows = self.db.query("SELECT digest FROM name_blobs WHERE name = ?", (str(reference),))
+        return [Digest(str(row[0])) for row in rows]
+
     def images(self, reference: Reference) -> Sequence[Digest]:
         """Return every image that a name means, the one without a platform first."""
         first = self.catalog.find_by_name(reference)
