@@ -118,6 +118,8 @@ def test_a_platform_that_the_image_is_not_for(sampand: Sampand, tagged: str) -> 
     assert b"does not provide the specified platform" in raw
     several = "/images/get?names=busybox&platform=linux/amd64&platform=linux/arm64"
     assert sampand.request("GET", several)[0] == 404
-    status, _, raw = sampand.request("POST", "/images/load?platform=linux/amd64&platform=linux/arm64", raw=b"")
+    status, _, raw = sampand.request(
+        "POST", "/images/load?platform=linux/amd64&platform=linux/arm64", raw=b""
+    )
     assert (status, b"for one platform" in raw) == (400, True)
     assert sampand.request("GET", "/images/get")[0] == 400
