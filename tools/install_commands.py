@@ -21,7 +21,7 @@ from pathlib import Path
 SOURCE = Path(__file__).resolve().parent.parent / "src"
 sys.path.insert(0, str(SOURCE))
 
-from sampan.bundle import write_bundle  # noqa: E402 -- this checkout's, wherever the tool is started
+from sampan.bundle import write_bundle, write_loader  # noqa: E402 -- this checkout's, wherever the tool is started
 
 COMMANDS = {
     "sampan": "sampan.cli.__main__",
@@ -40,10 +40,12 @@ main()
 BUNDLE_SCRIPT = """#!{python} -IS
 import gc
 gc.disable()
-import sys
+import marshal, posix, sys
 sys.path[:0] = [{source!r}, {packages!r}]
-from sampan.bundle import use_bundle
-use_bundle({bundle!r})
+fd = posix.open({loader!r}, posix.O_RDONLY | posix.O_CLOEXEC)
+exec(marshal.loads(posix.read(fd, 1 << 20)))  # sampan/bundle.py
+posix.close(fd)
+use_bundle({bundle!r}, sys.argv[1] if sys.argv[1:] else "")
 from {module} import main
 gc.freeze()
 gc.enable()
@@ -71,18 +73,18 @@ exec {{ $python }} @words;
 """
 EXECVEAT = {"x86_64": 322, "aarch64": 281}
 
-# What the two commands that start often import on their quick paths, as paths below src/sampan.
+# What is bundled for the two commands that start often, as paths below src/sampan.
 RUNTIME_MODULES = ("*.py", "kernel/*.py", "kernel/cgroups/*.py", "spec/*.py", "runtime/*.py")
 CLI_MODULES = ("*.py", "client/*.py", "cli/*.py")
+# What their quick subcommands import.
 QUICK_PATHS = {
-    "sampan": (
-        "sampan.cli.__main__",
-        "sampan.cli.context",
-        "sampan.cli.run",
-        "sampan.cli.execute",
-        "sampan.cli.flag_table",
-    ),
-    "sampan-runtime": ("sampan.runtime.main", "sampan.runtime.commands_run", "sampan.runtime.foreground"),
+    "sampan": {
+        "run": ("sampan.cli.__main__", "sampan.cli.flag_table", "sampan.cli.context", "sampan.cli.run"),
+        "exec": ("sampan.cli.__main__", "sampan.cli.flag_table", "sampan.cli.context", "sampan.cli.execute"),
+    },
+    "sampan-runtime": {
+        "run": ("sampan.runtime.main", "sampan.runtime.commands_run", "sampan.runtime.foreground"),
+    },
 }
 
 
@@ -106,10 +108,14 @@ def fill(template: str, **more: object) -> str:
 
 def bundled_script(command: str, patterns: tuple[str, ...], folder: Path) -> str:
     """Write a command's bundle into folder; return the script that uses it."""
-    bundle = folder / f"{command}.bundle"
-    quick, extensions = quick_modules(command)
-    write_bundle(str(bundle), bundled_modules(patterns), quick=quick, extensions=extensions)
-    return fill(BUNDLE_SCRIPT, bundle=str(bundle), module=COMMANDS[command])
+    bundle, loader = folder / f"{command}.bundle", folder / f"{command}.loader"
+    orders, extensions = {}, {}
+    for subcommand, modules in QUICK_PATHS[command].items():
+        orders[subcommand], more = imported(modules)
+        extensions |= more
+    write_bundle(str(bundle), bundled_modules(patterns), orders=orders, extensions=extensions)
+    write_loader(str(loader))
+    return fill(BUNDLE_SCRIPT, bundle=str(bundle), loader=str(loader), module=COMMANDS[command])
 
 
 def install_runtime(target: Path, folder: Path) -> None:
@@ -123,15 +129,17 @@ def install_runtime(target: Path, folder: Path) -> None:
     write_script(target / "sampan-runtime", stage)
 
 
-def quick_modules(command: str) -> tuple[list[str], dict[str, str]]:
-    """Return what a command's quick paths import: modules of ours, in order; C modules and their files."""
+def imported(modules: tuple[str, ...]) -> tuple[list[str], dict[str, str]]:
+    """Return what importing these imports: modules of ours, each behind its own imports; C modules' files."""
     script = f"import sys; sys.path.insert(0, {str(SOURCE)!r})\n"
-    script += "".join(f"import {name}\n" for name in QUICK_PATHS[command])
+    script += "".join(f"import {name}\n" for name in modules)
     script += "for name, module in sys.modules.items(): print(name, getattr(module, '__file__', None) or '-')"
-    done = subprocess.run([sys.executable, "-ISc", script], check=True, capture_output=True, text=True)
+    command = [sys.executable, "-X", "importtime", "-ISc", script]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
     files = dict(line.split(" ", 1) for line in done.stdout.splitlines())
     extensions = {name: path for name, path in files.items() if path.endswith(".so")}
-    return [name for name in files if name.startswith("sampan.")], extensions
+    ended = [line.rpartition("|")[2].strip() for line in done.stderr.splitlines()]  # a line when one is done
+    return [name for name in ended if name.partition(".")[0] == "sampan"], extensions
 
 
 def bundled_modules(patterns: tuple[str, ...]) -> dict[str, str]:

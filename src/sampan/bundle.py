@@ -7,10 +7,13 @@ the interpreter's own cache: an edited checkout runs what was edited, and a miss
 File: the size of the index and of what is read along with it (8 bytes each), the index, the code of each
 module. Those of the quick paths are read along with the index, the others one by one. C modules of the
 standard library are named by their files, so that nobody searches the directories of the path for them.
+
+The commands have this very module compiled beside the bundle (`write_loader`), which saves them the search
+for it. What a subcommand imports is known, in order: it is loaded ahead, without importlib's way to find it.
 """
 
-# No `from __future__ import annotations` here and in sampan/__init__.py: finding that module lists the
-# directories of the whole path, as there is no bundle yet.
+# No `from __future__ import annotations` here: finding that module lists the directories of the whole path,
+# as there is no bundle yet.
 import marshal
 import posix
 import sys
@@ -19,20 +22,25 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from importlib.machinery import ExtensionFileLoader, ModuleSpec
+    from importlib.util import module_from_spec
     from types import CodeType, ModuleType
 
     # name: (is a package, path of its source, its time in ns, its size in bytes, place and size of the code)
     Entry = tuple[bool, str, int, int, int, int]
     Entries = dict[str, Entry]
+    Orders = dict[str, list[str]]  # subcommand: modules, each behind those that it imports
 else:
-    from _frozen_importlib import ModuleSpec
+    from _frozen_importlib import ModuleSpec, module_from_spec
     from _frozen_importlib_external import ExtensionFileLoader
 
 _HEADER = 16  # bytes
 
 
-def use_bundle(path: str) -> None:
-    """Import from a bundle from here on, where it has a module; one of another interpreter is passed over."""
+def use_bundle(path: str, subcommand: str = "") -> None:
+    """Import from a bundle from here on, where it has a module; one of another interpreter is passed over.
+
+    What subcommand will import is loaded at once, if the bundle knows it.
+    """
     try:
         fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     except OSError:
@@ -46,25 +54,29 @@ def use_bundle(path: str) -> None:
     finally:
         posix.close(fd)
     try:
-        version, entries, extensions = marshal.loads(head[:size])  # noqa: S302 -- installed with us
+        version, entries, extensions, orders = marshal.loads(head[:size])  # noqa: S302 -- installed with us
     except (ValueError, EOFError, TypeError):
         return
     if version == sys.version:
         finder = _Finder(path, status.st_ino, entries, head[size:], _HEADER + size)
         sys.meta_path[:0] = [finder, _Extensions(extensions)]
+        finder.load(orders.get(subcommand, ()))
 
 
 def write_bundle(
     path: str,
     sources: dict[str, str],
     *,
-    quick: "Sequence[str]" = (),
+    orders: "Orders | None" = None,
     extensions: dict[str, str] | None = None,
 ) -> None:
     """Compile modules, `{dotted name: path of the source}`, into a bundle; without docstrings and asserts.
 
-    quick: those read along with the index. extensions: `{name: path}` of C modules that they import.
+    orders: what the quick paths import; it is read along with the index. extensions: `{name: path}` of C
+    modules that they import.
     """
+    orders = orders or {}
+    quick = {name: None for names in orders.values() for name in names}
     entries: Entries = {}
     codes = b""
     quick_size = 0
@@ -78,11 +90,21 @@ def write_bundle(
         codes += dumped
         if name in quick:
             quick_size = len(codes)
-    index = marshal.dumps((sys.version, entries, extensions or {}))
+    index = marshal.dumps((sys.version, entries, extensions or {}, orders))
+    header = len(index).to_bytes(8, "little") + quick_size.to_bytes(8, "little")
+    _replace(path, header + index + codes)
+
+
+def write_loader(path: str) -> None:
+    """Write this module, compiled: `exec(marshal.loads(…))` of it gives `use_bundle`."""
+    with open(__file__, "rb") as file:
+        _replace(path, marshal.dumps(_compile(file.read(), __file__)))
+
+
+def _replace(path: str, data: bytes) -> None:
     temporary = f"{path}.new"
     with open(temporary, "wb") as file:
-        header = len(index).to_bytes(8, "little") + quick_size.to_bytes(8, "little")
-        file.write(header + index + codes)
+        file.write(data)
     posix.rename(temporary, path)
 
 
@@ -129,20 +151,31 @@ class _Finder:
         self, name: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
     ) -> "ModuleSpec | None":
         entry = self._entries.get(name)
-        if entry is None:
-            return None
-        is_package, source, time_ns, size, _, _ = entry
-        try:
-            now = posix.stat(source)
-        except OSError:
-            return None
-        if now.st_mtime_ns != time_ns or now.st_size != size:
-            return None
+        return None if entry is None or not _is_current(entry) else self._spec(name, entry)
+
+    def _spec(self, name: str, entry: "Entry") -> "ModuleSpec":
+        is_package, source, _, _, _, _ = entry
         spec = ModuleSpec(name, self, origin=source)  # type: ignore[arg-type]  # a loader by its methods
         spec.has_location = True
         if is_package:
             spec.submodule_search_locations = [source.removesuffix("/__init__.py")]
         return spec
+
+    def load(self, names: "Sequence[str]") -> None:
+        """Import modules, each of which imports only those before it; an edited source ends it."""
+        for name in names:
+            entry = self._entries[name]
+            if not _is_current(entry):
+                return
+            module = sys.modules[name] = module_from_spec(self._spec(name, entry))
+            try:
+                self.exec_module(module)
+            except BaseException:
+                del sys.modules[name]
+                raise
+            parent, _, last = name.rpartition(".")
+            if parent:
+                setattr(sys.modules[parent], last, module)
 
     def create_module(self, spec: "ModuleSpec") -> None:
         """Let the interpreter make the module."""
@@ -162,6 +195,16 @@ class _Finder:
             posix.close(fd)
         with open(source, "rb") as file:  # another bundle was installed meanwhile: its places are others
             return _compile(file.read(), source)
+
+
+def _is_current(entry: "Entry") -> bool:
+    """Tell whether a module's source is as it was when it was bundled."""
+    _, source, time_ns, size, _, _ = entry
+    try:
+        now = posix.stat(source)
+    except OSError:
+        return False
+    return now.st_mtime_ns == time_ns and now.st_size == size
 
 
 class _Extensions:

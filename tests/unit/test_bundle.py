@@ -22,15 +22,16 @@ def package(tmp_path: Path) -> Path:
     (folder / "inner.py").write_text("from parcel import NAME\nVALUE = f'{NAME} one'\nFILE = __file__\n")
     (folder / "apart.py").write_text("VALUE = 'apart'\n")
     sources = {"parcel": str(folder / "__init__.py"), "parcel.inner": str(folder / "inner.py")}
-    bundle.write_bundle(str(tmp_path / "bundle"), sources)
+    bundle.write_bundle(str(tmp_path / "bundle"), sources, orders={"open": ["parcel", "parcel.inner"]})
+    bundle.write_loader(str(tmp_path / "loader"))
     return tmp_path
 
 
-def run(folder: Path, script: str) -> str:
+def run(folder: Path, script: str, subcommand: str = "") -> str:
     """Run a script in an interpreter that has the bundle, and the tree behind it."""
     start = f"import sys; sys.path[:0] = [{str(folder / 'tree')!r}, {SOURCE!r}]\n"
     start += "from sampan.bundle import use_bundle\n"
-    start += f"use_bundle({str(folder / 'bundle')!r})\n"
+    start += f"use_bundle({str(folder / 'bundle')!r}, {subcommand!r})\n"
     done = subprocess.run(
         [sys.executable, "-IS", "-B", "-c", start + script], capture_output=True, text=True, check=True
     )
@@ -46,6 +47,43 @@ def test_modules_come_from_the_bundle(package: Path) -> None:
 
 def test_a_module_that_is_not_in_it_comes_from_its_file(package: Path) -> None:
     assert run(package, "import parcel.apart as m; print(m.VALUE)") == "apart"
+
+
+LOADED = "; print(sys.modules['parcel'].inner is m)"
+
+
+def test_a_subcommand_has_its_modules_at_once(package: Path) -> None:
+    assert run(package, "print(sys.modules['parcel'].inner.VALUE)", "open") == "parcel one"
+    assert run(package, LOADER + LOADED, "open") == "_Finder parcel one inner.py\nTrue"
+    assert run(package, "print('parcel' in sys.modules)", "close") == "False"
+
+
+def test_what_is_loaded_ahead_is_a_module_as_any(package: Path) -> None:
+    show = "import parcel, parcel.inner as m; s = m.__spec__; print(s.name, s.parent, m.__package__, "
+    show += "m.__loader__ is s.loader, parcel.__path__, parcel.__spec__.parent, parcel.__package__)"
+    assert run(package, show, "open") == run(package, show)
+
+
+def test_an_edited_source_wins_ahead_of_time_as_well(package: Path) -> None:
+    inner = package / "tree/parcel/inner.py"
+    inner.write_text(inner.read_text().replace("one", "two"))
+    assert run(package, LOADER, "open") == "SourceFileLoader parcel two inner.py"
+
+
+def test_a_module_that_fails_ahead_of_time_is_not_kept(package: Path) -> None:
+    inner = package / "tree/parcel/inner.py"
+    inner.write_text("raise ValueError('no')\n")
+    sources = {"parcel": str(package / "tree/parcel/__init__.py"), "parcel.inner": str(inner)}
+    bundle.write_bundle(str(package / "other"), sources, orders={"open": ["parcel", "parcel.inner"]})
+    script = f"try: use_bundle({str(package / 'other')!r}, 'open')\n"
+    script += "except ValueError as exc: print(exc, 'parcel.inner' in sys.modules)"
+    assert run(package, script) == "no False"
+
+
+def test_the_loader_is_the_module(package: Path) -> None:
+    script = f"import marshal; exec(marshal.loads(open({str(package / 'loader')!r}, 'rb').read()))\n"
+    script += f"use_bundle({str(package / 'bundle')!r}, 'open'); print(sys.modules['parcel.inner'].VALUE)"
+    assert run(package, script) == "parcel one"
 
 
 def test_an_edited_source_wins(package: Path) -> None:
