@@ -87,7 +87,9 @@ def _crowd(host: NetworkHost, networks: list[str], count: int, seed: int) -> lis
             )
             if reached != (name != stranger):
                 violations.append(f"{name} from {network}: {'reached' if reached else 'not reached'} by name")
-    host.remove_containers()
+    print(f"names asked for, {len(violations)} violations", flush=True)
+    for one in host.call("GET", "/containers/json"):
+        host.call("DELETE", f"/containers/{one['Id']}?force=1")
     return violations
 
 

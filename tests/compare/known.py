@@ -56,6 +56,7 @@ _NETWORKS: dict[str, str] = {
     "network: run --rm --network inner busybox ip route": "an internal network has no default route, as with newer engines",
     "network: run --rm --network net2 --ip 10.1.2.3 busybox true": _NEWER,
     "network: run --rm --network net2 --ip 10.99.0.50 busybox true": _CLEARER,
+    "port: run --rm -p 8080:80 busybox true": "says who has the port",
     "network: run --rm --network none -p 80:80 busybox true": "says that the ports are not published",
     "network: run --rm busybox ip -4 -o addr show eth0": "a /32 and a route for the subnet (docs/dns.md); interfaces are numbered in their own namespace",
     "network: run --rm --network net1 busybox cat /etc/resolv.conf": _NEWER,

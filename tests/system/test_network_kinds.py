@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.system.network_host import HOST6, NetworkHost, idle, network_host, serve, settings
+from tests.system.network_host import HOST, HOST6, NetworkHost, idle, network_host, serve, settings
 
 pytestmark = pytest.mark.usefixtures("net")
 
@@ -65,6 +65,7 @@ def test_ipv6_alone_and_ipv4_on_another_network(net: NetworkHost) -> None:
     assert "default via" in inside(net, "web", "ip", "-4", "route")
     assert "default via" in inside(net, "web", "ip", "-6", "route")
     assert net.fetch(HOST6, 8080, lan="lan") == "hi"
+    assert net.fetch(HOST, 8080, lan="lan") == "hi"
     net.cli("network", "disconnect", "six", "web")
     assert "default" not in inside(net, "web", "ip", "-6", "route")
 

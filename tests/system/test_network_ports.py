@@ -146,6 +146,25 @@ def test_show_ports(net: NetworkHost) -> None:
     assert "--show-ports needs --detach" in net.sampan("run", "--show-ports", "busybox", "true").err
 
 
+def test_a_container_that_left_its_last_network(net: NetworkHost) -> None:
+    """Its ports go with it, and are there again with the next network that leads outside."""
+    for name, flags in (("one", ()), ("two", ()), ("inner", ("--internal",))):
+        net.cli("network", "create", *flags, name)
+    serve(net, "web", "--network", "one", "-p", "8080:80")
+    net.cli("network", "disconnect", "one", "web")
+    assert ports(net, "web") == []
+    net.cli("network", "connect", "inner", "web")
+    assert ports(net, "web") == []
+    serve(net, "other", "-p", "8080:80")
+    taken = net.docker("network", "connect", "two", "web")
+    assert "port is already allocated: container other has it" in taken.err
+    assert ports(net, "web") == []
+    net.cli("rm", "-f", "other")
+    net.cli("network", "connect", "two", "web")
+    assert ports(net, "web") == ["80/tcp -> 127.0.0.1:8080"]
+    assert net.fetch("127.0.0.1", 8080) == "hi"
+
+
 @needs_postgres
 def test_postgresql_by_name_and_by_port(net: NetworkHost) -> None:
     """A real server: a client in another container finds it by its name, one on the LAN by the port."""

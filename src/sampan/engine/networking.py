@@ -25,13 +25,13 @@ from sampan.engine.network_wishes import (
 from sampan.engine.publishing import Bindings, matches
 from sampan.engine.records import Record
 from sampan.engine.workers import Worker
-from sampan.errors import Conflict, InvalidArgument, NotFound, SampanError
+from sampan.errors import Conflict, NotFound, SampanError
 from sampan.kernel.process import start_ticks
 from sampan.network.drivers import Place
 from sampan.network.gateways import choose_gateway
 from sampan.network.model import LIVE_PORTS, PUBLISHING, Endpoint, NetworkRecord
 from sampan.network.networks import Networks
-from sampan.network.reservations import PortWish
+from sampan.network.reservations import PortWish, gained_ports
 from sampan.spec import docker
 
 _EMPTY = docker.EndpointSettings()
@@ -166,8 +166,12 @@ class Networking:
         *,
         record: Record,
     ) -> list[Endpoint]:
-        """Put a running container in one more network; record: what it will be. Return what is new."""
-        endpoints = self.networks.reserve([make_wish(record, network, endpoint)])
+        """Put a running container in one more network; record: what it will be. Return what is new.
+
+        Where it leads outside now and did not before, the container's ports are published there.
+        """
+        ports = gained_ports(self.networks.of(record.id), network, self.port_wishes(record, network))
+        endpoints = self.networks.reserve([make_wish(record, network, endpoint)], ports)
         try:
             ipv6 = any(one.address6 for one in endpoints)
             netspace = self._enter(container, WITH_IPV6 if ipv6 else NO_SYSCTLS)
@@ -212,12 +216,8 @@ class Networking:
             InvalidArgument: the kernel does not know one, or refuses its value.
         """
         sysctls = interface_sysctls(endpoints)
-        if not sysctls:
-            return
-        try:
+        if sysctls:
             self.netspaces.enter(netspace.fd, sysctls).close()
-        except OSError as exc:
-            raise InvalidArgument(f"cannot set sysctls of an interface, {sysctls}: {exc}") from exc
 
     def heal(self, container: Container, place: Place) -> None:
         """Make an interface of a running container again that somebody removed; what fails is logged."""

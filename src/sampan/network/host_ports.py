@@ -55,8 +55,9 @@ class HostPorts:
         other = self._holder(protocol, address, port) if port else ""
         if other:
             raise PortTaken(
-                f"Bind for {shown(address)}:{port} failed: port is already allocated",
-                hint=f"container {other} has it",
+                f"Bind for {shown(address)}:{port} failed: port is already allocated: "
+                f"container {other} has it",
+                hint="publish another port, or any free one: -p 80",
             )
         holder = _bind(protocol, address, port)
         taken = int(holder.getsockname()[1]) if holder is not None else port
@@ -113,9 +114,9 @@ def _bind(protocol: str, address: str, port: int) -> socket.socket | None:
         holder.close()
         hint, why = "", str(exc.strerror).lower()
         if exc.errno == errno.EADDRINUSE:
-            user = find_user(protocol, port)
-            why = "address already in use"
-            hint = f"{user} has it" if user else "a program of the host has it: see `ss -lptun`"
+            user = find_user(protocol, port) or "a program of the host"
+            why = f"address already in use: {user} has it"
+            hint = "publish another port, or see `ss -lptun`"
         elif exc.errno == errno.EADDRNOTAVAIL:
             hint = "the host has no such address: see `ip address`"
         raise PortTaken(

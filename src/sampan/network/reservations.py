@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
@@ -17,7 +17,7 @@ from sampan.network.addresses import Allocator
 from sampan.network.drivers import Place
 from sampan.network.gateways import Interface, choose_gateway
 from sampan.network.host_ports import HostPorts, PortTaken
-from sampan.network.model import ROUTED, Endpoint, NetworkRecord, Published
+from sampan.network.model import PUBLISHING, ROUTED, Endpoint, NetworkRecord, Published
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,6 +221,28 @@ def _take(
         if one.host_port:
             undo.add(ports.give_back, one)
     return made
+
+
+def gained_ports(
+    places: Sequence[Place], network: NetworkRecord, wishes: Iterable[PortWish]
+) -> list[PortWish]:
+    """Return what a container publishes in a network it is about to join: of families that it had no way by.
+
+    places: where it is. A port of the host that it has for the other family is wished for again.
+    """
+    if network.internal or network.driver not in PUBLISHING:
+        return []
+    gained = [one for one in (4, 6) if network.leads(one) and choose_gateway(places, one) is None]
+    had = [one for _, endpoint in places for one in endpoint.published]
+    found = []
+    for wish in wishes:
+        addresses = tuple(one for one in wish.host_addresses if (6 if ":" in one else 4) in gained)
+        same = [one.host_port for one in had if (one.protocol, one.port) == (wish.protocol, wish.port)]
+        ports = [port for port in same if port and (port in wish.host_ports or not wish.host_ports)]
+        if addresses:
+            numbers = range(ports[0], ports[0] + 1) if ports else wish.host_ports
+            found.append(replace(wish, host_addresses=addresses, host_ports=numbers))
+    return found
 
 
 def move_ports(places: Sequence[Place], *, leaving: str = "") -> list[tuple[Place, Place]]:

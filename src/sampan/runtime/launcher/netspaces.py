@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+from sampan.errors import InvalidArgument
 from sampan.kernel import constants as k
 from sampan.kernel import namespaces, netsocket, rtnetlink
 from sampan.kernel.sockets import close_all
@@ -32,7 +33,8 @@ def make_netspaces(connection: socket, document: Document, fds: list[int]) -> No
     The document's sysctls are set in each, over ours in new ones.
 
     Raises:
-        OSError: one cannot be made, or a parameter is unknown; no descriptor is left behind.
+        OSError: one cannot be made. InvalidArgument: a parameter is unknown, or refuses its value.
+        No descriptor is left behind.
     """
     answer: list[int] = []
     asked = document.get("sysctls")
@@ -56,12 +58,19 @@ def make_netspaces(connection: socket, document: Document, fds: list[int]) -> No
 def _write_sysctls(values: dict[str, str]) -> None:
     for name, value in values.items():
         try:
-            fd = os.open(f"/proc/sys/{name}", os.O_WRONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            if name in _SYSCTLS:
-                continue  # a kernel without IPv6
-            raise
-        try:
-            os.write(fd, value.encode())
-        finally:
-            os.close(fd)
+            _write_sysctl(name, value)
+        except FileNotFoundError as exc:
+            if name not in _SYSCTLS:  # else a kernel without IPv6
+                raise InvalidArgument(f"this kernel has no sysctl {name.replace('/', '.')}") from exc
+        except OSError as exc:
+            raise InvalidArgument(
+                f"cannot set sysctl {name.replace('/', '.')} to {value!r}: {exc.strerror}"
+            ) from exc
+
+
+def _write_sysctl(name: str, value: str) -> None:
+    fd = os.open(f"/proc/sys/{name}", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, value.encode())
+    finally:
+        os.close(fd)
