@@ -141,7 +141,7 @@ DOCKER_PY: dict[str, str] = {
     "image_inspect_nosuch": _NEWER,
     "high_image_get_nosuch": _NEWER,
     "image_import_image": _UNREACHED,
-    "image_import_url": "sampand fetches nothing for an import: 501",
+    "image_import_url": _UNREACHED,
     "image_pull": _UNREACHED,
     "image_distribution": _UNREACHED,
     "image_login": _UNREACHED,

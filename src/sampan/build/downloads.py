@@ -1,18 +1,15 @@
 """Files that ADD fetches by HTTP: kept, and asked for again only if they have changed.
 
 `<folder>/<digest of the URL>` is the file, `….json` beside it what its server said. A checksum that the kept
-file has needs no request at all. Source: RFC 9110, 13.1 (conditional requests).
+file has needs no request at all.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import ssl
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
@@ -25,10 +22,10 @@ from sampan.build.host import Cancel
 from sampan.build.index import Index
 from sampan.build.remotes import UrlSource
 from sampan.build.trees import Item, make_entry
-from sampan.errors import InvalidArgument, NotFound, SampanError, Unavailable
+from sampan.build.urls import broken, open_url, promised_bytes
+from sampan.errors import InvalidArgument, NotModified, Unavailable
 from sampan.store.archive import headers
 
-_TIMEOUT_S: Final = 60.0
 _PIECE: Final = 1 << 20
 _KEPT: Final = 64
 
@@ -85,26 +82,25 @@ class Downloads:
         return facts if os.path.exists(path) else None
 
     def _fetch(self, source: UrlSource, path: str, facts: _Facts | None, cancel: Cancel) -> _Facts:
-        request = urllib.request.Request(source.url, headers={"User-Agent": "sampan"})  # noqa: S310 -- http(s) only
+        condition = {}
         if facts is not None and facts.etag:
-            request.add_header("If-None-Match", facts.etag)
+            condition["If-None-Match"] = facts.etag
         elif facts is not None and facts.modified:
-            request.add_header("If-Modified-Since", facts.modified)
+            condition["If-Modified-Since"] = facts.modified
         try:
-            with _opener().open(request, timeout=_TIMEOUT_S) as answer:
+            with open_url(source.url, headers=condition) as answer:
                 return self._save(source, path, answer, cancel)
-        except urllib.error.HTTPError as exc:
-            if exc.code == 304 and facts is not None:
-                return facts
-            raise _refused(source.url, exc) from exc
+        except NotModified as exc:
+            if facts is None:
+                raise broken(source.url, exc) from exc
+            return facts
         except (OSError, HTTPException) as exc:
-            reason = exc.reason if isinstance(exc, urllib.error.URLError) else exc
-            raise Unavailable(f"cannot fetch {source.url}: {reason}") from exc
+            raise broken(source.url, exc) from exc
 
     def _save(self, source: UrlSource, path: str, answer: HTTPResponse, cancel: Cancel) -> _Facts:
         made = f"{path}.{os.urandom(4).hex()}"
         digest = hashlib.sha256()
-        length = answer.headers.get("Content-Length")
+        promised = promised_bytes(answer)
         try:
             size = 0
             with open(made, "xb") as file:
@@ -113,7 +109,7 @@ class Downloads:
                         raise InvalidArgument("the build was cancelled")
                     digest.update(piece)
                     size += file.write(piece)
-            if length is not None and length.isdigit() and int(length) != size:
+            if promised is not None and promised != size:
                 raise Unavailable(f"cannot fetch {source.url}: the answer broke off after {size} bytes")
             facts = _Facts(
                 source.url,
@@ -166,26 +162,6 @@ class Download(Index):
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-
-
-def _opener() -> urllib.request.OpenerDirector:
-    """Return what opens http and https, by the proxies of our environment, and nothing else."""
-    opener = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler(),
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(context=ssl.create_default_context()),
-        urllib.request.HTTPDefaultErrorHandler(),
-        urllib.request.HTTPRedirectHandler(),
-        urllib.request.HTTPErrorProcessor(),
-    ):
-        opener.add_handler(handler)
-    return opener
-
-
-def _refused(url: str, error: urllib.error.HTTPError) -> SampanError:
-    kind = NotFound if error.code in (404, 410) else Unavailable
-    return kind(f"cannot fetch {url}: {error.code} {error.reason}")
 
 
 def _seconds(modified: str) -> int:

@@ -176,13 +176,17 @@ def load(context: Context, flags: Flags, _arguments: list[str]) -> int:
 
 
 def import_(context: Context, flags: Flags, arguments: list[str]) -> int:
-    """Make an image from an archive of a root file system, and print its id."""
+    """Make an image from an archive of a root file system, and print its id; sampand fetches a URL."""
     source = arguments[0]
-    if "://" in source:
-        raise UsageError(f"cannot import from {source!r}: only files and - are read", code=1)
-    fd = 0 if source == "-" else open_input("import", source)
+    is_url = "://" in source
+    fd = 0 if source == "-" or is_url else open_input("import", source)
     repository, tag = split_reference(arguments[1]) if len(arguments) > 1 else ("", "")
-    query = [("fromSrc", "-"), ("repo", repository), ("tag", tag), ("message", flags.text("message"))]
+    query = [
+        ("fromSrc", source if is_url else "-"),
+        ("repo", repository),
+        ("tag", tag),
+        ("message", flags.text("message")),
+    ]
     query += [("changes", text) for text in flags.items("change")]
     if flags.text("platform"):
         query.append(("platform", flags.text("platform")))
@@ -190,7 +194,7 @@ def import_(context: Context, flags: Flags, arguments: list[str]) -> int:
         "POST",
         "/images/create",
         query,
-        chunks=read_pieces(fd),
+        chunks=() if is_url else read_pieces(fd),
         headers=[("Content-Type", "application/x-tar")],
     )
     return _show_progress(response, quiet=False)

@@ -17,7 +17,7 @@ from sampan.daemon.routing import Router
 from sampan.daemon.streaming import stream_progress
 from sampan.daemon.upload import Upload
 from sampan.daemon.workers import take
-from sampan.errors import InvalidArgument, Unsupported
+from sampan.errors import InvalidArgument
 from sampan.spec import gojson
 from sampan.spec.image import Platform
 
@@ -144,15 +144,12 @@ async def load(call: Call) -> web.StreamResponse:
 
 
 async def pull_or_import(call: Call) -> web.StreamResponse:
-    """POST /images/create: `fromSrc` imports the body, `fromImage` pulls."""
+    """POST /images/create: `fromSrc` imports the body or what lies at a URL, `fromImage` pulls."""
     source = call.text("fromSrc")
     if not source:
         return await pull(call)
     if source != "-":
-        raise Unsupported(
-            f"cannot import {source!r}: only the request's body can be imported",
-            hint=f"curl -L {source} | docker import - NAME",
-        )
+        return await _import_url(call, source)
 
     def work(body: BinaryIO, report: Report) -> None:
         image_id = call.engine.images.import_rootfs(
@@ -166,6 +163,26 @@ async def pull_or_import(call: Call) -> web.StreamResponse:
         report({"status": image_id})
 
     return await with_upload(call, work)
+
+
+async def _import_url(call: Call, url: str) -> web.StreamResponse:
+    """Answer when the server does; what is wrong until then has a status, as with Docker."""
+    imported = await take(
+        call.workers.slow(
+            call.engine.images.open_import,
+            url,
+            repository=call.text("repo"),
+            tag=call.text("tag"),
+            message=call.text("message"),
+            changes=call.request.query.getall("changes", []),
+            platform=call.text("platform"),
+        ),
+        release=lambda opened: opened.cancel(),
+    )
+    try:
+        return await stream_progress(call, imported.run)
+    finally:
+        imported.cancel()
 
 
 async def with_upload(call: Call, work: Callable[[BinaryIO, Report], None]) -> web.StreamResponse:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import calendar
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 import msgspec
 from msgspec import UNSET
@@ -26,11 +26,16 @@ from sampan.engine.usage import layer_bytes
 from sampan.errors import Conflict, InvalidArgument, NotFound
 from sampan.ids import ContainerId, Digest
 from sampan.spec import docker
+from sampan.spec.image import ContainerDefaults
 from sampan.store import bootstrap
+from sampan.store.changes import apply_changes
 from sampan.store.model import Image, ImageUser, Progress
 from sampan.store.platforms import matches, parse_platform
 from sampan.store.references import Reference, make_tagged
 from sampan.store.saving import OpenSave
+
+if TYPE_CHECKING:
+    from sampan.engine.importing import UrlImport
 
 Summaries = list[docker.ImageSummary]
 Deletions = Sequence[docker.ImageDelete]
@@ -186,18 +191,48 @@ class Images:
         message: str = "",
         changes: Sequence[str] = (),
         platform: str = "",
+        source: str = "-",
     ) -> str:
-        """Make an image of one root file system archive; returns its id."""
+        """Make an image of one root file system archive; returns its id. source: for the message."""
         reference = make_tagged(repository, tag) if repository else None
         image_id = self._images.import_rootfs(
             stream,
             reference=reference,
-            message=message or "Imported from -",
+            message=message or f"Imported from {source}",
             changes=changes,
             platform=parse_platform(platform) if platform else None,
         )
         self._emit("import", image_id, reference.familiar if reference is not None else image_id)
         return image_id
+
+    def open_import(
+        self, url: str, *, repository: str, tag: str, message: str, changes: Sequence[str], platform: str
+    ) -> UrlImport:
+        """Begin to fetch a root file system archive, of which `UrlImport.run` makes an image.
+
+        Raises:
+            InvalidArgument: no URL, a wrong name or change. NotFound: the server has no such file.
+            SampanError: the server cannot be reached.
+        """
+        from sampan.engine.importing import UrlImport
+
+        if repository:
+            make_tagged(repository, tag)
+        apply_changes(ContainerDefaults(), changes)
+        if platform:
+            parse_platform(platform)
+        return UrlImport(
+            url,
+            lambda body: self.import_rootfs(
+                body,
+                repository=repository,
+                tag=tag,
+                message=message,
+                changes=changes,
+                platform=platform,
+                source=url,
+            ),
+        )
 
     def flatten(self, ref: str, *, repository: str = "", tag: str = "") -> str:
         """Make an image with one layer that holds the tree of an image; returns its id.

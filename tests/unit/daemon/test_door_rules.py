@@ -59,12 +59,6 @@ GET = "GET {} HTTP/1.1\nHost: localhost"
         pytest.param(
             "GET /containers/box/logs", 400, "you must choose at least one stream", id="no stream of logs"
         ),
-        pytest.param(
-            "POST /images/create?fromSrc=http://a/b",
-            501,
-            "only the request's body can be imported",
-            id="import of an address",
-        ),
         pytest.param("GET /services", 503, "This node is not a swarm manager", id="swarm"),
         pytest.param("GET /networks/ab", 404, "network ab not found", id="network"),
         pytest.param(
