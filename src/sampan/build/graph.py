@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -30,6 +30,10 @@ class Step:
 
 class Watcher(Protocol):
     """Is told what happens to steps, when it happens, from any thread."""
+
+    def planned(self, steps: Sequence[Step]) -> None:
+        """These steps will be done unless one fails; told once, before all else."""
+        ...
 
     def began(self, step: Step) -> None:
         """A step is being done."""
@@ -67,6 +71,8 @@ class Graph:
                 )
                 self._steps[id(one)] = step
                 last[index] = step.id
+        if watcher is not None:
+            watcher.planned(list(self._steps.values()))
 
     @contextmanager
     def doing(self, stage: int, one: i.Instruction) -> Iterator[None]:

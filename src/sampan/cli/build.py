@@ -16,12 +16,15 @@ from sampan.lean import Undo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import TextIO
 
     from sampan.cli.context import Context
     from sampan.cli.flags import Flags
     from sampan.client.http import Response
+    from sampan.fastjson import JsonValue
 
+_PROGRESS = ("auto", "tty", "plain", "json", "rawjson", "quiet")
 _TEXTS = (
     ("target", "target"),
     ("network", "networkmode"),
@@ -35,7 +38,6 @@ _TRUTHS = (
     ("pull", "pull"),
     ("squash", "squash"),
     ("check", "check"),
-    ("quiet", "q"),
     ("explain-cache", "explain"),
 )
 _INPUTS = ("secret", "build-context", "ssh", "cache-from", "cache-to")
@@ -45,23 +47,22 @@ _SIZES = (("memory", "memory"), ("memory-swap", "memswap"), ("shm-size", "shmsiz
 def build(context: Context, flags: Flags, arguments: list[str]) -> int:
     """Build an image of a Dockerfile and a directory."""
     source = arguments[0]
-    progress = flags.text("progress", "auto")
-    if progress not in ("auto", "plain", "json"):
-        raise UsageError(f"--progress {progress!r}: auto, plain or json")
     outputs = [parse_output(text) for text in flags.items("output")]
     if flags.truth("push"):
         outputs.append(Output(kind="registry"))
     check_outputs(outputs, flags.items("tag"))
     # Standard output may be taken by an archive.
     shown = sys.stderr if any(one.dest == "-" for one in outputs) else sys.stdout
+    progress = _progress(flags, shown)
     with Undo() as held:  # what the build needs of us while it runs
         inputs = Inputs(source, flags.text("file"))
         if source != "-" and not os.path.isdir(source) and not inputs.is_url:
             raise UsageError(f"unable to prepare context: path {source!r} is no directory", code=1)
         if any(flags.items(name) for name in _INPUTS):
             _add_inputs(flags, inputs, held)
-        response = begin_build(context.session(), _query(flags), inputs, headers=all_headers())
-        result = _show(response, shown, quiet=flags.truth("quiet"), as_json=progress == "json")
+        query = _query(flags, progress)
+        response = begin_build(context.session(), query, inputs, headers=all_headers())
+        result = _show(response, shown, progress, flags.items("tag"))
     if flags.truth("check"):
         return 1 if result.findings else 0
     if flags.text("iidfile"):
@@ -83,10 +84,36 @@ def _add_inputs(flags: Flags, inputs: Inputs, held: Undo) -> None:
     inputs.agents = agents.sockets
 
 
-def _query(flags: Flags) -> list[tuple[str, str]]:
+def _progress(flags: Flags, shown: TextIO) -> str:
+    """Return how to show the build: one of _PROGRESS, but `auto`.
+
+    Raises:
+        UsageError: no such way, or not here.
+    """
+    progress = flags.text("progress") or os.environ.get("BUILDKIT_PROGRESS") or "auto"
+    if progress not in _PROGRESS:
+        raise UsageError(f"--progress {progress!r}: {', '.join(_PROGRESS[:-1])} or {_PROGRESS[-1]}")
+    if flags.truth("quiet"):
+        return "quiet"
+    if flags.truth("check") or flags.truth("explain-cache"):  # these are text
+        return "json" if progress == "json" else "plain"
+    if progress == "tty" and not shown.isatty():
+        raise UsageError(
+            "--progress 'tty': the output is no terminal", hint="auto finds out by itself; plain is text"
+        )
+    if progress == "auto":
+        return "tty" if shown.isatty() and os.environ.get("TERM") != "dumb" else "plain"
+    return progress
+
+
+def _query(flags: Flags, progress: str) -> list[tuple[str, str]]:
     from sampan.cli.values import parse_size
 
     query = [("rm", "1"), *(("t", tag) for tag in flags.items("tag"))]
+    if progress == "quiet":
+        query.append(("q", "1"))
+    if progress in ("tty", "rawjson"):
+        query.append(("graph", "1"))
     query += [(key, flags.text(name)) for name, key in _TEXTS if flags.text(name)]
     query += [(key, "1") for name, key in _TRUTHS if flags.truth(name)]
     query += [(key, str(parse_size(name, flags.text(name)))) for name, key in _SIZES if flags.text(name)]
@@ -119,39 +146,70 @@ class _Result:
     def __init__(self) -> None:
         self.image_id = ""
         self.findings = 0
+        self._error: Failed | None = None
 
-
-def _show(response: Response, shown: TextIO, *, quiet: bool, as_json: bool) -> _Result:
-    """Print a build's stream and return what it comes to.
-
-    Raises:
-        Failed: the stream ends with an error; a command's code is ours.
-    """
-    with Bars(quiet=quiet or as_json) as bars:
-        return _read(response, bars, shown, quiet=quiet, as_json=as_json)
-
-
-def _read(response: Response, bars: Bars, shown: TextIO, *, quiet: bool, as_json: bool) -> _Result:
-    result = _Result()
-    for document in read_documents(response):
+    def take(self, document: dict[str, JsonValue]) -> None:
+        """Take one object of the stream."""
         aux = document.get("aux")
         if isinstance(aux, dict):
-            result.image_id = str(aux.get("ID") or result.image_id)
+            self.image_id = str(aux.get("ID") or self.image_id)
             findings = aux.get("Findings")
-            result.findings = len(findings) if isinstance(findings, list) else 0
-        if as_json:
-            print(fastjson.dumps(document), file=shown, flush=True)
-        elif "status" in document:
-            if not quiet:
-                bars.show(document)
-        elif "stream" in document:
-            text = str(document["stream"])
-            result.image_id = text.strip() if quiet else result.image_id
-            shown.write(text)
-            shown.flush()
+            self.findings = len(findings) if isinstance(findings, list) else 0
         if "error" in document:
             detail = document.get("errorDetail")
             code = detail.get("code") if isinstance(detail, dict) else 1
             message = str(detail.get("message") if isinstance(detail, dict) else document["error"])
-            raise Failed(message, code=code if isinstance(code, int) and 0 < code < 256 else 1)
+            self._error = Failed(message, code=code if isinstance(code, int) and 0 < code < 256 else 1)
+
+    def check(self) -> None:
+        """Raise the error that was told, if there was one."""
+        if self._error is not None:
+            raise self._error
+
+
+def _show(response: Response, shown: TextIO, progress: str, tags: Sequence[str]) -> _Result:
+    """Show a build's stream and return what it comes to.
+
+    Raises:
+        Failed: the stream ends with an error; a command's code is ours.
+    """
+    if progress == "tty":
+        return _show_live(response, shown, tags)
+    result = _Result()
+    with Bars(quiet=progress != "plain") as bars:
+        for document in read_documents(response):
+            result.take(document)
+            graph = document.get("graph")
+            if progress == "json":
+                print(fastjson.dumps(document), file=shown, flush=True)
+            elif isinstance(graph, dict):
+                print(fastjson.dumps(graph), file=sys.stderr, flush=True)
+            elif "status" in document:
+                bars.show(document)
+            elif "stream" in document and progress != "rawjson":
+                text = str(document["stream"])
+                result.image_id = text.strip() if progress == "quiet" else result.image_id
+                shown.write(text)
+                shown.flush()
+            result.check()
+    return result
+
+
+def _show_live(response: Response, shown: TextIO, tags: Sequence[str]) -> _Result:
+    from sampan.cli.build_live import LiveBuild
+
+    result = _Result()
+    with LiveBuild(shown) as live:
+        for document in read_documents(response):
+            result.take(document)
+            graph = document.get("graph")
+            if isinstance(graph, dict):
+                live.take(graph)
+            elif "stream" in document:
+                live.say(str(document["stream"]))
+            result.check()
+    built = [f"Built {result.image_id}", live.summary()]
+    print(*built, sep=": ", file=shown)
+    for tag in tags:
+        print(f"Tagged {tag}", file=shown)
     return result

@@ -256,7 +256,7 @@ BUILD = _options(
         "Where the result goes: DIRECTORY, -, or type=local|tar|oci|docker|registry,dest=…",
     ),
     _PLATFORM,
-    ("progress", "", "string", "How progress is shown: auto, plain, json"),
+    ("progress", "", "string", "How progress is shown: auto, tty, plain, json, rawjson, quiet"),
     ("pull", "", "bool", "Ask for newer base images"),
     ("push", "", "bool", "Send the image to its registry, as type=registry does"),
     ("quiet", "q", "bool", "Show only the image's id"),

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from sampan.build.checks import Finding
     from sampan.build.host import Cancel
     from sampan.build.index import Index
-    from sampan.build.request import BuildRequest
+    from sampan.build.request import BuildRequest, Output
+    from sampan.daemon.build_graph import GraphStream
     from sampan.store.archive.readable import Readable
 
     Begin = Callable[[Readable, ExitStack, Cancel], tuple[BuildRequest, Callable[[], Index]]]
@@ -95,7 +96,8 @@ async def stream_build(call: Call, begin: Begin) -> web.StreamResponse:
     from sampan.build.host import Cancel
 
     mailbox: Mailbox[dict[str, object]] = Mailbox(call.post)
-    output = _Stream(mailbox, quiet=call.flag("q"))
+    watcher = _open_graph(call, mailbox)
+    output: Output = watcher or _Stream(mailbox, quiet=call.flag("q"))
     stop = Cancel()
     upload = Upload()
     feeder = asyncio.create_task(upload.feed(call.request), name="upload of a context")
@@ -110,13 +112,20 @@ async def stream_build(call: Call, begin: Begin) -> web.StreamResponse:
                 mailbox.put({"aux": {"Findings": [_finding(one) for one in checked.findings]}})
                 return
             call.engine.builds.build(
-                request, open_context, output=output, cancel=stop, begin=lambda: mailbox.put(_BEGUN)
+                request,
+                open_context,
+                output=output,
+                cancel=stop,
+                begin=lambda: mailbox.put(_BEGUN),
+                watcher=watcher,
             )
 
     async def run() -> None:
         try:
             await call.workers.slow(work)
         finally:
+            if watcher is not None:
+                watcher.close()
             mailbox.close()
 
     task = asyncio.create_task(run(), name="build")
@@ -128,6 +137,15 @@ async def stream_build(call: Call, begin: Begin) -> web.StreamResponse:
         feeder.cancel()
         await asyncio.gather(feeder, return_exceptions=True)
         task.add_done_callback(lambda _: _close(stop, task))
+
+
+def _open_graph(call: Call, mailbox: Mailbox[dict[str, object]]) -> GraphStream | None:
+    """Return what tells the graph, if the client draws it (`graph=1`) in place of classic's text."""
+    if not call.flag("graph") or call.flag("q") or call.flag("check") or call.flag("explain"):
+        return None
+    from sampan.daemon.build_graph import GraphStream
+
+    return GraphStream(mailbox)
 
 
 def _finding(found: Finding) -> dict[str, object]:

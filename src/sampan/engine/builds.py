@@ -74,6 +74,7 @@ class Builds:
         output: Output,
         cancel: Cancel,
         begin: Callable[[], None],
+        watcher: Watcher | None = None,
     ) -> str:
         """Build an image of a context, and return its id.
 
@@ -84,7 +85,7 @@ class Builds:
             SampanError: the Dockerfile is wrong, or a step failed; steps that were done are in the cache.
         """
         with open_context() as context:
-            return self.build_in(request, context, output=output, cancel=cancel, begin=begin)
+            return self.build_in(request, context, output=output, cancel=cancel, begin=begin, watcher=watcher)
 
     def check(self, request: BuildRequest, open_context: Callable[[], Index]) -> Checked:
         """Look for what is hardly meant in a Dockerfile; nothing is built.

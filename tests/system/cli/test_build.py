@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 
@@ -44,6 +45,41 @@ def test_quiet_and_iidfile(sampand: Sampand, folder: Path, tmp_path: Path) -> No
 def test_json(sampand: Sampand, folder: Path) -> None:
     lines = [json.loads(line) for line in build(sampand, "--progress", "json", str(folder)).text.splitlines()]
     assert [line for line in lines if "aux" in line]
+
+
+def test_rawjson_has_the_shape_of_buildkit(sampand: Sampand) -> None:
+    done = build(sampand, "--progress", "rawjson", "-", stdin=b"FROM busybox\nRUN echo said\nRUN exit 7\n")
+    assert done.code == 7
+    told = [json.loads(line) for line in done.err.splitlines() if line.startswith("{")]
+    vertexes = [one for each in told for one in each.get("vertexes", [])]
+    assert [one["name"] for one in vertexes[:3]] == [
+        "[1/3] FROM busybox", "[2/3] RUN echo said", "[3/3] RUN exit 7",
+    ]  # fmt: skip
+    assert vertexes[1]["inputs"] == [vertexes[0]["digest"]]
+    ended = [one for one in vertexes if "completed" in one]
+    assert [bool(one.get("error")) for one in ended] == [False, False, True]
+    logs = [one for each in told for one in each.get("logs", [])]
+    assert [(one["vertex"], base64.b64decode(one["data"])) for one in logs] == [
+        (vertexes[1]["digest"], b"said\n")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        pytest.param("tty", "--progress 'tty': the output is no terminal", id="no terminal"),
+        pytest.param("fancy", "--progress 'fancy': auto, tty, plain, json, rawjson or quiet", id="unknown"),
+    ],
+)
+def test_progress_that_cannot_be_shown(sampand: Sampand, folder: Path, value: str, says: str) -> None:
+    done = build(sampand, "--progress", value, str(folder))
+    assert (done.code, done.out) == (125, b"")
+    assert says in done.err
+
+
+def test_progress_quiet_is_quiet(sampand: Sampand, folder: Path) -> None:
+    done = build(sampand, "--progress", "quiet", str(folder))
+    assert (done.code, done.text[:7], len(done.text)) == (0, "sha256:", 71)
 
 
 def test_a_command_that_fails_gives_its_code(sampand: Sampand) -> None:

@@ -40,6 +40,9 @@ class Progress:
 
     # What the builder tells.
 
+    def planned(self, steps: Sequence[Step]) -> None:
+        """See `Watcher`: these clients draw what has begun."""
+
     def began(self, step: Step) -> None:
         """See `Watcher`."""
         self._begin(m.Vertex(digest=step.id, inputs=step.needs, name=step.name))
