@@ -17,6 +17,7 @@ import lzma
 import os
 import shlex
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -304,7 +305,7 @@ def _run_machine(folder: Path, kernel: Path, initramfs: Path, arguments: argpars
     if timed_out:
         print(f"error: the machine was stopped after {arguments.timeout:g} s", file=sys.stderr)
         return TIMEOUT_CODE
-    _show_failure(complaint, console_file)
+    _show_failure(machine.returncode, complaint, console_file)
     return FAILED_CODE
 
 
@@ -322,8 +323,11 @@ def _copy(fd: int) -> None:
         sys.stdout.buffer.flush()
 
 
-def _show_failure(complaint: str, console_file: Path) -> None:
-    print("error: the machine ended without an answer", file=sys.stderr)
+def _show_failure(code: int, complaint: str, console_file: Path) -> None:
+    how = f"ended with code {code}" if code >= 0 else f"was killed by {signal.Signals(-code).name}"
+    print(f"error: the machine gave no answer: {QEMU} {how}", file=sys.stderr)
+    if code == -signal.SIGKILL:
+        print("hint: the kernel may have been short of memory: see dmesg", file=sys.stderr)
     if complaint.strip():
         print(complaint.strip(), file=sys.stderr)
     if console_file.exists():

@@ -124,7 +124,7 @@ def test_a_check_that_hangs_is_killed_with_its_children(box: Box) -> None:
 
 
 def test_start_period_and_interval(box: Box) -> None:
-    slow = check("false", Interval=60_000 * MS, StartPeriod=1500 * MS, StartInterval=50 * MS, Retries=1)
+    slow = check("false", Interval=60_000 * MS, StartPeriod=60_000 * MS, StartInterval=50 * MS, Retries=1)
     container = box.start(*FOR_EVER, Healthcheck=slow)
     wait_until(lambda: results(box, container) >= 3, "checks come often at first")
     assert health(box, container).Status == "starting"

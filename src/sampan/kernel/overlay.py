@@ -1,6 +1,7 @@
 """Mounting overlayfs with any number of layers, on any kernel, without showing it to anybody.
 
-Three ways, tried in this order; the first that the kernel knows is remembered:
+Three ways, tried in this order from the first that the kernel's version has; one that it refuses is not
+tried again:
 
 1. `lowerdir+`, one fsconfig call a layer (Linux 6.7): no limit but the kernel's 500 layers.
 2. `lowerdir`, one fsconfig call: the whole list in 255 bytes, enough for a few layers.
@@ -36,7 +37,18 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 _FSCONFIG_VALUE = 255  # fs/fsopen.c: strndup_user(_value, 256)
-_known = {"append": True}  # cleared once the kernel has refused lowerdir+
+_APPENDS = (6, 7)
+
+
+def _release() -> tuple[int, ...]:
+    """Return the running kernel's version, as (6, 18); empty when it is not told in numbers."""
+    numbers = os.uname().release.split(".")[:2]
+    return tuple(map(int, numbers)) if all(map(str.isdigit, numbers)) else ()
+
+
+# Where the kernel is too old `lowerdir+` is not even tried: it would write a complaint into its log for each
+# mount, and what a fork of the launcher learns is lost with it. Cleared also once a kernel has refused it.
+_known = {"append": _release() >= _APPENDS}
 
 
 def overlay_mount(
