@@ -76,13 +76,16 @@ def fuzz(daemon: NetworkHost, count: int, seed: int) -> list[str]:
 
 
 def _use_networks(daemon: NetworkHost) -> None:
-    """Have everything made that is made at its first use and stays: the bridge, the DNS."""
+    """Have everything made that is made at its first use and stays: the bridge, the DNS, a second loop."""
     daemon.call("POST", "/networks/create", {"Name": "fuzznet"})
     for network in ("bridge", "fuzznet"):
         body = {"Image": "busybox", "Cmd": ["true"], "HostConfig": {"NetworkMode": network}}
         container = daemon.call("POST", "/containers/create", body)["Id"]
         daemon.call("POST", f"/containers/{container}/start")
         daemon.call("DELETE", f"/containers/{container}?force=1")
+    upgrade = "POST /grpc HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+    status, answer = send(daemon.socket, Request(upgrade.encode()))  # the event loop of BuildKit's clients
+    assert status == 101, answer
 
 
 class _Run:

@@ -27,7 +27,8 @@ class Cancel:
         """Stop."""
         with self._lock:
             self.is_set = True
-            os.eventfd_write(self.fd, 1)
+            if self.fd >= 0:
+                os.eventfd_write(self.fd, 1)
             calls = tuple(self._calls)
         for call in calls:
             call()
@@ -48,7 +49,9 @@ class Cancel:
 
     def close(self) -> None:
         """Give the descriptor back."""
-        os.close(self.fd)
+        with self._lock:
+            fd, self.fd = self.fd, -1
+        os.close(fd)
 
 
 @dataclass(frozen=True, slots=True)

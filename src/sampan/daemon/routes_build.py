@@ -133,10 +133,10 @@ async def stream_build(call: Call, begin: Begin) -> web.StreamResponse:
         return await _answer(call, mailbox, task)
     finally:
         stop.set()
+        task.add_done_callback(lambda _: _close(stop, task))  # before anything that a second cancel may end
         upload.abort()
         feeder.cancel()
         await asyncio.gather(feeder, return_exceptions=True)
-        task.add_done_callback(lambda _: _close(stop, task))
 
 
 def _open_graph(call: Call, mailbox: Mailbox[dict[str, object]]) -> GraphStream | None:
