@@ -230,6 +230,11 @@ class Host(Protocol):
         ...
 
     @property
+    def failed(self) -> str:
+        """A directory for what failed steps left, which need not be there yet."""
+        ...
+
+    @property
     def downloads(self) -> str:
         """A directory for what is fetched, which need not be there yet."""
         ...

@@ -125,6 +125,10 @@ class Output(Protocol):
         """Take a warning: one line without its end."""
         ...
 
+    def kept(self, step_id: str) -> None:
+        """Be told that a failed step's files are kept, under this id."""
+        ...
+
     def beside(self, name: str) -> AbstractContextManager[object]:
         """Be told that something beside the Dockerfile's steps is done, for as long as the block."""
         ...

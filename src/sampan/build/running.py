@@ -14,7 +14,8 @@ from sampan.build.cachemounts import CacheMounts
 from sampan.build.confidential import Confidential
 from sampan.build.config import environment_of, join_workdir
 from sampan.build.copying import Wish, copy_selection
-from sampan.build.host import Cancel, Command, Host, StepMount
+from sampan.build.failed_steps import FailedSteps
+from sampan.build.host import Cancel, Command, Host, Ran, StepMount
 from sampan.build.mount_options import parse_mount
 from sampan.build.request import BuildRequest
 from sampan.build.selecting import Selection, select, selection_digest
@@ -55,10 +56,11 @@ class RunStep:
 
 
 class CommandFailed(ProcessFailed):
-    """The command of a step ended with a code other than 0."""
+    """The command of a step ended with a code other than 0. kept: the id of what it left, "" for none."""
 
-    def __init__(self, argv: Sequence[str], exit_code: int) -> None:
+    def __init__(self, argv: Sequence[str], exit_code: int, *, kept: str = "") -> None:
         self.shown = " ".join(argv)
+        self.kept = kept
         super().__init__(
             f"The command '{self.shown}' returned a non-zero code: {exit_code}", exit_code=exit_code
         )
@@ -183,8 +185,11 @@ def _bind(mount: i.Mount, find_tree: FindTree) -> BoundFiles:
 class Runner:
     """Runs RUN steps of one build."""
 
-    def __init__(self, host: Host, caches: CacheMounts, request: BuildRequest, cancel: Cancel) -> None:
+    def __init__(
+        self, host: Host, caches: CacheMounts, failed: FailedSteps, request: BuildRequest, cancel: Cancel
+    ) -> None:
         self._host = host
+        self._failed = failed
         self._caches = caches
         self._request = request
         self._cancel = cancel
@@ -220,10 +225,24 @@ class Runner:
             ran = stack.enter_context(self._host.run(state.stack, command))
             if self._cancel.is_set:
                 raise InvalidArgument("the build was cancelled")
-            if ran.code:
-                raise CommandFailed(step.argv, ran.code)
             _remove_mount_points(ran.upper, self._host, state, [mount.target for mount in mounts])
+            if ran.code:
+                kept = self._keep(ran, step, run, state)
+                raise CommandFailed(step.argv, ran.code, kept=kept)
             yield ran.upper
+
+    def _keep(self, ran: Ran, step: RunStep, run: i.Run, state: StageState) -> str:
+        """Keep what a failed step has left; return its id."""
+        environment = [one for one in step.environment if one.partition("=")[0] not in PROXIES]
+        return self._failed.keep(
+            ran.upper,
+            state,
+            line=run.node.original,
+            argv=step.argv,
+            environment=tuple(environment),
+            network=step.network,
+            code=ran.code,
+        )
 
     def _prepare(self, step: RunStep, stack: ExitStack) -> tuple[tuple[StepMount, ...], list[str]]:
         """Make what is mounted, in the order of the instruction; return it, and variables of secrets."""

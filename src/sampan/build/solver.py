@@ -17,6 +17,7 @@ from sampan.build.cache_format import Used, write_inline
 from sampan.build.cache_import import ImportedSteps
 from sampan.build.cachemounts import CacheMounts
 from sampan.build.config import with_path
+from sampan.build.failed_steps import FailedSteps
 from sampan.build.fetching import Fetcher, OpenRemotes
 from sampan.build.finishing import read_epoch_ns, squash
 from sampan.build.graph import Graph, Watcher
@@ -25,7 +26,7 @@ from sampan.build.index import Index
 from sampan.build.ordering import InOrder
 from sampan.build.parsing import Dockerfile, parse_dockerfile, parse_trigger
 from sampan.build.request import BuildRequest, BuildResult, FilesSource, Output, find_dockerfile
-from sampan.build.running import Runner
+from sampan.build.running import CommandFailed, Runner
 from sampan.build.stages import PROXIES, Stage, Stages, plan_stages
 from sampan.build.state import StageState
 from sampan.build.stepping import Stepper
@@ -58,6 +59,7 @@ class Builder:
         self.cache = cache
         self._built = built
         self.mounts = CacheMounts(host)
+        self.failed = FailedSteps(host, built)
         self.fetcher = Fetcher(host)
 
     def prepare(self, request: BuildRequest, context: Index) -> Plan:
@@ -108,6 +110,7 @@ class Builder:
                 self.cache,
                 self._built,
                 self.mounts,
+                self.failed,
                 self.fetcher,
                 plan,
                 context,
@@ -138,6 +141,7 @@ class _BuildRun:
         cache: StepCache,
         built: Built,
         mounts: CacheMounts,
+        failed: FailedSteps,
         fetcher: Fetcher,
         plan: Plan,
         context: Index,
@@ -152,7 +156,7 @@ class _BuildRun:
         self._context = context
         self._output = output
         self._cancel = cancel
-        self._runner = Runner(host, mounts, plan.request, cancel)
+        self._runner = Runner(host, mounts, failed, plan.request, cancel)
         self._bases = Bases(host, plan.request, output, cancel)
         self._files = OpenContexts()
         self._remotes = OpenRemotes(fetcher, plan.request, cancel)
@@ -194,7 +198,10 @@ class _BuildRun:
         for thread in threads:
             thread.join()
         if self._errors:
-            raise self._errors[0]
+            error = self._errors[0]
+            if isinstance(error, CommandFailed) and error.kept:
+                self._output.kept(error.kept)
+            raise error
         return self._finish()
 
     def _finish(self) -> BuildResult:

@@ -62,7 +62,14 @@ def build(context: Context, flags: Flags, arguments: list[str]) -> int:
             _add_inputs(flags, inputs, held)
         query = _query(flags, progress)
         response = begin_build(context.session(), query, inputs, headers=all_headers())
-        result = _show(response, shown, progress, flags.items("tag"))
+        try:
+            result = _show(response, shown, progress, flags.items("tag"))
+        except _BuildFailed as exc:
+            if not exc.failed_step:
+                raise
+            from sampan.cli.build_debug import after_failure
+
+            return after_failure(context, exc, exc.failed_step, opens=flags.truth("debug"))
     if flags.truth("check"):
         return 1 if result.findings else 0
     if flags.text("iidfile"):
@@ -140,13 +147,22 @@ def _pair(text: str) -> tuple[str, str | None]:
     return name, value if equals else os.environ.get(name)
 
 
+class _BuildFailed(Failed):
+    """The stream's end. failed_step: the id of the step whose files are kept, "" for none."""
+
+    def __init__(self, message: str, *, code: int, failed_step: str) -> None:
+        super().__init__(message, code=code)
+        self.failed_step = failed_step
+
+
 class _Result:
-    """What a build's stream comes to: the image's id, and how much `--check` has found."""
+    """What a build's stream comes to: the image's id, what `--check` has found, a failed step."""
 
     def __init__(self) -> None:
         self.image_id = ""
         self.findings = 0
-        self._error: Failed | None = None
+        self._failed_step = ""
+        self._error: _BuildFailed | None = None
 
     def take(self, document: dict[str, JsonValue]) -> None:
         """Take one object of the stream."""
@@ -155,11 +171,13 @@ class _Result:
             self.image_id = str(aux.get("ID") or self.image_id)
             findings = aux.get("Findings")
             self.findings = len(findings) if isinstance(findings, list) else 0
+            self._failed_step = str(aux.get("Failed") or "")
         if "error" in document:
             detail = document.get("errorDetail")
             code = detail.get("code") if isinstance(detail, dict) else 1
             message = str(detail.get("message") if isinstance(detail, dict) else document["error"])
-            self._error = Failed(message, code=code if isinstance(code, int) and 0 < code < 256 else 1)
+            code = code if isinstance(code, int) and 0 < code < 256 else 1
+            self._error = _BuildFailed(message, code=code, failed_step=self._failed_step)
 
     def check(self) -> None:
         """Raise the error that was told, if there was one."""

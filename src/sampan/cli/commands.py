@@ -85,6 +85,8 @@ COMMANDS: tuple[CommandRow, ...] = (
      "login:logout", "flag_table:NONE", "Forget name and password for a registry"),
     ("builder prune", (), "", 0, 0,
      "prune:builds", "flag_table:BUILD_PRUNE", "Forget the steps of builds that are cached"),
+    ("builder debug", (), "[ID] [COMMAND] [ARG...]", 0, -1,
+     "build_debug:debug", "flag_table:BUILD_DEBUG", "Open a shell in the files that a failed step has left"),
     ("builder cache", (), "ls|export|import [ID]", 1, 2,
      "build_cache:cache", "flag_table:BUILD_CACHE", "What RUN --mount=type=cache keeps: list, save, bring"),
     ("image build", ("build", "builder build"), "PATH|URL|-", 1, 1,

@@ -241,6 +241,7 @@ BUILD = _options(
     ("check", "", "bool", "Look for what is hardly meant in the Dockerfile; build nothing"),
     ("cpuset-cpus", "", "string", "CPUs for RUN"),
     ("cpuset-mems", "", "string", "Memory nodes for RUN"),
+    ("debug", "", "bool", "When a RUN fails, open a shell in the files that it has left"),
     ("explain-cache", "", "bool", "Say for each step that is not cached what is different from last time"),
     ("file", "f", "string", "The Dockerfile, - for standard input"),
     ("iidfile", "", "string", "File to write the image's id to"),
@@ -278,6 +279,7 @@ BUILD_PRUNE = _options(
     _FORCE,
     ("keep-storage", "", "bytes", "Keep so many bytes of what was used last"),
 )
+BUILD_DEBUG = _options(_FORMAT)
 BUILD_CACHE = _options(
     _FORMAT,
     ("input", "i", "string", "import: the archive to read, - for standard input"),

@@ -64,6 +64,10 @@ class _Stream:
         """See `Output`."""
         self.text(f"[Warning] {text}\n")
 
+    def kept(self, step_id: str) -> None:
+        """See `Output`: our own client tells its user."""
+        self._mailbox.put({"aux": {"Failed": step_id}})
+
     @contextmanager
     def beside(self, name: str) -> Iterator[None]:
         """See `Output`."""

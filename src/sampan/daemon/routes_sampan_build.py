@@ -67,9 +67,34 @@ def add_routes(router: Router) -> None:
     """Add this module's routes."""
     router.add("POST", _PATH, build)
     router.add("GET", "/sampan/v1/images/{name}/rootfs", rootfs)
+    router.add("GET", "/sampan/v1/build/failed", failed)
+    router.add("POST", "/sampan/v1/build/failed/{name}/image", open_failed)
     router.add("GET", "/sampan/v1/build/mounts", mounts)
     router.add("GET", "/sampan/v1/build/mounts/content", export_mount)
     router.add("PUT", "/sampan/v1/build/mounts/content", import_mount)
+
+
+async def failed(call: Call) -> web.StreamResponse:
+    """GET /sampan/v1/build/failed: the failed steps whose files are kept."""
+    found = await call.workers.slow(call.engine.builds.failed)
+    return reply(
+        [
+            {
+                "Id": one.id,
+                "Line": one.line,
+                "ExitCode": one.code,
+                "CreatedAt": format_time(one.created_ns),
+                "Size": one.size_bytes,
+            }
+            for one in found
+        ]
+    )
+
+
+async def open_failed(call: Call) -> web.StreamResponse:
+    """POST /sampan/v1/build/failed/{id}/image: make an image of a failed step, which the client removes."""
+    found = await call.workers.slow(call.engine.builds.open_failed, call.name)
+    return reply({"Image": found.id, "Command": list(found.argv), "Network": found.network})
 
 
 async def mounts(call: Call) -> web.StreamResponse:

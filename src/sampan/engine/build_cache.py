@@ -23,12 +23,13 @@ from sampan.store.trees import tree_size
 
 if TYPE_CHECKING:
     from sampan.build.cache import CacheRecord
+    from sampan.build.failed_steps import FailedSteps
     from sampan.build.solver import Builder
 
 _FILTERS: Final = (
     "description", "id", "inuse", "parent", "parents", "private", "shared", "type", "unused-for",
 )  # fmt: skip
-_STEP, _MOUNT, _FETCHED = "regular", "exec.cachemount", "source.local"
+_STEP, _MOUNT, _FETCHED, _FAILED = "regular", "exec.cachemount", "source.local", "internal"
 _ID_LENGTH: Final = 25  # as long as BuildKit's; clients show it in a column
 
 
@@ -94,7 +95,9 @@ class BuildCache:
 
     def all(self) -> list[Kept]:
         """Return everything, what was used last first."""
-        return sorted((*self._steps(), *self._mounts(), *self._fetched()), key=lambda one: -one.used_ns)
+        return sorted(
+            (*self._steps(), *self._mounts(), *self._fetched(), *self._failed()), key=lambda one: -one.used_ns
+        )
 
     def steps(self) -> list[CacheRecord]:
         """Return the cache of steps, the one used last first."""
@@ -162,6 +165,21 @@ class BuildCache:
                     )
                 )
         return found
+
+    def _failed(self) -> list[Kept]:
+        failed = self._builder.failed
+        return [
+            Kept(
+                id=one.id,
+                kind=_FAILED,
+                description=f"failed step {one.line}",
+                size_bytes=one.size_bytes,
+                created_ns=one.created_ns,
+                used_ns=one.created_ns,
+                remove=partial(_remove_failed, failed, one.id),
+            )
+            for one in failed.all()
+        ]
 
     def prune(self, wish: PruneWish) -> Pruned:
         """Remove what is not in use; without `every` what images have stays, and steps without a layer.
@@ -232,6 +250,11 @@ def parse_filters(filters: Mapping[str, Sequence[str]]) -> Callable[[Kept], bool
 
 def _fits(name: str, value: str, text: str) -> bool:
     return text in value if name == "description" else value.startswith(text)
+
+
+def _remove_failed(failed: FailedSteps, step_id: str) -> bool:
+    failed.remove(step_id)
+    return True
 
 
 def _remove_folder(path: str) -> bool:

@@ -66,6 +66,11 @@ class BuildHost:
         return self._core.paths.temporary
 
     @property
+    def failed(self) -> str:
+        """See `build.host.Host`."""
+        return f"{self._core.paths.data}/build-failed"
+
+    @property
     def downloads(self) -> str:
         """See `build.host.Host`."""
         return f"{self._core.paths.data}/build-downloads"

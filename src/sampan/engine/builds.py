@@ -19,6 +19,7 @@ from sampan.store.archive.writer import Sink
 if TYPE_CHECKING:
     from sampan.build.cachemounts import CacheMount
     from sampan.build.checking import Checked
+    from sampan.build.failed_steps import FailedImage, FailedStep
     from sampan.build.graph import Watcher
     from sampan.build.host import Cancel
     from sampan.build.index import Index
@@ -160,6 +161,14 @@ class Builds:
         pruned = self.cache().prune(wish)
         tell_prune(self._core, "builder", pruned.freed_bytes)
         return pruned
+
+    def failed(self) -> list[FailedStep]:
+        """Return the failed steps whose files are kept, the last one first."""
+        return self._get().failed.all()
+
+    def open_failed(self, unsafe_id: str) -> FailedImage:
+        """Make an image of a failed step; see `FailedSteps.open`."""
+        return self._get().failed.open(unsafe_id)
 
     def mounts(self) -> list[CacheMount]:
         """Return the cache mounts that have an id of their own, the one used last first."""

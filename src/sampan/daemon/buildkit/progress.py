@@ -66,8 +66,12 @@ class Progress:
     def warn(self, text: str) -> None:
         """Take a warning: a node that ends with it."""
         digest = new_digest()
-        self._begin(m.Vertex(digest=digest, name=f"[internal] warning: {text}"))
+        self._begin(m.Vertex(digest=digest, name=f"[internal] {text}"))
         self._end(digest, cached=False, error=None)
+
+    def kept(self, step_id: str) -> None:
+        """Be told that a failed step's files are kept: so is the user."""
+        self.warn(f"the step's files are kept: sampan builder debug {step_id}")
 
     def beside(self, name: str) -> AbstractContextManager[str]:
         """Show something beside the Dockerfile's steps."""

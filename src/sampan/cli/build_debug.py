@@ -1,0 +1,89 @@
+"""`sampan builder debug` and `sampan build --debug`: a shell in what a failed step has left. Lean."""
+
+from __future__ import annotations
+
+import os
+from urllib.parse import quote
+
+from sampan.cli.commands import find_command, load
+from sampan.cli.flags import parse_flags
+from sampan.cli.listing import show_rows
+from sampan.cli.outcome import Failed, complain, report
+from sampan.cli.table import human_size
+from sampan.errors import Conflict, NotFound, SampanError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sampan.cli.context import Context
+    from sampan.cli.flags import Flags
+    from sampan.cli.listing import Row
+
+_PATH = "/sampan/v1/build/failed"
+_HEADINGS = {"Id": "ID", "CreatedAt": "CREATED", "ExitCode": "EXIT CODE", "Size": "SIZE", "Line": "STEP"}
+
+
+def debug(context: Context, flags: Flags, arguments: list[str]) -> int:
+    """Run a shell, or a command, in a failed step's files; without an id list what is kept."""
+    if not arguments:
+        return _list(context, flags)
+    return _open(context, arguments[0], arguments[1:])
+
+
+def after_failure(context: Context, error: Failed, step_id: str, *, opens: bool) -> int:
+    """Tell of a build's failure and of what is kept of it; opens: a shell in that. Return its code."""
+    if not opens:
+        error.hint = error.hint or f"look at what the step has left: sampan builder debug {step_id}"
+        raise error
+    report(error)
+    try:
+        _open(context, step_id, [])
+    except SampanError as exc:
+        report(exc)
+    return error.code
+
+
+def _list(context: Context, flags: Flags) -> int:
+    found = context.session().call("GET", _PATH)
+    rows: list[Row] = []
+    for one in found if isinstance(found, list) else []:
+        if isinstance(one, dict):
+            size = one.get("Size")
+            shown = human_size(size if isinstance(size, int) else 0)
+            rows.append({**{name: str(one.get(name)) for name in _HEADINGS}, "Size": shown})
+    show_rows(rows, form=flags.text("format"), fields=tuple(_HEADINGS), headings=_HEADINGS)
+    return 0
+
+
+def _open(context: Context, step_id: str, command: list[str]) -> int:
+    session = context.session()
+    found = session.call("POST", f"{_PATH}/{quote(step_id, safe='')}/image")
+    assert isinstance(found, dict)  # the daemon's answer
+    image, failed = str(found["Image"]), found.get("Command")
+    shown = " ".join(str(word) for word in failed) if isinstance(failed, list) else ""
+    complain(f"the step's command was: {shown}")
+    options = ["--rm", "-it" if os.isatty(0) and os.isatty(1) else "-i"]
+    if found.get("Network"):
+        options += ["--network", str(found["Network"])]
+    try:
+        return _run(context, [*options, image, *command])
+    finally:
+        _remove(context, image)
+
+
+def _run(context: Context, arguments: list[str]) -> int:
+    """Do `sampan run`."""
+    row = find_command(["run"])
+    assert row is not None  # it is in the table
+    own, _ = row
+    flags, rest = parse_flags(own.flag_groups(), arguments, interspersed=own.interspersed)
+    handler: Callable[[Context, Flags, list[str]], int] = load(own.handler)  # type: ignore[assignment]
+    return handler(context, flags, rest)
+
+
+def _remove(context: Context, image: str) -> None:
+    try:
+        context.session().call("DELETE", f"/images/{quote(image)}")
+    except (NotFound, Conflict):
+        pass  # somebody else looks at the same step
