@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from urllib.parse import quote
 
 from sampan.cli.commands import find_command, load
 from sampan.cli.flags import parse_flags
 from sampan.cli.listing import show_rows
 from sampan.cli.outcome import Failed, complain, report
 from sampan.cli.table import human_size
+from sampan.client.http import quote
 from sampan.errors import Conflict, NotFound, SampanError
 
 TYPE_CHECKING = False
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sampan.cli.flags import Flags
     from sampan.cli.listing import Row
 
+_HEX = frozenset(b"0123456789abcdef")  # what an id is made of; the rest may mean another path
 _PATH = "/sampan/v1/build/failed"
 _HEADINGS = {"Id": "ID", "CreatedAt": "CREATED", "ExitCode": "EXIT CODE", "Size": "SIZE", "Line": "STEP"}
 
@@ -58,7 +59,7 @@ def _list(context: Context, flags: Flags) -> int:
 
 def _open(context: Context, step_id: str, command: list[str]) -> int:
     session = context.session()
-    found = session.call("POST", f"{_PATH}/{quote(step_id, safe='')}/image")
+    found = session.call("POST", f"{_PATH}/{quote(step_id, safe=_HEX)}/image")
     assert isinstance(found, dict)  # the daemon's answer
     image, failed = str(found["Image"]), found.get("Command")
     shown = " ".join(str(word) for word in failed) if isinstance(failed, list) else ""
