@@ -8,6 +8,7 @@ import os
 import re
 import socket
 import subprocess
+import tarfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -316,6 +317,22 @@ def test_check(sampand: Sampand, tmp_path: Path) -> None:
     )
     done = build(sampand, tmp_path, "FROM busybox\nRUNN\n", "--check")
     assert "did you mean RUN?" in done.err
+
+
+def test_a_base_for_another_machine(sampand: Sampand, tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "root.tar", "w") as archive:
+        archive.addfile(tarfile.TarInfo("f"))
+    done = sampand.docker("import", "--platform", "linux/s390x", str(tmp_path / "root.tar"), "foreign")
+    assert done.code == 0, done.err
+    said = 'Base image foreign was pulled with platform "linux/s390x", expected "linux/'
+    done = build(sampand, tmp_path, "FROM foreign\nLABEL a=b\n", "--check")
+    assert done.code == 1
+    assert "InvalidBaseImagePlatform" in done.text
+    assert said in done.text
+    done = build(sampand, tmp_path, "FROM foreign\nLABEL a=b\n")
+    assert f"[Warning] {said}" in done.text
+    done = build(sampand, tmp_path, "FROM foreign\nRUN true\n")
+    assert "cannot run programs for linux/s390x" in done.err
 
 
 def test_a_description_that_is_too_deep_is_the_clients_fault(sampand: Sampand) -> None:

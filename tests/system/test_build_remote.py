@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import shutil
 import subprocess
 import tarfile
 import threading
@@ -23,6 +24,7 @@ from tests.system.sampand import Result, Sampand, needs_busybox, needs_root, wai
 
 pytestmark = [needs_root, needs_busybox]
 needs_git = pytest.mark.skipif(which("git") is None, reason="no git (Debian: git)")
+SSHD = "/usr/sbin/sshd"
 MODIFIED = "Sat, 01 Jan 2022 00:00:00 GMT"
 
 
@@ -324,3 +326,91 @@ def test_submodules_and_links(sampand: Sampand, tmp_path: Path, repository: Repo
     assert "has no folder 'out'" in done.err
     done = build(sampand, context, f"ADD {repository.url} /r\nRUN readlink /r/out")
     assert b"/etc\n" in done.out
+
+
+@needs_git
+def test_submodules(sampand: Sampand, tmp_path: Path, repository: Repository) -> None:
+    """One by an address of its own, one beside the repository; both are fetched with it."""
+    served = tmp_path / "served"
+    for name in ("own", "beside"):
+        shutil.copytree(served / "r.git", served / f"{name}.git")
+    base = repository.url.rpartition("/")[0]
+    repository.git("remote", "set-url", "origin", repository.url)
+    repository.git("submodule", "add", "-q", f"{base}/own.git", "own")
+    repository.git("submodule", "add", "-q", "../beside.git", "beside")
+    repository.git("remote", "set-url", "origin", str(served / "r.git"))
+    repository.commit(more="x")
+    (tmp_path / "context").mkdir()
+    script = "RUN cat /r/own/README /r/beside/README"
+    done = build(sampand, tmp_path / "context", f"ADD {repository.url} /r\n{script}")
+    assert done.code == 0, done.err
+    assert b"oneone" in done.out
+
+
+class InNamespaces(Sampand):
+    """A sampand that sees other known hosts of ssh than the machine."""
+
+    def command(self) -> list[str]:
+        script = 'mount -t tmpfs none /etc/ssh && cp "$0" /etc/ssh/ssh_known_hosts && exec "$@"'
+        return ["unshare", "-m", "sh", "-c", script, str(self.folder.parent / "known")]
+
+
+@contextmanager
+def ssh_server(folder: Path) -> Iterator[tuple[int, Path]]:
+    """Run an sshd of ours on loopback; gives its port, and the key that it lets in as root."""
+    port, host_key, key = free_port(), folder / "host", folder / "key"
+    for one in (host_key, key):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", one], check=True)
+    (folder / "config").write_text(
+        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {host_key}\nAuthorizedKeysFile {key}.pub\n"
+        "StrictModes no\nPermitRootLogin prohibit-password\nUsePAM no\nPidFile none\n"
+    )
+    kind, public = host_key.with_suffix(".pub").read_text().split()[:2]
+    (folder / "known").write_text(f"[127.0.0.1]:{port} {kind} {public}\n")
+    script = 'mkdir -p /run/sshd && exec "$0" -D -e -f "$1"'
+    server = subprocess.Popen(
+        ["unshare", "-m", "sh", "-c", f"mount -t tmpfs none /run && {script}", SSHD, folder / "config"],
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield port, key
+    finally:
+        os.killpg(server.pid, 15)
+        server.wait()
+
+
+@needs_git
+@pytest.mark.skipif(not os.path.exists(SSHD), reason="no sshd (Debian: openssh-server)")
+def test_ssh(tmp_path: Path, repository: Repository) -> None:
+    (tmp_path / "context").mkdir()
+    with ssh_server(tmp_path) as (port, key):
+        url = f"ssh://root@127.0.0.1:{port}{tmp_path}/served/r.git"
+        (tmp_path / "daemon").mkdir()
+        daemon = InNamespaces(tmp_path / "daemon")
+        try:
+            daemon.start()
+            daemon.load_busybox()
+            text = f"FROM busybox\nADD {url} /r\nRUN cat /r/README\n"
+            (tmp_path / "context" / "Dockerfile").write_text(text)
+            reached = wait_for(
+                lambda: (
+                    (done := daemon.sampan("build", f"--ssh=default={key}", str(tmp_path / "context"))).code
+                    == 0
+                    and done
+                ),
+                "sshd answers",
+            )
+            assert b"one" in reached.out
+            sub = daemon.sampan("build", f"--ssh=default={key}", f"{url}#main:sub")
+            assert b"from git" in sub.out, sub.err
+            none = daemon.sampan("build", f"{url}#main")
+            assert none.code == 1
+            assert "Permission denied" in none.err
+            (tmp_path / "known").write_text("")
+            daemon.stop()
+            daemon.start()
+            unknown = daemon.sampan("build", f"--ssh=default={key}", f"{url}#main")
+            assert "Host key verification failed" in unknown.err
+        finally:
+            daemon.close()

@@ -9,6 +9,8 @@ from sampan.build import instructions as i
 from sampan.build.host import Base, Cancel, Fetch, Host
 from sampan.build.index import Index
 from sampan.build.request import BuildRequest, FilesSource, Output
+from sampan.spec.image import Platform
+from sampan.store.platforms import host_platform
 
 
 class Bases:
@@ -36,6 +38,14 @@ class Bases:
             if key not in self._found:
                 self._found[key] = self._host.find_base(name, platform=platform, fetch=self._fetch)
             return self._found[key]
+
+
+def misfit(name: str, actual: Platform) -> str:
+    """Say that an image that was begun with is for another machine than this one; "" if it is not."""
+    own = host_platform()
+    if (own.os, own.architecture) == (actual.os or own.os, actual.architecture or own.architecture):
+        return ""
+    return f'Base image {name} was pulled with platform "{actual}", expected "{own}" for current build'
 
 
 class OpenContexts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from sampan.build.bases import misfit
 from sampan.build.checks import Finding, find_all, parse_wanted
 from sampan.build.config import environment_of
 from sampan.build.host import Host
@@ -57,5 +58,9 @@ def check(host: Host, request: BuildRequest, context: Index) -> Checked:
         config = host.find_local(image)
         return None if config is None else environment_of(config.config)
 
-    findings = find_all(dockerfile, wanted, ignored=ignored, variables_of=variables_of)
+    def misfit_of(image: str) -> str:
+        config = None if request.platform or image == "scratch" else host.find_local(image)
+        return "" if config is None else misfit(image, config.platform)
+
+    findings = find_all(dockerfile, wanted, ignored=ignored, variables_of=variables_of, misfit_of=misfit_of)
     return Checked(tuple(findings), wanted.is_error and bool(findings))

@@ -1,6 +1,6 @@
 """`--check`: what works in a Dockerfile but is hardly meant, by the documented rules. Pure.
 
-Source: BuildKit, frontend/dockerfile/docs/rules/. InvalidBaseImagePlatform is the solver's to see, not here.
+Source: BuildKit, frontend/dockerfile/docs/rules/.
 """
 
 from __future__ import annotations
@@ -96,10 +96,12 @@ def find_all(
     *,
     ignored: PatternList | None,
     variables_of: Callable[[str], Collection[str] | None],
+    misfit_of: Callable[[str], str],
 ) -> list[Finding]:
     """Return what the rules that count find, in the order of lines.
 
     ignored: what `.dockerignore` leaves out. variables_of: those of an image, None if it is not known.
+    misfit_of: what is wrong with the platform of an image that is begun with, "" for nothing.
     """
     found = [
         *_casing(dockerfile),
@@ -107,6 +109,13 @@ def find_all(
         *_bases(dockerfile),
         *_instructions(dockerfile, ignored),
         *_variables(dockerfile, variables_of),
+        *(
+            Finding("InvalidBaseImagePlatform", message, stage.head.node.place)
+            for stage in dockerfile.stages
+            if not stage.head.platform
+            and "$" not in stage.head.image
+            and (message := misfit_of(stage.head.image))
+        ),
         *(
             Finding("NoEmptyContinuation", "Empty continuation line", warned.place)
             for warned in dockerfile.tree.warnings

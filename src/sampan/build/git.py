@@ -25,6 +25,7 @@ _FOLDERS: Final = "/usr/sbin:/usr/bin:/sbin:/bin"
 _KEPT_VARIABLES: Final = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 _KEPT: Final = 16
 _LAST_LINES: Final = 3
+_ADVICE: Final = ("Please make sure you have the correct access rights", "and the repository exists.")
 
 
 class Checkouts:
@@ -136,8 +137,8 @@ class _Git:
         if self._cancel.is_set:
             raise InvalidArgument("the build was cancelled")
         if process.returncode:
-            last = " / ".join(said.decode(errors="replace").strip().splitlines()[-_LAST_LINES:])
-            raise Unavailable(f"cannot fetch {source.url}: git {arguments[0]} failed: {last}")
+            why = _reason(said.decode(errors="replace"))
+            raise Unavailable(f"cannot fetch {source.url}: git {arguments[0]} failed: {why}")
         return out.decode(errors="replace")
 
     def _authorization(self, source: GitSource) -> dict[str, str]:
@@ -155,3 +156,9 @@ class _Git:
             "GIT_CONFIG_KEY_0": f"http.{origin}/.extraheader",
             "GIT_CONFIG_VALUE_0": f"Authorization: {value.decode(errors='replace')}",
         }
+
+
+def _reason(said: str) -> str:
+    """Return the last lines of what git said, without its advice: what ssh said stands before that."""
+    lines = [line.strip() for line in said.splitlines() if line.strip() and line.strip() not in _ADVICE]
+    return " / ".join(lines[-_LAST_LINES:])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from sampan.build import instructions as i
-from sampan.build.bases import Bases, OpenContexts, copy_of_context
+from sampan.build.bases import Bases, OpenContexts, copy_of_context, misfit
 from sampan.build.cache import StepCache
 from sampan.build.cache_export import export_caches
 from sampan.build.cache_format import Used, write_inline
@@ -323,7 +323,10 @@ class _BuildRun:
         if isinstance(source, FilesSource):
             return StageState(with_path(ContainerDefaults(WorkingDir="/")), (), platform)
         name = stage.base if source is None else source.name
-        base = self._bases.find(name, platform=stage.platform or self._plan.request.platform)
+        wanted = stage.platform or self._plan.request.platform
+        base = self._bases.find(name, platform=wanted)
+        if not wanted and (wrong := misfit(name, base.config.platform)):
+            self._output.warn(wrong)
         self._parents[stage.index] = base.id.removeprefix("sha256:")[:12]
         return StageState(
             with_path(base.config.config),

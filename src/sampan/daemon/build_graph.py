@@ -69,6 +69,10 @@ class GraphStream:
         """See `Output`."""
         self.text(f"[Warning] {text}\n")
 
+    def kept(self, step_id: str) -> None:
+        """See `Output`: our own client tells its user."""
+        self._mailbox.put({"aux": {"Failed": step_id}})
+
     @contextmanager
     def beside(self, name: str) -> Iterator[None]:
         """See `Output`: a node that no step needs."""

@@ -21,6 +21,7 @@ def check(text: str, wanted: Wanted = ALL, *, ignored: str = "", known: bool = T
         wanted,
         ignored=PatternList(ignored.split()),
         variables_of=lambda _: {"BASE"} if known else None,
+        misfit_of=lambda image: "another machine's" if image == "foreign" else "",
     )
     return [f"{one.rule} {one.place.first}" for one in found]
 
@@ -35,6 +36,8 @@ def check(text: str, wanted: Wanted = ALL, *, ignored: str = "", known: bool = T
         pytest.param("FROM a\nRUN a \\\n\nb\n", "NoEmptyContinuation 2", id="NoEmptyContinuation"),
         pytest.param("FROM a\nrun b\nRUN c\n", "ConsistentInstructionCasing 2", id="one lower"),
         pytest.param("from a\nrun b\nRun c\n", "ConsistentInstructionCasing 3", id="one mixed"),
+        pytest.param("FROM foreign\n", "InvalidBaseImagePlatform 1", id="InvalidBaseImagePlatform"),
+        pytest.param("FROM --platform=$BUILDPLATFORM foreign\n", "", id="asked for by the line"),
         pytest.param("FROM a AS b\nFROM a AS b\n", "DuplicateStageName 2", id="DuplicateStageName"),
         pytest.param("FROM a AS scratch\n", "ReservedStageName 1", id="ReservedStageName"),
         pytest.param("FROM a\nCMD x y\n", "JSONArgsRecommended 2", id="command for the shell"),
@@ -101,6 +104,8 @@ def test_options_that_are_none(text: str) -> None:
 
 def test_texts() -> None:
     text = b"ARG verison=1\nFROM a:$version\n"
-    found = find_all(parse_dockerfile(text), ALL, ignored=None, variables_of=lambda _: None)
+    found = find_all(
+        parse_dockerfile(text), ALL, ignored=None, variables_of=lambda _: None, misfit_of=lambda _: ""
+    )
     assert found[-1].message == "FROM argument 'version' is not declared (did you mean verison?)"
     assert found[-1].url == "https://docs.docker.com/go/dockerfile/rule/undefined-arg-in-from/"
