@@ -40,10 +40,10 @@ while True:
 _CLIENT = """
 import socket, sys, time
 target, count = (sys.argv[1], int(sys.argv[2])), int(sys.argv[3])
-began = time.perf_counter()
+began, spent = time.perf_counter(), time.process_time()
 for _ in range(count):
     socket.create_connection(target).close()
-print(count / (time.perf_counter() - began))
+print(count / (time.perf_counter() - began), (time.process_time() - spent) / count * 1e6)
 """
 
 _RULES = """
@@ -159,7 +159,10 @@ def _output(*words: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """What one run of iperf3 carried: Gbit/s, and the processor's milliseconds for a gigabit at both ends."""
+    """How much in a second, Gbit or connections, and what processor time it took.
+
+    cost: milliseconds for a gigabit, at both ends; microseconds for a connection, at the client's.
+    """
 
     rate: float
     cost: float
@@ -184,14 +187,15 @@ def throughput(setup: Setup, client: Sequence[str], address: str, port: int, sec
         server.wait()
 
 
-def connections(setup: Setup, client: Sequence[str], address: str, port: int) -> float:
-    """Return how many connections a second a client makes to the server."""
+def connections(setup: Setup, client: Sequence[str], address: str, port: int) -> Flow:
+    """Make connections to the server, one after another."""
     python = [sys.executable, "-I", "-S", "-c"]
     server = subprocess.Popen([*setup.server, *python, _SERVER, str(_PORT)], stdout=subprocess.PIPE)
     try:
         assert server.stdout is not None
         server.stdout.readline()
-        return float(_output(*client, *python, _CLIENT, address, str(port), str(_CONNECTIONS)))
+        rate, cost = _output(*client, *python, _CLIENT, address, str(port), str(_CONNECTIONS)).split()
+        return Flow(float(rate), float(cost))
     finally:
         server.kill()
         server.wait()
@@ -205,7 +209,9 @@ def throughput_rows(engine: engines.Engine, outside: Sequence[str], rounds: int,
         Row("network: iperf3 through a published port", "Gbit/s", "within 3 %"),
         Row("the same", "ms a Gbit"),
         Row("network: connections between two containers", "1/s", "likewise"),
+        Row("the same", "µs each"),
         Row("network: connections through a published port", "1/s", "likewise"),
+        Row("the same", "µs each"),
     ]
     with ExitStack() as stack:
         setups = {
@@ -215,16 +221,13 @@ def throughput_rows(engine: engines.Engine, outside: Sequence[str], rounds: int,
         for number in range(rounds):
             for name in sorted(setups, reverse=number % 2 == 1):
                 one = setups[name]
-                within = throughput(one, one.client, one.address, _PORT, seconds)
-                through = throughput(one, outside, _HOST, one.port, seconds)
-                values = (
-                    within.rate,
-                    within.cost,
-                    through.rate,
-                    through.cost,
+                flows = (
+                    throughput(one, one.client, one.address, _PORT, seconds),
+                    throughput(one, outside, _HOST, one.port, seconds),
                     connections(one, one.client, one.address, _PORT),
                     connections(one, outside, _HOST, one.port),
                 )
+                values = [value for flow in flows for value in (flow.rate, flow.cost)]
                 for row, value in zip(rows, values, strict=True):
                     row.values.setdefault(name, []).append(value)
     return rows

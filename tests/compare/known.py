@@ -13,7 +13,7 @@ _OLD_FIELDS = "fields that newer engines (28) do not have any more"
 _WRONG_BETTER = "what was sent is wrong: 400, as newer engines; dockerd 20.10 says 500"
 _EXEC_CODE = "dockerd 20.10 gives 126 for whatever fails; sampan, as newer engines, 127 for a program that is not there"
 
-_V6 = "IPv6: not there yet; dockerd binds it also where the machine has none"
+_V6 = "no port at [::] where the network has no IPv6; dockerd takes one all the same"
 _V4 = "EnableIPv4, as newer engines"
 _CLEARER = "the same refusal in words that say what to do"
 _GATEWAY = "a gateway is given to every network when it is made, as newer engines do"
