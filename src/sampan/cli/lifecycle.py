@@ -71,7 +71,8 @@ def stop(context: Context, flags: Flags, names: list[str]) -> int:
         if isinstance(answer, dict) and answer.get("Reason"):
             complain(f"{name}: killed: {answer['Reason']}")
             if "has no handler" in str(answer["Reason"]):
-                complain("hint: run it with --init, or stop it with --now-if-unhandled")
+                or_so = "" if own_query != query else ", or stop it with --now-if-unhandled"
+                complain(f"hint: run it with --init{or_so}")
         return name
 
     return for_each(context, names, step)

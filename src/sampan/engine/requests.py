@@ -41,6 +41,13 @@ def check_request(request: docker.ContainerCreate) -> None:
     _check_networking(request.NetworkingConfig, request.HostConfig.NetworkMode, request.MacAddress)
 
 
+_INSTEAD: Final = {
+    "StorageOpt": "limit what grows: --mount type=tmpfs,target=DIR,tmpfs-size=10m, or a volume made with "
+    "--opt size=10m where the file system has project quotas",
+    "UsernsMode": "idmap of -v says as whom a mounted directory's files appear (docs/volumes.md)",
+}
+
+
 def _not_yet(field: str, value: object = "", *, hint: str = "") -> Unsupported:
     shown = f" {value!r}" if value else ""
     return Unsupported(f"not supported yet: {field}{shown}", hint=hint)
@@ -133,7 +140,7 @@ def _refuse_not_yet(host: docker.HostConfig) -> None:
     ):
         value = getattr(host, field)
         if value not in neutral:
-            raise _not_yet(field, value)
+            raise _not_yet(field, value, hint=_INSTEAD.get(field, ""))
 
 
 def _check_joined_network(config: docker.Config, host: docker.HostConfig) -> None:

@@ -50,6 +50,12 @@ NOT_YET = {
 }
 
 
+def test_a_limit_of_the_root_says_what_can_be_limited() -> None:
+    with pytest.raises(Unsupported) as caught:
+        check_request(host(StorageOpt={"size": "1g"}))
+    assert "tmpfs-size=" in caught.value.hint
+
+
 @pytest.mark.parametrize("field", NOT_YET)
 def test_not_supported_yet(field: str) -> None:
     with pytest.raises(Unsupported, match=f"not supported yet: {field}"):
