@@ -1,60 +1,207 @@
-"""Builds beside docker's classic builder and podman's: all cached, many small steps, parallel stages."""
+"""Builds beside docker's classic builder, BuildKit in dockerd, buildah and podman. docs/performance.md, "Builds".
+
+Every row is a whole command as its user waits for it; all contestants build the same directory, alternating.
+"""
 
 from __future__ import annotations
 
+import io
 import os
+import shutil
+import subprocess
+import sys
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from bench import engines
-from bench.compare import Contestants, Row, alternate
+from bench.compare import Row, time_command
 
-FILES = 5_000
-SMALL = 10
+CLIENTS: Final = Path(__file__).resolve().parent.parent / ".clients"  # tools/buildkit-clients
+FILES = 50_000
+SMALL = 100
+BIG_FILES, BIG_MB = 100, 10
+CONTEXT_GB = 5
+SOURCES = 40
+_C_PACKAGES: Final = ("tcc", "libc6", "libc6-dev", "linux-libc-dev")
+_NETWORK: Final = "--network=none"
+
+Command = Callable[..., tuple[str, ...]]
 
 
 def rows(root: Path, found: dict[str, engines.Engine], rounds: int) -> list[Row]:
-    """Return the rows."""
+    """Return the rows; each makes its own directory and removes it."""
     os.environ["DOCKER_BUILDKIT"] = "0"
-    steps = "".join(f"RUN echo {n} > /f{n}\n" if n % 2 else f"ENV v{n}={n}\n" for n in range(19))
-    cached = _folder(root / "cached", f"FROM busybox\n{steps}")
-    many = _folder(root / "many", "FROM busybox\nCOPY . /d\nRUN true\n")
-    for number in range(FILES):
-        folder = many / f"d{number // 200}"
-        folder.mkdir(exist_ok=True)
-        (folder / f"f{number}").write_text(f"{number}\n" * 50)
-    small = _folder(root / "small", "FROM busybox\n" + "RUN true\n" * SMALL)
-    two = _folder(
-        root / "two",
-        "FROM busybox AS a\nRUN sleep 2; echo a > /a\nFROM busybox AS b\nRUN sleep 2; echo b > /b\n"
-        "FROM busybox\nCOPY --from=a /a /\nCOPY --from=b /b /\n",
-    )
-    few = max(1, rounds // 4)
-    return [
-        _row("builds: 20 steps, all cached", "≤ 1/5 of docker", found, cached, rounds),
-        _row(f"builds: context of {FILES:,} files, all cached", "≤ 1/5 of docker", found, many, few),
-        _row(f"builds: {SMALL} RUN steps", "≤ 1/5 of docker", found, small, few, "--no-cache"),
-        _row("builds: two stages of 2 s each", "2 s", found, two, few, "--no-cache"),
-    ]
+    builders = _builders(root, found)
+    made: list[Row] = []
+    for row in (_cached, _many_files, _small_steps, _one_of_a_gigabyte, _two_stages, _c_project):
+        folder = root / "context"
+        folder.mkdir()
+        made.append(row(folder, found, builders, rounds))
+        shutil.rmtree(folder)
+    made.append(_memory(root, found))
+    return made
 
 
-def _folder(path: Path, dockerfile: str) -> Path:
-    path.mkdir()
-    (path / "Dockerfile").write_text(dockerfile)
-    return path
-
-
-def _row(
-    name: str, budget: str, found: dict[str, engines.Engine], folder: Path, rounds: int, *options: str
-) -> Row:
-    network = "--network=none"
-    command: Callable[[engines.Engine], tuple[str, ...]] = lambda engine: (  # noqa: E731 -- used twice
-        *engine.client, "build", "-q", network, *options, str(folder),
-    )  # fmt: skip
-    contestants: Contestants = {name: command(engine) for name, engine in found.items()}
+def _builders(root: Path, found: dict[str, engines.Engine]) -> dict[str, Command]:
+    """Return, by name, what makes the command line of a build of its options."""
+    builders: dict[str, Command] = {}
+    for name, engine in found.items():
+        builders[name] = _command(*engine.client, "build", "-q", _NETWORK)
     if "sampan" in found:
-        contestants["docker CLI on sampand"] = (
-            "/usr/bin/docker", "-H", f"unix://{found['sampan'].socket}",
-            "build", "-q", network, *options, str(folder),
-        )  # fmt: skip
-    return alternate(Row(name, "ms", budget), contestants, rounds)
+        at = f"unix://{found['sampan'].socket}"
+        builders["docker CLI on sampand"] = _command("/usr/bin/docker", "-H", at, "build", "-q", _NETWORK)
+    buildx = CLIENTS / "docker-buildx"
+    if buildx.exists():
+        for name, title in (("docker", "docker BuildKit"), ("sampan", "buildx on sampand")):
+            if name in found:
+                at = f"DOCKER_HOST=unix://{found[name].socket}"
+                home = f"BUILDX_CONFIG={root}/buildx-{name}"
+                builders[title] = _command("/usr/bin/env", at, home, str(buildx), "build", "-q", _NETWORK)
+    buildah = CLIENTS / "buildah"
+    if buildah.exists() and "podman" in found:
+        storage = found["podman"].client[1:5]
+        builders["buildah"] = _command(str(buildah), *storage, "bud", "--layers", "-q", _NETWORK)
+    return builders
+
+
+def _command(*words: str) -> Command:
+    return lambda *options: (*words, *options)
+
+
+def _measure(
+    row: Row,
+    builders: dict[str, Command],
+    options: tuple[str, ...],
+    *,
+    rounds: int,
+    warm: bool = True,
+    prepare: Callable[[], None] = lambda: None,
+) -> Row:
+    """Run every builder once a round, after prepare; warm: and once before, which is not counted."""
+    able = dict(builders)
+    for number in range(rounds + warm):
+        for name, command in list(able.items()):
+            prepare()
+            try:
+                spent = time_command(command(*options))
+            except (RuntimeError, OSError) as exc:
+                print(f"{row.name}: {name} left out: {exc}", file=sys.stderr)
+                del able[name]
+                continue
+            if number >= warm:
+                row.values.setdefault(name, []).append(spent / (1 if row.unit == "ms" else 1000))
+    return row
+
+
+def _write(folder: Path, dockerfile: str) -> str:
+    (folder / "Dockerfile").write_text(dockerfile)
+    return str(folder)
+
+
+def _cached(folder: Path, _: object, builders: dict[str, Command], rounds: int) -> Row:
+    steps = "".join(f"RUN echo {n} > /f{n}\n" if n % 2 else f"ENV v{n}={n}\n" for n in range(19))
+    row = Row("builds: 20 steps, all cached", "ms", "≤ 100 ms, ≤ 1/5 of docker")
+    return _measure(row, builders, (_write(folder, f"FROM busybox\n{steps}"),), rounds=min(rounds, 5))
+
+
+def _many_files(folder: Path, _: object, builders: dict[str, Command], rounds: int) -> Row:
+    for number in range(FILES):
+        if number % 500 == 0:
+            (folder / f"d{number // 500}").mkdir()
+        (folder / f"d{number // 500}" / f"f{number}").write_text(f"{number}\n" * 50)
+    row = Row(f"builds: context of {FILES:,} files, all cached", "ms", "≤ 1/5 of docker")
+    path = _write(folder, "FROM busybox\nCOPY . /d\nRUN true\n")
+    return _measure(row, builders, (path,), rounds=min(rounds, 2))
+
+
+def _small_steps(folder: Path, _: object, builders: dict[str, Command], rounds: int) -> Row:
+    row = Row(f"builds: {SMALL} RUN steps", "s", "≤ 1/5 of docker")
+    path = _write(folder, "FROM busybox\n" + "".join(f"RUN true {n}\n" for n in range(SMALL)))
+    return _measure(row, builders, ("--no-cache", path), rounds=1, warm=False)
+
+
+def _one_of_a_gigabyte(folder: Path, _: object, builders: dict[str, Command], rounds: int) -> Row:
+    data = os.urandom(BIG_MB << 20)
+    for number in range(BIG_FILES):
+        (folder / f"f{number}").write_bytes(data[number:] + data[:number])
+    row = Row("builds: one changed file in a COPY of 1 GB", "s", "")
+    changed: list[int] = []
+
+    def change() -> None:
+        changed.append(0)
+        (folder / "f0").write_text(f"{len(changed)}")
+
+    path = _write(folder, "FROM busybox\nCOPY . /d\n")
+    return _measure(row, builders, (path,), rounds=1, prepare=change)
+
+
+def _two_stages(folder: Path, _: object, builders: dict[str, Command], rounds: int) -> Row:
+    stages = "".join(f"FROM busybox AS {one}\nRUN sleep 5; echo > /{one}\n" for one in "ab")
+    path = _write(folder, f"{stages}FROM busybox\nCOPY --from=a /a /\nCOPY --from=b /b /\n")
+    row = Row("builds: two stages of 5 s each", "s", "5 s")
+    return _measure(row, builders, ("--no-cache", path), rounds=1, warm=False)
+
+
+def _c_project(
+    folder: Path, found: dict[str, engines.Engine], builders: dict[str, Command], rounds: int
+) -> Row:
+    """Compile a program of many files with tcc and put it into `scratch`."""
+    row = Row(f"builds: a C program of {SOURCES} files, two stages", "s", "")
+    base = _c_base(folder.parent / "c-base")
+    for engine in found.values():
+        image = ("image", "import") if engine.name == "sampan" else ("import",)
+        subprocess.run([*engine.client, *image, "-", "cbase"], input=base, check=True, capture_output=True)
+    source = folder / "src"
+    source.mkdir()
+    calls = "".join(f"int f{n}(int); s += f{n}(s);\n" for n in range(SOURCES))
+    (source / "main.c").write_text(f"int printf(const char *, ...);\nint main(void) {{ int s = 1; {calls}")
+    with (source / "main.c").open("a") as file:
+        file.write('printf("%d\\n", s); return 0; }\n')
+    for number in range(SOURCES):
+        text = f"#include <stdio.h>\n#include <stdlib.h>\nint f{number}(int x) {{ return x + {number}; }}\n"
+        (source / f"f{number}.c").write_text(text)
+    path = _write(
+        folder,
+        "FROM cbase AS build\nWORKDIR /src\nCOPY src /src\n"
+        "RUN for f in *.c; do tcc -c $f || exit 1; done\nRUN tcc -o /app *.o && /app\n"
+        "FROM scratch\nCOPY --from=build /lib/x86_64-linux-gnu/libc.so.6 /lib/x86_64-linux-gnu/\n"
+        'COPY --from=build /lib64 /lib64\nCOPY --from=build /app /app\nCMD ["/app"]\n',
+    )
+    return _measure(row, builders, ("--no-cache", path), rounds=min(rounds, 2))
+
+
+def _c_base(folder: Path) -> bytes:
+    """Return the root file system of a small C compiler of Debian, as a tar archive."""
+    folder.mkdir()
+    subprocess.run(["apt-get", "download", "-qq", *_C_PACKAGES], cwd=folder, check=True, capture_output=True)
+    for package in folder.glob("*.deb"):
+        subprocess.run(["dpkg-deb", "-x", package, folder / "root"], check=True)
+    out = io.BytesIO(engines.busybox_rootfs())
+    with tarfile.open(fileobj=out, mode="a") as archive:
+        for part in ("lib", "lib64", "usr/lib", "usr/include", "usr/bin"):
+            archive.add(folder / "root" / part, part)
+    shutil.rmtree(folder)
+    return out.getvalue()
+
+
+def _memory(root: Path, found: dict[str, engines.Engine]) -> Row:
+    """Send a large context to each daemon and return the most memory that it had in use meanwhile."""
+    row = Row(f"builds: most memory of the daemon, context of {CONTEXT_GB} GB", "MiB", "flat")
+    folder = root / "context"
+    folder.mkdir()
+    _write(folder, "FROM busybox\nCOPY Dockerfile /\n")
+    with (folder / "big").open("wb") as file:
+        file.truncate(CONTEXT_GB << 30)
+    for name, engine in found.items():
+        pids = engine.daemon_pids()
+        if engine.socket is None or not pids:
+            continue
+        Path(f"/proc/{pids[0]}/clear_refs").write_text("5")  # the peak counts from here; proc(5)
+        time_command(("/usr/bin/docker", "-H", f"unix://{engine.socket}", "build", "-q", str(folder)))
+        status = Path(f"/proc/{pids[0]}/status").read_text()
+        peak = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+        row.values[name] = [int(peak.split()[1]) / 1024]
+    shutil.rmtree(folder)
+    return row

@@ -219,7 +219,8 @@ def idle_row(found: dict[str, engines.Engine]) -> Row:
 
 def render(rows: list[Row], rounds: int) -> str:
     """Return the table in Markdown: values, and how many times as much each peer takes."""
-    names = ["sampan", "docker CLI on sampand", "docker", "podman"]
+    names = ["sampan", "docker CLI on sampand", "buildx on sampand"]
+    names += ["docker", "docker BuildKit", "podman", "buildah"]
     names += ["skopeo, umoci", "runc", "crun", "by hand", "sampan, none"]
     names = [name for name in names if any(name in row.values for row in rows)]
     lines = [

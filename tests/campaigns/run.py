@@ -20,6 +20,7 @@ from tests.campaigns.fuzz import fuzz
 from tests.campaigns.networks import connections, crowd, crowds, full_table, network_kills
 from tests.campaigns.outputs import outputs
 from tests.campaigns.power_cuts import power_cuts
+from tests.campaigns.projects import projects
 from tests.campaigns.registry import registry
 from tests.campaigns.restarts import restarts
 from tests.campaigns.volumes import volumes
@@ -147,6 +148,7 @@ ON_A_HOST: dict[str, Callable[[NetworkHost, int, int], list[str]]] = {
     "full-table": full_table,
     "fuzz": fuzz,
     "network-kills": network_kills,
+    "projects": projects,
 }
 
 

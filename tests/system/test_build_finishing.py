@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,39 @@ def test_two_builds_are_one_image(sampand: Sampand, tmp_path: Path) -> None:
         times = {member.name: member.mtime for member in archive if member.name.startswith(("d", "new", "w"))}
     assert times["new/old"] == 5
     assert {times[name] for name in ("d", "d/f", "new", "new/l", "w")} == {EPOCH}
+
+
+class InTwoDays(Sampand):
+    """A daemon whose clock is two days ahead; what it runs has the machine's."""
+
+    def command(self) -> list[str]:
+        (library,) = Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")  # ./test installs it
+        return ["env", f"LD_PRELOAD={library}", "FAKETIME=+2d"]
+
+
+def test_two_builds_on_two_days_are_one_image(sampand: Sampand, tmp_path: Path) -> None:
+    """The other one is built elsewhere, by a daemon that has no cache and shows that its day is another."""
+    text = TEXT.replace(
+        "RUN date > /dev/null", "RUN --mount=type=secret,id=day touch -d @$(cat /run/secrets/day) /new"
+    )
+    ids, days = [], []
+    later = InTwoDays(tmp_path)
+    later.start()
+    try:
+        later.load_busybox()
+        for number, daemon in enumerate((sampand, later), 1):
+            day = EPOCH + number * 86_400
+            (tmp_path / "day").write_text(str(day))
+            (tmp_path / "f").write_text("x")
+            os.utime(tmp_path / "f", (day, day))
+            options = ("--no-cache", f"--secret=id=day,src={tmp_path}/day")
+            done = build(daemon, tmp_path, text, *options, f"--build-arg=SOURCE_DATE_EPOCH={EPOCH}")
+            ids.append(done.text or done.err)
+            days.append(image(daemon, build(daemon, tmp_path, text, *options).text)["Created"][:10])
+    finally:
+        later.close()
+    assert ids[0] == ids[1]
+    assert days[0] < days[1]
 
 
 def test_without_it_they_are_two(sampand: Sampand, tmp_path: Path) -> None:
