@@ -69,7 +69,7 @@ def _build(daemon: Sampand, name: str, folder: str) -> Result:
 
 def _c_scratch(host: NetworkHost) -> list[str]:
     found = _serves(host, "c-scratch", "8081:8080", want="from scratch\n")
-    layers = json.loads(_sampan(host, "inspect", "-f", "{{json .RootFS.Layers}}", "c-scratch").text)
+    layers = json.loads(_sampan(host, "image", "inspect", "-f", "{{json .RootFS.Layers}}", "c-scratch").text)
     if len(layers) != 1:
         found.append(f"{len(layers)} layers in place of one")
     return found + _stops(host, "c-scratch")

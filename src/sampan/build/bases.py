@@ -39,6 +39,11 @@ class Bases:
                 self._found[key] = self._host.find_base(name, platform=platform, fetch=self._fetch)
             return self._found[key]
 
+    def used(self) -> list[tuple[str, str]]:
+        """Return what was found, by name: each image's name and the digest of its manifest."""
+        with self._lock:
+            return sorted({(name, base.manifest) for (name, _), base in self._found.items()})
+
 
 def misfit(name: str, actual: Platform) -> str:
     """Say that an image that was begun with is for another machine than this one; "" if it is not."""

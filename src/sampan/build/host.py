@@ -56,11 +56,12 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """An image to begin with."""
+    """An image to begin with. manifest: its manifest's digest, for what is told about a build."""
 
     id: str
     config: ImageConfig
     stack: Stack
+    manifest: str = ""
 
 
 @dataclass(frozen=True, slots=True)

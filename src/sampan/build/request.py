@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from sampan.build.attestation_options import NONE, Wanted
 from sampan.build.cache_places import CacheFrom, CacheTo
 from sampan.build.host import Limits
 from sampan.build.index import Index
@@ -101,13 +102,15 @@ class BuildRequest:
     contexts: Mapping[str, Source] = field(default_factory=dict)
     cache_from: Sequence[CacheFrom] = ()
     cache_to: Sequence[CacheTo] = ()
+    attestations: Wanted = NONE
 
 
 @dataclass(frozen=True, slots=True)
 class BuildResult:
-    """The image that a build came to."""
+    """The image that a build came to. bases: names and manifests' digests of the images it has used."""
 
     image_id: str
+    bases: Sequence[tuple[str, str]] = ()
 
 
 class Output(Protocol):

@@ -55,7 +55,7 @@ class Builder:
     """Builds images; thread-safe, one for an engine."""
 
     def __init__(self, host: Host, cache: StepCache, built: Built) -> None:
-        self._host = host
+        self.host = host
         self.cache = cache
         self._built = built
         self.mounts = CacheMounts(host)
@@ -88,7 +88,7 @@ class Builder:
         """Look for what is hardly meant; nothing is done. Raises InvalidArgument as `prepare`."""
         from sampan.build.checking import check
 
-        return check(self._host, request, context)
+        return check(self.host, request, context)
 
     def run(
         self,
@@ -106,7 +106,7 @@ class Builder:
         """
         with ExitStack() as stack:
             run = _BuildRun(
-                self._host,
+                self.host,
                 self.cache,
                 self._built,
                 self.mounts,
@@ -221,7 +221,7 @@ class _BuildRun:
         self._output.text(f"Successfully built {image_id.removeprefix('sha256:')[:12]}\n")
         for tag in request.tags:
             self._output.text(f"Successfully tagged {tag.familiar}\n")
-        return BuildResult(image_id)
+        return BuildResult(image_id, self._bases.used())
 
     def _own_steps(self) -> list[Used]:
         """Return the steps of the target, and of the stages it begins with."""

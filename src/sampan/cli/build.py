@@ -130,6 +130,8 @@ def _query(flags: Flags, progress: str) -> list[tuple[str, str]]:
         for name, key in (("cache-from", "cachefrom"), ("cache-to", "cacheto"))
         if flags.items(name)
     ]
+    if attests := _attestations(flags):
+        query.append(("attest", fastjson.dumps(attests)))
     given = dict(_pair(text) for text in flags.items("build-arg"))
     if "SOURCE_DATE_EPOCH" in os.environ:
         given.setdefault("SOURCE_DATE_EPOCH", os.environ["SOURCE_DATE_EPOCH"])
@@ -139,6 +141,20 @@ def _query(flags: Flags, progress: str) -> list[tuple[str, str]]:
     if labels:
         query.append(("labels", fastjson.dumps(labels)))
     return query
+
+
+def _attestations(flags: Flags) -> list[JsonValue]:
+    """Return `--attest`, and the two short forms of it: `--sbom true`, `--provenance true|false|mode=max`."""
+    found: list[JsonValue] = [*flags.items("attest")]
+    for kind in ("provenance", "sbom"):
+        value = flags.text(kind)
+        if value.lower() in ("1", "t", "true"):
+            found.append(f"type={kind}")
+        elif value.lower() in ("0", "f", "false"):
+            found.append(f"type={kind},disabled=true")
+        elif value:
+            found.append(f"type={kind},{value}")
+    return found
 
 
 def _pair(text: str) -> tuple[str, str | None]:

@@ -223,6 +223,7 @@ IMAGES = _options(
 )
 BUILD = _options(
     ("add-host", "", "list", "Name and address for /etc/hosts while RUN runs: NAME:ADDRESS"),
+    ("attest", "", "list", "Tell about the image in its index: type=provenance[,mode=max] or type=sbom"),
     ("build-context", "", "list", "Another context: NAME=DIRECTORY or NAME=docker-image://IMAGE"),
     ("build-arg", "", "list", "Value of an ARG; a name alone takes it from the environment"),
     (
@@ -258,9 +259,11 @@ BUILD = _options(
     ),
     _PLATFORM,
     ("progress", "", "string", "How progress is shown: auto, tty, plain, json, rawjson, quiet"),
+    ("provenance", "", "string", "As --attest type=provenance: true, false or mode=min|max"),
     ("pull", "", "bool", "Ask for newer base images"),
     ("push", "", "bool", "Send the image to its registry, as type=registry does"),
     ("quiet", "q", "bool", "Show only the image's id"),
+    ("sbom", "", "string", "As --attest type=sbom: true or false"),
     ("secret", "", "list", "Secret for RUN --mount=type=secret: id=NAME[,src=FILE|,env=VARIABLE]"),
     ("shm-size", "", "bytes", "Size of /dev/shm for RUN"),
     ("squash", "", "bool", "Make one layer of all that the build adds to its base"),

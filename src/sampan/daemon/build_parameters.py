@@ -16,6 +16,7 @@ from sampan.store.references import Reference, parse_tagged
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sampan.build.attestation_options import Wanted
     from sampan.build.cache_options import CacheFromOption, CacheToOption
     from sampan.build.cache_places import CacheFrom, CacheTo
     from sampan.build.host import Limits
@@ -49,6 +50,7 @@ def read_request(call: Call) -> BuildRequest:
         squash=call.flag("squash"),
         cache_from=_caches_from(call),
         cache_to=_caches_to(call),
+        attestations=_attestations(call),
         registry_auth=read_registry_config(call.request.headers.get("X-Registry-Config", "")),
     )
 
@@ -129,6 +131,15 @@ def _caches_to(call: Call) -> list[CacheTo]:
     options = [parse_cache_to(text) for text in _names(call, "cacheto")]
     _check_local(call, options)
     return [CacheTo(option) for option in options]
+
+
+def _attestations(call: Call) -> Wanted:
+    from sampan.build.attestation_options import parse_attestations
+
+    wanted = parse_attestations(_names(call, "attest"))
+    if wanted and not _tags(call):
+        raise InvalidArgument("attestations belong to an image's name, and it has none; give it one (--tag)")
+    return wanted
 
 
 def _check_local(call: Call, options: Sequence[CacheFromOption | CacheToOption]) -> None:

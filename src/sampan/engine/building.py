@@ -86,7 +86,8 @@ class BuildHost:
         if image is None:
             self._pull(name, platform, fetch)
             image = resolve_image(self._core, name, parse_platform(platform) if platform else None)
-        return Base(str(image.id), image.config, self._core.store.built.stack_of(image))
+        stack = self._core.store.built.stack_of(image)
+        return Base(str(image.id), image.config, stack, image.manifest.digest)
 
     def _find_local(self, name: str, platform: str) -> Image | None:
         try:

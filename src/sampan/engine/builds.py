@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -111,7 +112,13 @@ class Builds:
         builder = self._get()
         plan = builder.prepare(request, context)
         begin()
+        began_ns = time.time_ns()
         result = builder.run(plan, context, output, cancel, watcher=watcher)
+        if request.attestations:
+            from sampan.engine.attesting import attest_image
+
+            with output.beside("attestations"):
+                attest_image(self._core, builder.host, request, result, began_ns=began_ns)
         for tag in request.tags:
             event = make_event("image", "tag", result.image_id, {"name": tag.familiar})
             self._core.events.emit(event)
