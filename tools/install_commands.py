@@ -130,7 +130,7 @@ def install_runtime(target: Path, folder: Path) -> None:
 
 
 def imported(modules: tuple[str, ...]) -> tuple[list[str], dict[str, str]]:
-    """Return what importing these imports: modules of ours, each behind its own imports; C modules' files."""
+    """Return what importing these imports: modules of ours in the order of `Orders`; C modules' files."""
     script = f"import sys; sys.path.insert(0, {str(SOURCE)!r})\n"
     script += "".join(f"import {name}\n" for name in modules)
     script += "for name, module in sys.modules.items(): print(name, getattr(module, '__file__', None) or '-')"
@@ -139,7 +139,17 @@ def imported(modules: tuple[str, ...]) -> tuple[list[str], dict[str, str]]:
     files = dict(line.split(" ", 1) for line in done.stdout.splitlines())
     extensions = {name: path for name, path in files.items() if path.endswith(".so")}
     ended = [line.rpartition("|")[2].strip() for line in done.stderr.splitlines()]  # a line when one is done
-    return [name for name in ended if name.partition(".")[0] == "sampan"], extensions
+    return packages_first([name for name in ended if name.partition(".")[0] == "sampan"]), extensions
+
+
+def packages_first(names: list[str]) -> list[str]:
+    """Move each package before what is in it: one that imports its own modules is done behind them."""
+    ordered: dict[str, None] = {}
+    for name in names:
+        parts = name.split(".")
+        parents = (".".join(parts[:count]) for count in range(1, len(parts)))
+        ordered |= dict.fromkeys((*parents, name))
+    return list(ordered)
 
 
 def bundled_modules(patterns: tuple[str, ...]) -> dict[str, str]:

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     # name: (is a package, path of its source, its time in ns, its size in bytes, place and size of the code)
     Entry = tuple[bool, str, int, int, int, int]
     Entries = dict[str, Entry]
-    Orders = dict[str, list[str]]  # subcommand: modules, each behind those that it imports
+    # subcommand: modules, each behind those that it imports, but a package before what is in it
+    Orders = dict[str, list[str]]
 else:
     from _frozen_importlib import ModuleSpec, module_from_spec
     from _frozen_importlib_external import ExtensionFileLoader
@@ -162,8 +163,10 @@ class _Finder:
         return spec
 
     def load(self, names: "Sequence[str]") -> None:
-        """Import modules, each of which imports only those before it; an edited source ends it."""
+        """Import modules in the order of `Orders`; an edited source ends it."""
         for name in names:
+            if name in sys.modules:  # its package has imported it
+                continue
             entry = self._entries[name]
             if not _is_current(entry):
                 return

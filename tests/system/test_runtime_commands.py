@@ -10,6 +10,7 @@ import select
 import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,15 @@ def test_the_program_is_not_run_before_start(runtime: Runtime, tmp_path: Path) -
 )
 def test_exit_codes_of_run(runtime: Runtime, script: str, code: int) -> None:
     assert runtime.run(None, "sh", "-c", script).code == code  # PID 1 cannot be killed from inside
+
+
+def test_the_installed_command_with_run_as_its_first_word(runtime: Runtime) -> None:
+    """What `run` imports is then loaded ahead from the bundle. A /run of its own has the default --root."""
+    installed = str(Path(sys.executable).parent / "sampan-runtime")
+    words = ("run", "-b", str(runtime.bundle(None, "echo", "first")), runtime.new_id())
+    command = ("unshare", "-m", "sh", "-c", 'mount -t tmpfs tmpfs /run && exec "$@"', "sh", installed, *words)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "first\n"), done.stderr
 
 
 def test_exit_code_of_a_killed_container(runtime: Runtime) -> None:

@@ -64,6 +64,16 @@ def test_what_is_loaded_ahead_is_a_module_as_any(package: Path) -> None:
     assert run(package, show, "open") == run(package, show)
 
 
+def test_a_package_that_imports_what_is_in_it_is_loaded_once(package: Path) -> None:
+    init = package / "tree/parcel/__init__.py"
+    init.write_text(init.read_text() + "from parcel.inner import VALUE\n")
+    sources = {"parcel": str(init), "parcel.inner": str(init.with_name("inner.py"))}
+    bundle.write_bundle(str(package / "bundle"), sources, orders={"open": ["parcel", "parcel.inner"]})
+    show = "import parcel, parcel.inner as m; print(parcel.VALUE is m.VALUE, parcel.inner is m)"
+    assert run(package, LOADER, "open") == "_Finder parcel one inner.py"
+    assert run(package, show, "open") == "True True"
+
+
 def test_an_edited_source_wins_ahead_of_time_as_well(package: Path) -> None:
     inner = package / "tree/parcel/inner.py"
     inner.write_text(inner.read_text().replace("one", "two"))
