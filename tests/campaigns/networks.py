@@ -15,7 +15,7 @@ from tests.campaigns import census
 from tests.system.network_host import HOST, NetworkHost, serve
 from tests.system.sampand import wait_for
 
-BODY = {"Image": "busybox", "Cmd": ["sleep", "1000"]}
+BODY = {"Image": "busybox", "Cmd": ["sleep", "100000"]}
 PORTS = {"80/tcp": [{"HostPort": "8090"}], "53/udp": [{"HostPort": "8090"}]}
 
 

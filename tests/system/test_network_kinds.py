@@ -161,6 +161,56 @@ def test_a_configuration_for_others(net: NetworkHost) -> None:
     net.cli("network", "rm", "plan")
 
 
+def test_the_commands_of_sampan(net: NetworkHost) -> None:
+    """`sampan network` takes what docker's does; ranges and gateways go to the subnets they lie in."""
+
+    def ours(*words: str, code: int = 0) -> str:
+        done = net.sampan("network", *words)
+        assert done.code == code, done.err
+        return done.text if code == 0 else done.err
+
+    subnets = ("--subnet", "10.62.0.0/16", "--subnet", "fd62::/64", "--ipv6")
+    ours(
+        "create", *subnets, "--gateway", "fd62::9", "--gateway", "10.62.0.9", "--ip-range", "10.62.1.0/24",
+        "--aux-address", "router=fd62::2", "--ipam-opt", "by=hand", "both",
+    )  # fmt: skip
+    ipam = show(net, "both")["IPAM"]
+    assert ipam["Options"] == {"by": "hand"}
+    assert ipam["Config"] == [
+        {"Subnet": "10.62.0.0/16", "IPRange": "10.62.1.0/24", "Gateway": "10.62.0.9"},
+        {"Subnet": "fd62::/64", "Gateway": "fd62::9", "AuxiliaryAddresses": {"router": "fd62::2"}},
+    ]
+    assert "--gateway: 10.63.0.1 lies in no --subnet" in ours(
+        "create", *subnets, "--gateway", "10.63.0.1", "none", code=1
+    )
+    assert "every ip-range or gateway needs a --subnet" in ours(
+        "create", "--gateway", "10.1.0.1", "none", code=1
+    )
+    ours("create", "--config-only", "--subnet", "10.64.0.0/16", "plan")
+    ours("create", "--config-from", "plan", "made")
+    ours("create", "--ipv4=false", "--ipv6", "six")
+    warned = net.sampan("network", "create", "-o", "com.docker.network.bridge.nonsense=1", "told")
+    assert "warning: driver option com.docker.network.bridge.nonsense is not known" in warned.err
+    idle(net, "web", "--network", "made")
+    option = "com.docker.network.endpoint.ifname=lan0"
+    ours(
+        "connect",
+        "--ip6",
+        "fd62::77",
+        "--alias",
+        "www",
+        "--gw-priority",
+        "7",
+        "--driver-opt",
+        option,
+        "both",
+        "web",
+    )
+    found = settings(net, "web")["Networks"]["both"]
+    assert (found["GlobalIPv6Address"], found["GwPriority"]) == ("fd62::77", 7)
+    assert "default via 10.62.0.9 dev lan0" in inside(net, "web", "ip", "route")
+
+
 def test_the_default_network_as_options_want_it(tmp_path: Path) -> None:
     options = ("--ipv6", "--fixed-cidr-v6", "fd78::/64", "--bip", "10.77.0.1/24", "--mtu", "1400")
     with network_host(tmp_path, *options, "--default-address-pool", "base=10.80.0.0/15,size=24") as host:

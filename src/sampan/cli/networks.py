@@ -80,6 +80,8 @@ def _pools(flags: Flags) -> list[JsonValue]:
 
 
 def _pool_of(flag: str, address: str, pools: list[Body]) -> Body:
+    if not pools:
+        raise UsageError("every ip-range or gateway needs a --subnet", code=1)
     if len(pools) == 1:
         return pools[0]  # sampand says what is wrong with it
     from ipaddress import ip_interface, ip_network
