@@ -7,7 +7,9 @@ owner's name on it; it lives as long as a process that is counted here.
 from __future__ import annotations
 
 import os
+import re
 import time
+from collections import Counter
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -60,6 +62,15 @@ def _count_fds(pid: int) -> int:
     links = [_link(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
     pool = min(sum(link.startswith("net:") for link in links), READY_NETSPACES)
     return len(links) - 2 * pool
+
+
+def descriptors(daemon: Sampand) -> Counter[str]:
+    """Return what the daemon's descriptors are, by kind, for a report; numbers are left out."""
+    assert daemon.process is not None
+    folder = f"/proc/{daemon.process.pid}/fd"
+    return Counter(
+        re.sub(r"[0-9a-f]{12,64}|[0-9]+", "…", _link(f"{folder}/{fd}")) for fd in os.listdir(folder)
+    )
 
 
 def _link(path: str) -> str:

@@ -171,6 +171,23 @@ def test_across_a_restart_of_sampand(box: Box) -> None:
     assert box.state(never).Status == "created"
 
 
+def test_a_back_off_holds_across_a_restart_of_sampand(box: Box) -> None:
+    crashing = box.start("false", host=policy("always"))
+    wait_until(lambda: count(box, crashing) >= 4 and box.state(crashing).Restarting, "it waits 0.8 s")
+    before = count(box, crashing)
+    box.reopen()
+    wait_until(lambda: count(box, crashing) >= before + 2, "it is restarted twice")
+    moments: list[tuple[str, float]] = []
+    box.engine.events.subscribe(
+        lambda event: moments.append((event.Action, event.timeNano / 1e9)),
+        since_ns=1,
+        filters={"event": ["start", "die"]},
+    ).cancel()
+    gaps = [start - died for (action, died), (_, start) in itertools.pairwise(moments) if action == "die"]
+    for number, gap in enumerate(gaps[: before + 1]):
+        assert gap >= 0.1 * 2**number, f"restart {number + 1} came after {gap} s"
+
+
 def test_across_a_restart_of_the_machine(box: Box) -> None:
     kept = [box.start(*FOR_EVER, host=policy(name)) for name in ("always", "unless-stopped", "on-failure")]
     stopped = box.start(*FOR_EVER, host=policy("unless-stopped"))
@@ -203,9 +220,13 @@ def test_in_the_order_of_joined_namespaces(box: Box) -> None:
     assert last.index("one") < last.index("two")
 
 
-def test_who_joined_a_pid_namespace_comes_back_behind_its_owner(box: Box) -> None:
-    box.start("sh", "-c", "sleep 1.5; exit 1", name="owner", host=policy("always"))
+def test_who_joined_a_pid_namespace_comes_back_behind_its_owner(box: Box, tmp_path: Path) -> None:
+    script = "until [ -e /signs/go ]; do sleep 0.1; done; sleep 1.5; exit 1"
+    signs = tmp_path / "signs"
+    signs.mkdir()
+    box.start("sh", "-c", script, name="owner", host=policy("always", Binds=[f"{signs}:/signs"]))
     box.start(*FOR_EVER, name="guest", host=policy("always", PidMode="container:owner"))
+    (signs / "go").touch()  # a start by hand is not repeated: the owner waited for it
     wait_until(lambda: count(box, "owner") >= 2 and count(box, "guest") >= 1, "both are restarted")
     wait_until(lambda: runs(box, "guest"), "the guest runs again")
 

@@ -46,7 +46,6 @@ class Container:
         self.removed = False
         self.exec_ids: set[str] = set()
         self.restarting = False  # its end is followed by a start: neither AutoRemove nor the policy acts
-        self.backoff_s = 0.0  # how long the last restart waited
         self.health: Health | None = None  # replaced, never changed; None without a check, or never started
         self.checker_pid = 0  # of the process that runs its checks, 0 for none (docs/restarts-and-health.md)
         self.pauses = 0  # how often it was paused: a check across a pause says nothing

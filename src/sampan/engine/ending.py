@@ -24,7 +24,7 @@ from sampan.engine.mount_points import user_mounts
 from sampan.engine.mount_preparing import unmount_events, volume_names
 from sampan.engine.probing import Prober
 from sampan.engine.records import Record, Status
-from sampan.engine.restarting import Restarter
+from sampan.engine.restarting import Restarter, backoff_after
 from sampan.engine.supervisor import Last
 from sampan.engine.types import WaitResult
 from sampan.engine.volumes import volume_event
@@ -109,6 +109,7 @@ class Ender:
                 oom_killed=oom_killed,
                 finished_at_ns=at_ns,
                 restart_count=container.state.restart_count + again,
+                backoff_s=backoff_after(container.state, at_ns=at_ns) if again else 0.0,
             )
             container.ended_shim, container.shim = container.shim, None
             self._prober.end(container)

@@ -56,7 +56,7 @@ class Starter:
             if container.state.status == "paused":
                 raise Conflict("cannot start a paused container, try unpause instead")
             check_transition(container.id, container.state.status, "running")
-            container.backoff_s = 0.0
+            container.record = container.with_state(backoff_s=0.0)
             try:
                 self._run(container, restart_count=restart_count)
             except Exception as exc:

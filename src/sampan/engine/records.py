@@ -16,7 +16,8 @@ class State(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a container is doing. Times in ns since 1970, 0: never.
 
     pid and start_ticks name its first process. exit_code as Docker counts it: 128 + signal; error: why
-    a start failed. restart_count: starts by the restart policy since the last one by hand.
+    a start failed. restart_count: starts by the restart policy since the last one by hand. backoff_s: how
+    long the last of them waited, or the next one waits since finished_at_ns.
     manually_stopped: a user ended it, or is about to (docs/restarts-and-health.md).
     """
 
@@ -29,6 +30,7 @@ class State(Struct, frozen=True, kw_only=True, omit_defaults=True):
     started_at_ns: int = 0
     finished_at_ns: int = 0
     restart_count: int = 0
+    backoff_s: float = 0.0
     manually_stopped: bool = False
 
 

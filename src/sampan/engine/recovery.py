@@ -151,7 +151,7 @@ class Recovery:
         clear_runtime_state(self._core, container.id, cgroup=container.record.cgroup)  # if only /run was lost
         self._end(container, GONE, oom_killed=False, at_ns=time.time_ns())  # the machine was started anew
         if container.state.restart_count:
-            container.record = container.with_state(restart_count=0)
+            container.record = container.with_state(restart_count=0, backoff_s=0.0)
             self._core.save_state(container.record)
 
     def _end(

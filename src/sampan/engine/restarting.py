@@ -6,13 +6,14 @@
                         └──────────────────────┘ waits for a container that it joins
 ```
 
-Nothing of a back-off is on disk but the state `restarting` and the count: the next start of sampand finds it
-there (`at_start`). docs/restarts-and-health.md has the rules.
+The state has how long a container waits since its end, so that a back-off goes on when sampand comes back
+(`at_start`). docs/restarts-and-health.md has the rules.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -20,6 +21,7 @@ from sampan import log
 from sampan.engine.container import Container
 from sampan.engine.core import Core
 from sampan.engine.dependencies import find_blocker
+from sampan.engine.records import State
 from sampan.engine.restart_policy import (
     name_of,
     next_delay_s,
@@ -61,22 +63,23 @@ class Restarter:
 
     def schedule(self, container: Container) -> None:
         """Start a container that is `restarting`, after its back-off."""
-        state = container.state
-        ran_s = max(0, state.finished_at_ns - state.started_at_ns) / 1e9
-        container.backoff_s = next_delay_s(container.backoff_s, ran_s=ran_s)
         with self._lock:
             if self._starter is None:
                 self._early.append(container)
                 return
-        self._start_in(container, container.backoff_s)
+        self._start_in(container, _left_s(container.state))
 
     def begin(self, starter: Starter, at_start: Iterable[Container]) -> None:
-        """Everything is known again: start what waits, and those of at_start, now and in order."""
+        """Everything is known again: start those of at_start, in order, and what waits when it is due."""
         with self._lock:
             self._starter = starter
             early, self._early = self._early, []
         for container in {one.id: one for one in (*early, *at_start)}.values():
-            self._submit(container)
+            left_s = _left_s(container.state)
+            if left_s > 0:
+                self._start_in(container, left_s)
+            else:
+                self._submit(container)
 
     def cancel(self, container: Container) -> bool:
         """Call a restart off: the container is `exited`, as it ended; False if it does not wait for one."""
@@ -150,15 +153,17 @@ class Restarter:
                 restart_count=state.restart_count,
                 manually_stopped=state.manually_stopped,
             )
+            delay_s = next_delay_s(state.backoff_s, ran_s=0.0)
             if again:
-                record = container.with_state(error=str(error), restart_count=state.restart_count + 1)
+                record = container.with_state(
+                    error=str(error), restart_count=state.restart_count + 1, backoff_s=delay_s
+                )
                 self._core.save_state(record)
                 container.record = record
         if not again:
             self._give_up(container, error=str(error), manually_stopped=state.manually_stopped)
             return
-        container.backoff_s = next_delay_s(container.backoff_s, ran_s=0.0)
-        self._start_in(container, container.backoff_s)
+        self._start_in(container, delay_s)
 
     def _give_up(self, container: Container, *, manually_stopped: bool, error: str = "") -> bool:
         with container.lock:
@@ -197,9 +202,22 @@ class Restarter:
         with container.lock:
             if container.state.status == "restarting":
                 return
-            record = container.with_state(status="restarting", restart_count=0, manually_stopped=False)
+            record = container.with_state(
+                status="restarting", restart_count=0, backoff_s=0.0, manually_stopped=False
+            )
             self._core.save_state(record)
             container.record = record
+
+
+def backoff_after(state: State, *, at_ns: int) -> float:
+    """Return how many seconds after an end at at_ns the next start is due."""
+    return next_delay_s(state.backoff_s, ran_s=max(0, at_ns - state.started_at_ns) / 1e9)
+
+
+def _left_s(state: State) -> float:
+    """Return what is left of a back-off; never more than the whole, should the clock have been set back."""
+    waited_s = (time.time_ns() - state.finished_at_ns) / 1e9
+    return max(0.0, state.backoff_s - max(0.0, waited_s))
 
 
 class _Endless(Exception):
