@@ -31,7 +31,7 @@ POOL = 6  # containers at once
 ANSWER_S = 120.0  # of the clock: a busy machine is no fault of the daemon
 MEMORY_GROWTH = 24 << 20  # bytes; caches fill in the first part, which is not counted
 # Docker answers these with 500 as well, and clients know the words.
-_DOCKERS_OWN = re.compile(r"is not paused")
+_DOCKERS_OWN = re.compile(r"is not paused|cannot fetch https?://")
 _VARIABLE = re.compile(r"[0-9a-f]{12,64}|0x[0-9a-f]+|[0-9]+|'[^']*'|\"[^\"]*\"")
 
 
