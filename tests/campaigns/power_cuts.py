@@ -46,7 +46,10 @@ def power_cuts(folder: Path, count: int, seed: int) -> list[str]:
     try:
         while done < count:
             with _Boot(machine_command(kernel, initramfs, folder, memory="1G"), folder, disk) as boot:
-                violations += boot.check()
+                try:
+                    violations += boot.check()
+                except RuntimeError as exc:
+                    return [*violations, f"after cut {done}: it does not start again: {exc}"]
                 print(f"booted: {boot.checked}", flush=True)
                 for number in range(done, min(count, done + _CUTS_A_BOOT)):
                     boot.pull_for(dice.uniform(0, boot.pull_s * _SPREAD))

@@ -99,3 +99,24 @@ def test_a_changed_blob(sampand: Sampand, folder: Path) -> None:
     assert "missing" in verdict(sampand)[1]
     assert sampand.docker("rmi", "checked:1").code == 0
     assert verdict(sampand) == (0, "")
+
+
+def test_an_image_with_a_damaged_configuration(sampand: Sampand) -> None:
+    """As a disk may leave it that lost power and lied about what it had written: all else goes on."""
+    archive = image_archive([tar((entry("broken"), b"x"))], tags=["broken:1"])
+    assert sampand.docker("load", stdin=archive).code == 0
+    image = sampand.docker("images", "-q", "--no-trunc", "broken:1").text
+    (sampand.data / "images/blobs/sha256" / image.removeprefix("sha256:")).write_bytes(b"")
+    sampand.kill()
+    sampand.start()
+    assert sampand.docker("run", "--rm", "busybox", "echo", "well").text == "well"
+    shown = sampand.docker("images", "--no-trunc", "--format={{.Repository}} {{.ID}}").text.splitlines()
+    assert f"broken {image}" in shown
+    refused = sampand.docker("run", "--rm", "broken:1", "true")
+    assert f"blob {image} is damaged" in refused.err
+    code, text = verdict(sampand)
+    assert (code, "damaged blob|damaged" in text) == (1, True)
+    assert sampand.docker("rmi", "broken:1").code == 0
+    assert sampand.docker("load", stdin=archive).code == 0
+    assert verdict(sampand)[0] == 0
+    sampand.docker("rmi", "broken:1")

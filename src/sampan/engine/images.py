@@ -127,7 +127,7 @@ class Images:
         Raises:
             Conflict: it has other names or is in use; in Docker's words.
         """
-        image = self._images.resolve(ref)
+        image = self._images.resolve_any(ref)
         try:
             removed = self._images.remove(ref, force=force, users=self._users)
         except Conflict as exc:

@@ -88,7 +88,10 @@ class Blobs:
         with self.open(digest) as file:
             data = file.read()
         if digest_of(data) != digest:
-            raise SampanError(f"blob {digest} is damaged", hint="load or pull its image again")
+            raise SampanError(
+                f"blob {digest} is damaged",
+                hint="remove its image, and load or pull it again",
+            )
         return data
 
     def delete(self, digest: Digest) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from sampan.errors import InvalidArgument, NotFound
+from sampan import log
+from sampan.errors import InvalidArgument, NotFound, SampanError
 from sampan.ids import Digest
 from sampan.spec.image import (
     OCI_CONFIG,
@@ -163,6 +164,18 @@ class Images:
                     return self._image(one)
         return self._image(image_id)
 
+    def resolve_any(self, text: str) -> Image:
+        """Find an image as `resolve`, also a damaged one, which has an empty configuration: to remove it.
+
+        Raises:
+            NotFound, InvalidArgument: as `resolve`.
+        """
+        image_id = self._find(text)[0]
+        record = self._catalog.find(image_id)
+        if record is None:
+            raise NotFound(f"No such image: {image_id}")
+        return self._describe_any(record, self._catalog.names(image_id))
+
     def variants(self, reference: Reference) -> ImageList:
         """Return every image that a name means, for one platform each, the usual one first."""
         return [self._image(one) for one in self._variants.images(reference.key())]
@@ -184,9 +197,9 @@ class Images:
         return self._image(image_id)
 
     def list(self) -> ImageList:
-        """Return every image, the newest first."""
+        """Return every image, the newest first; of a damaged one the configuration is empty."""
         names = self._catalog.all_names()
-        images = [self._describe(record, names.get(record.id, [])) for record in self._catalog.all()]
+        images = [self._describe_any(record, names.get(record.id, [])) for record in self._catalog.all()]
         return sorted(images, key=lambda image: image.config.created, reverse=True)
 
     def tag(self, image: Image, reference: Reference, *, source: str = "") -> None:
@@ -325,8 +338,17 @@ class Images:
             raise NotFound(f"No such image: {image_id}")
         return self._describe(record, self._catalog.names(image_id))
 
-    def _describe(self, record: ImageRecord, names: Sequence[Reference]) -> Image:
-        config = self._sources.config(record.id)
+    def _describe_any(self, record: ImageRecord, names: Sequence[Reference]) -> Image:
+        try:
+            return self._describe(record, names)
+        except SampanError as exc:
+            log.warning("image is damaged", image=record.id, reason=exc)
+            return self._describe(record, names, ImageConfig(rootfs=RootFS()))
+
+    def _describe(
+        self, record: ImageRecord, names: Sequence[Reference], config: ImageConfig | None = None
+    ) -> Image:
+        config = config or self._sources.config(record.id)
         chain = chain_ids(Digest(text) for text in config.rootfs.diff_ids)
         return Image(
             id=record.id,
