@@ -37,6 +37,8 @@ def rows(root: Path, found: dict[str, engines.Engine], rounds: int) -> list[Row]
         pull = Row("registry: pull of 500 MB, ten layers", "ms", "≤ 1/2 of the others")
         again = Row("registry: pull of an unchanged tag", "ms", "50 ms")
         push = Row("registry: push of 500 MB to an empty registry", "ms", "≤ 1/2 of the others")
+        save = Row("registry: save of it to a file", "ms", "≤ 1/2 of the others")
+        load = Row("registry: load of that file", "ms", "≤ 1/2 of the others")
         limit = Row("registry: inflate, hash and write alone", "ms", "what pull cannot beat")
         for number in range(rounds):
             limit.values.setdefault("sampan", []).append(_pipeline_alone(root / "limit", image))
@@ -51,8 +53,13 @@ def rows(root: Path, found: dict[str, engines.Engine], rounds: int) -> list[Row]
                     target = f"{empty.domain}/large:1"
                     subprocess.run([*engine.client, "tag", name, target], check=True, capture_output=True)
                     _time(push, engine, ["push", *_lax(engine), target])
+                archive = str(root / "saved.tar")
+                _time(save, engine, ["save", "-o", archive, name])
                 subprocess.run([*engine.client, "rmi", "-f", name, target], capture_output=True)
-    return [pull, again, push, limit]
+                _time(load, engine, ["load", "-i", archive])
+                subprocess.run([*engine.client, "rmi", "-f", name], capture_output=True)
+                os.unlink(archive)
+    return [pull, again, push, save, load, limit]
 
 
 def _time(row: Row, engine: engines.Engine, command: list[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import json
 import os
 import subprocess
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 from tests.system.hostile_registry import Answerer, serve_hostile
 from tests.system.registry_kit import (
+    OCI_INDEX,
     OCI_MANIFEST,
     Registry,
     digest_of,
@@ -226,3 +228,59 @@ def test_wrong_options(tmp_path: Path, options: tuple[str, ...], want: str) -> N
 
 def test_types_are_kept(cache: RegistryServer) -> None:
     assert cache.ask("GET", "/v2/team/app/manifests/1").headers["Content-Type"] == OCI_MANIFEST
+
+
+def test_the_catalog_is_upstreams_and_what_is_here_without_it(tmp_path: Path) -> None:
+    with serve_registry(tmp_path / "short") as short:
+        for name in ("a/one", "b", "c/three"):
+            short.put(name, "1", IMAGE)
+        cache = RegistryServer(tmp_path / "cache", "--proxy", f"http://{short.domain}")
+        copy(cache, "b:1", tmp_path / "first")
+        whole = cache.ask("GET", "/v2/_catalog").document
+        page = cache.ask("GET", "/v2/_catalog?n=1&last=a/one")
+    try:
+        assert whole == {"repositories": ["a/one", "b", "c/three"]}
+        assert page.document == {"repositories": ["b"]}
+        assert "last=b" in page.headers["Link"]
+        assert cache.ask("GET", "/v2/_catalog").document == {"repositories": ["b"]}
+    finally:
+        cache.close()
+
+
+@pytest.mark.parametrize("has_list", [True, False], ids=["by upstream's list", "by the tag for it"])
+def test_what_refers_to_an_image_upstream(tmp_path: Path, origin: Registry, has_list: bool) -> None:
+    """As `oras discover` and cosign ask: signatures and SBOMs are found through the cache."""
+    upstream = RegistryServer(tmp_path / "upstream") if has_list else None
+    if upstream is not None:
+        upstream.push_image("team/app", "1")
+        subject = upstream.ask("HEAD", "/v2/team/app/manifests/1").headers["Docker-Content-Digest"]
+        about = {"mediaType": OCI_MANIFEST, "digest": subject, "size": 1}
+        raw = upstream.make_image("team/app", "about", subject=about, artifactType="test/sbom")
+        assert (
+            upstream.ask("PUT", "/v2/team/app/manifests/sbom", raw, Content_Type=OCI_MANIFEST).status == 201
+        )
+        address, wanted = upstream.address, digest_of(raw)
+    else:
+        subject, wanted = IMAGE.digest, OTHER.digest
+        entry_of = {"mediaType": OCI_MANIFEST, "digest": wanted, "size": len(OTHER.manifest)}
+        index = {
+            "schemaVersion": 2,
+            "mediaType": OCI_INDEX,
+            "manifests": [{**entry_of, "artifactType": "test/sbom"}],
+        }
+        origin.put("team/app", "other", OTHER)
+        tag = subject.replace(":", "-")
+        origin.put_document("team/app", tag, json.dumps(index).encode(), OCI_INDEX)
+        address = origin.domain
+    cache = RegistryServer(tmp_path / "cache", "--proxy", f"http://{address}")
+    try:
+        path = f"/v2/team/app/referrers/{subject}"
+        found = cache.ask("GET", path).document["manifests"]
+        assert [(one["digest"], one["artifactType"]) for one in found] == [(wanted, "test/sbom")]
+        assert cache.ask("GET", f"{path}?artifactType=other").document["manifests"] == []
+        nothing = cache.ask("GET", f"/v2/team/app/referrers/{wanted}")
+        assert (nothing.status, nothing.document["manifests"]) == (200, [])
+    finally:
+        cache.close()
+        if upstream is not None:
+            upstream.close()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sampan.errors import InvalidArgument
 from sampan.ids import Digest
 from sampan.registry.credentials import NOBODY, Credentials, parse_registry_auth
 from sampan.registry.downloads import Downloads
+from sampan.registry.listings import read_catalog
 from sampan.registry.manifest_lists import Entry, push_list
 from sampan.registry.options import RegistryOptions
 from sampan.registry.policy import read_policy
@@ -58,6 +59,14 @@ class Client:
     def session(self, domain: str, credentials: Credentials) -> Session:
         """Return requests to a registry itself as one user."""
         return self._registries.session(self._registries.routes.for_login(domain), credentials)
+
+    def catalog(self, domain: str, credentials: Credentials, *, last: str = "") -> Iterator[Sequence[str]]:
+        """Yield the names of a registry's repositories behind last, a page at a time.
+
+        Raises:
+            NotFound: it has no such list. Unauthorized, Unavailable: as it says.
+        """
+        return read_catalog(self.session(domain, credentials), last=last)
 
     def own_sources(self, reference: Reference, credentials: Credentials) -> Sources:
         """As `sources_as`, but the registry itself alone: no mirror, which might be who asks."""

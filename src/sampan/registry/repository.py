@@ -143,7 +143,7 @@ class Repository:
                 except msgspec.DecodeError as exc:
                     raise Unavailable(f"{self._reference.familiar_name}: the registry sent no tags") from exc
                 found += page.tags or []
-                following = _next_page(answer.header("Link"))
+                following = next_page(answer.header("Link"))
             if not following:
                 return found
             path = following
@@ -152,6 +152,10 @@ class Repository:
     def path(self, rest: str) -> str:
         """Return the path of something in this repository."""
         return f"/v2/{self._path}/{rest}"
+
+    def open(self, path: str) -> Answer:
+        """Ask for a list of this repository by its path; the caller closes the answer, of any status."""
+        return self._session.request("GET", path, scopes=self._scopes, headers={"Accept": OCI_INDEX})
 
     def error_of(self, answer: Answer, *, what: str = "") -> Exception:
         """Return the error that an answer means; reads its body."""
@@ -183,7 +187,7 @@ class Repository:
         return self._session.request(method, self.path(rest), scopes=self._scopes, headers={"Accept": accept})
 
 
-def _next_page(link: str) -> str:
+def next_page(link: str) -> str:
     """Return the path in `Link: </v2/…>; rel="next"`; another host's is none."""
     target, _, attributes = link.partition(">")
     if not target.startswith("<") or 'rel="next"' not in attributes.replace("rel=next", 'rel="next"'):

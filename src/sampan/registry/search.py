@@ -12,15 +12,14 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from sampan.errors import InvalidArgument, NotFound, Unauthorized, Unavailable
+from sampan.errors import InvalidArgument, Unavailable
+from sampan.registry.listings import read_catalog
 from sampan.registry.session import Session
 from sampan.store.references import DEFAULT_DOMAIN
 
 DEFAULT_LIMIT: Final = 25
 _MOST: Final = 100
 _BYTES: Final = 4 << 20
-_PAGES: Final = 1000
-_PAGE: Final = 1000
 
 
 class Hit(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,10 +33,6 @@ class Hit(msgspec.Struct, frozen=True, kw_only=True):
 
 class _Results(msgspec.Struct, frozen=True):
     results: list[Hit] = []
-
-
-class _Catalog(msgspec.Struct, frozen=True):
-    repositories: list[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,22 +107,8 @@ def _search_catalog(session: Session, text: str, limit: int) -> list[Hit]:
     """Find names that have the word in them; names come in pages, and the walk ends with enough of them."""
     host = session.route.reference.domain
     found: list[Hit] = []
-    last = ""
-    for _ in range(_PAGES):
-        query = urlencode({"n": _PAGE, **({"last": last} if last else {})})
-        with session.request("GET", f"/v2/_catalog?{query}", scopes=("registry:catalog:*",)) as answer:
-            body = answer.read_document(_BYTES)
-            if answer.status in (401, 403):
-                raise Unauthorized(f"{host} does not show its catalog to you", hint=f"sampan login {host}")
-            if answer.status != 200:
-                raise NotFound(f"{host} cannot be searched: it has neither a search nor a catalog")
-            try:
-                names = msgspec.json.decode(body, type=_Catalog).repositories or []
-            except msgspec.DecodeError as exc:
-                raise Unavailable(f"{host} sent no catalog") from exc
-            has_more = 'rel="next"' in answer.header("Link").replace("rel=next", 'rel="next"')
+    for names in read_catalog(session):
         found += [Hit(name=f"{host}/{name}") for name in names if text.lower() in name.lower()]
-        if len(found) >= limit or not has_more or not names or names[-1] <= last:
-            return found[:limit]
-        last = names[-1]
+        if len(found) >= limit:
+            break
     return found[:limit]

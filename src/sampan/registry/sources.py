@@ -13,9 +13,11 @@ from typing import TypeVar
 from sampan import log
 from sampan.errors import SampanError
 from sampan.ids import Digest
+from sampan.registry.listings import read_referrers
 from sampan.registry.options import RegistryOptions
 from sampan.registry.repository import Document, Repository
 from sampan.registry.transport import Answer, ConnectFailed
+from sampan.spec.image import Descriptor
 from sampan.store.references import Reference
 
 T = TypeVar("T")
@@ -75,6 +77,10 @@ class Sources:
     def tags(self) -> list[str]:
         """Return every tag: the registry's own word."""
         return self._repositories[-1].tags()
+
+    def referrers(self, subject: Digest) -> list[Descriptor]:
+        """Return what refers to a manifest: the registry's own word."""
+        return read_referrers(self._repositories[-1], subject)
 
     def _asked(self, name: str) -> list[Repository]:
         """Return who is asked for a tag or digest; never empty: the last one always is."""

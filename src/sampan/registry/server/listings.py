@@ -14,10 +14,15 @@ from sampan.registry.server.exchange import Exchange, page_size
 from sampan.registry.server.names import parse_digest_part
 from sampan.registry.server.upstream import Upstream
 from sampan.spec.image import OCI_INDEX, Descriptor, Index, encode
+from sampan.store.content_names import ContentName
 
 
 async def catalog(exchange: Exchange) -> web.StreamResponse:
     """GET /v2/_catalog."""
+    if exchange.upstream is not None:
+        size, after = page_size(exchange), exchange.query("last")
+        every = await exchange.ask(Upstream.catalog, after, size + 1 if size > 0 else -1)
+        return _page(exchange, {}, "repositories", partial(_cut, every))
     return _page(
         exchange,
         {},
@@ -83,22 +88,29 @@ def _page(
 async def referrers(exchange: Exchange) -> web.StreamResponse:
     """GET /v2/<name>/referrers/<digest>: an index, empty where nothing refers to it."""
     subject = parse_digest_part(exchange.target.unsafe_last)
-    found = exchange.shelves.referrers(exchange.repository, subject)
+    found = await _find_referrers(exchange, subject)
     wanted = exchange.request.query.getall("artifactType", [])
     headers = {"OCI-Filters-Applied": "artifactType"} if wanted else {}
     index = Index(
         schemaVersion=2,
         mediaType=OCI_INDEX,
-        manifests=[
-            Descriptor(
-                mediaType=one.media_type,
-                digest=one.digest,
-                size=one.size_bytes,
-                artifactType=one.artifact_type,
-                annotations=one.annotations,
-            )
-            for one in found
-            if not wanted or one.artifact_type in wanted
-        ],
+        manifests=[one for one in found if not wanted or one.artifactType in wanted],
     )
     return web.Response(body=encode(index), headers=headers, content_type=OCI_INDEX)
+
+
+async def _find_referrers(exchange: Exchange, subject: ContentName) -> Sequence[Descriptor]:
+    if exchange.upstream is not None:
+        listed = await exchange.ask(Upstream.referrers, exchange.repository, subject)
+        if listed is not None:
+            return listed
+    return [
+        Descriptor(
+            mediaType=one.media_type,
+            digest=one.digest,
+            size=one.size_bytes,
+            artifactType=one.artifact_type,
+            annotations=one.annotations,
+        )
+        for one in exchange.shelves.referrers(exchange.repository, subject)
+    ]

@@ -29,6 +29,7 @@ from sampan.registry.options import RegistryOptions
 from sampan.registry.server.documents import parse_document
 from sampan.registry.server.errors import RegistryError
 from sampan.registry.sources import Sources
+from sampan.spec.image import Descriptor
 from sampan.store.archive.readable import Readable
 from sampan.store.blobs import StagedBlob
 from sampan.store.content_names import ContentName
@@ -100,6 +101,32 @@ class Upstream:
         except SampanError as exc:
             log.warning("upstream cannot be asked", upstream=self.domain, repository=repository, reason=exc)
             return self._store.repositories.tags(repository)
+
+    def catalog(self, after: str, limit: int) -> Sequence[str]:
+        """Return names of upstream's repositories behind one, in byte order; -1: all of them.
+
+        Of those here when upstream cannot be asked, or shows no list (Docker Hub does not).
+        """
+        found: list[str] = []
+        try:
+            for names in self._client.catalog(self.domain, self._credentials, last=after):
+                found += names
+                if 0 <= limit <= len(found):
+                    break
+        except SampanError as exc:
+            log.info("upstream shows no catalog", upstream=self.domain, reason=exc)
+            return self._store.repositories.list(after=after, limit=limit)
+        return found if limit < 0 else found[:limit]
+
+    def referrers(self, repository: str, subject: ContentName) -> Sequence[Descriptor] | None:
+        """Return what refers to a manifest upstream, None when that cannot be asked."""
+        try:
+            return self._sources(repository, subject).referrers(parse_digest(subject))
+        except (NotFound, Unauthorized, Forbidden) as exc:
+            raise _answer_for(exc) from exc
+        except SampanError as exc:
+            log.warning("upstream cannot be asked", upstream=self.domain, repository=repository, reason=exc)
+            return None
 
     def blob_size(self, repository: str, digest: ContentName) -> int:
         """Return the size of a blob that is not here.
