@@ -106,7 +106,9 @@ def test_what_is_wrong_before_it_begins(
     assert text.lower() in line["message"].lower()
 
 
-@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://a/b", "http://", "http://a:b/", "http://a/ b"])
+@pytest.mark.parametrize(
+    "url", ["file:///etc/passwd", "ftp://a/b", "http://", "http://a:b/", "http://a/ b", "http://%zz/"]
+)
 def test_what_is_no_url(sampand: Sampand, url: str) -> None:
     status, [line] = create(sampand, url)
     assert status == 400

@@ -27,7 +27,9 @@ def open_url(url: str, *, headers: Mapping[str, str]) -> HTTPResponse:
     """
     try:
         parts = urlsplit(url)
-        named = parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1)
+        host = parts.hostname or ""
+        named = parts.scheme in ("http", "https") and host and (parts.port or 1)
+        named = named and ("%" not in host or ":" in host)  # only an IPv6 address has a zone behind it
     except ValueError:
         named = False
     if not named or not url.isascii() or not url.isprintable() or " " in url:
