@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -35,12 +36,15 @@ def rows(root: Path, found: dict[str, engines.Engine], rounds: int) -> list[Row]
     os.environ["DOCKER_BUILDKIT"] = "0"
     builders = _builders(root, found)
     made: list[Row] = []
-    for row in (_cached, _many_files, _small_steps, _one_of_a_gigabyte, _two_stages, _c_project):
+    # What takes longest comes last: each row is told when it is there.
+    for row in (_cached, _two_stages, _c_project, _small_steps, _one_of_a_gigabyte, _memory, _many_files):
         folder = root / "context"
         folder.mkdir()
+        begin = time.monotonic()
         made.append(row(folder, found, builders, rounds))
         shutil.rmtree(folder)
-    made.append(_memory(root, found))
+        values = ", ".join(f"{name} {made[-1].result(name):.3g}" for name in made[-1].values)
+        print(f"{made[-1].name}: {values} ({time.monotonic() - begin:.0f} s)", file=sys.stderr, flush=True)
     return made
 
 
@@ -62,7 +66,9 @@ def _builders(root: Path, found: dict[str, engines.Engine]) -> dict[str, Command
     buildah = CLIENTS / "buildah"
     if buildah.exists() and "podman" in found:
         storage = found["podman"].client[1:5]
-        builders["buildah"] = _command(str(buildah), *storage, "bud", "--layers", "-q", _NETWORK)
+        builders["buildah"] = _command(
+            str(buildah), *storage, "--runtime=/usr/sbin/runc", "bud", "--layers", "-q", _NETWORK
+        )
     return builders
 
 
@@ -186,11 +192,9 @@ def _c_base(folder: Path) -> bytes:
     return out.getvalue()
 
 
-def _memory(root: Path, found: dict[str, engines.Engine]) -> Row:
+def _memory(folder: Path, found: dict[str, engines.Engine], _: object, rounds: int) -> Row:
     """Send a large context to each daemon and return the most memory that it had in use meanwhile."""
     row = Row(f"builds: most memory of the daemon, context of {CONTEXT_GB} GB", "MiB", "flat")
-    folder = root / "context"
-    folder.mkdir()
     _write(folder, "FROM busybox\nCOPY Dockerfile /\n")
     with (folder / "big").open("wb") as file:
         file.truncate(CONTEXT_GB << 30)
@@ -203,5 +207,4 @@ def _memory(root: Path, found: dict[str, engines.Engine]) -> Row:
         status = Path(f"/proc/{pids[0]}/status").read_text()
         peak = next(line for line in status.splitlines() if line.startswith("VmHWM"))
         row.values[name] = [int(peak.split()[1]) / 1024]
-    shutil.rmtree(folder)
     return row

@@ -9,7 +9,7 @@ from typing import Final
 
 from sampan.errors import InvalidArgument
 from sampan.kernel.files import reopen
-from sampan.kernel.resolve import open_in_root
+from sampan.kernel.resolve import mkdir_in_root, open_in_root
 
 _MAX_FILE: Final = 10 << 20
 _MAX_ID: Final = 2**31 - 1
@@ -37,6 +37,38 @@ def find_owner(text: str, root_fd: int) -> tuple[int, int]:
     if colon and group:
         gid = _find(group, root_fd, "/etc/group", "group")[0]
     return uid, gid
+
+
+def make_owned(root_fd: int, path: str, user: str) -> None:
+    """Make a directory and those that it lies in; what was missing gets a user as its owner, "" is root.
+
+    Source: BuildKit, `dispatchWorkdir`; classic Docker's are root's always.
+
+    Raises:
+        InvalidArgument: something is missing, and there is no such user.
+    """
+    missing = [one for one in _prefixes(path) if user and not _is_there(root_fd, one)]
+    owner = find_owner(user, root_fd) if missing else (0, 0)
+    os.close(mkdir_in_root(root_fd, path, 0o755))
+    for one in missing:
+        fd = open_in_root(root_fd, one, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fchown(fd, *owner)
+        finally:
+            os.close(fd)
+
+
+def _prefixes(path: str) -> list[str]:
+    parts = path.strip("/").split("/")
+    return ["/".join(parts[: at + 1]) for at in range(len(parts))]
+
+
+def _is_there(root_fd: int, path: str) -> bool:
+    try:
+        os.close(open_in_root(root_fd, path, os.O_PATH))
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _find(text: str, root_fd: int, file: str, what: str) -> tuple[int, int]:

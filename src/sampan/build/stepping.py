@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -21,7 +20,14 @@ from sampan.build.copying import Wish, copy_selection
 from sampan.build.fetching import OpenRemotes
 from sampan.build.finishing import clamp_times, read_epoch_ns
 from sampan.build.host import Host
-from sampan.build.owners import accounts_file, find_owner, is_octal, needs_accounts, parse_mode
+from sampan.build.owners import (
+    accounts_file,
+    find_owner,
+    is_octal,
+    make_owned,
+    needs_accounts,
+    parse_mode,
+)
 from sampan.build.remotes import Remote, UrlSource, find_remote
 from sampan.build.request import BuildRequest
 from sampan.build.running import Runner, plan_run
@@ -30,10 +36,10 @@ from sampan.build.state import StageState
 from sampan.build.trees import Tree
 from sampan.build.words import Words
 from sampan.errors import InvalidArgument, NotFound, SampanError, Unsupported
-from sampan.kernel.resolve import mkdir_in_root
 from sampan.store.built import top_of
 
 _NOP = "/bin/sh -c #(nop) "
+_ROOT = ("", "0", "root", "0:0", "root:root")
 
 
 class Trees(Protocol):
@@ -312,11 +318,14 @@ class Stepper:
         if path == "/":
             self._note(created_by)
             return
+        user = state.defaults.User or ""
         document = {"op": "mkdir", "below": top_of(state.stack) or "scratch", "path": path}
+        if user not in _ROOT:
+            document["user"] = user
 
         def make(document: Document) -> Done:
             with self._host.change(state.stack) as change:
-                os.close(mkdir_in_root(change.root_fd, path, 0o755))
+                make_owned(change.root_fd, path, "" if user in _ROOT else user)
                 with change.collect() as upper:
                     return self._keep(upper, document, one.node.original)
 
