@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from sampan.build.cache_places import CacheFrom, CacheTo
     from sampan.build.host import Limits
     from sampan.build.request import BuildRequest
+    from sampan.daemon.buildkit.version2 import Asked
 
 _OURS: Final = "/sampan/"
 
@@ -55,6 +57,33 @@ def read_request(call: Call) -> BuildRequest:
     )
 
 
+def read_asked(call: Call) -> Asked:
+    """Read the query of a build by BuildKit (`version=2`).
+
+    Raises:
+        InvalidArgument: a value is malformed.
+    """
+    from sampan.daemon.buildkit.version2 import Asked
+
+    return Asked(
+        build_id=call.text("buildid") or os.urandom(16).hex(),
+        session=call.text("session"),
+        remote=call.text("remote"),
+        dockerfile=call.text("dockerfile"),
+        target=call.text("target"),
+        tags=[str(tag) for tag in _tags(call)],
+        build_args=_arguments(call),
+        labels=_texts(call, "labels"),
+        cache_from=_names(call, "cachefrom"),
+        extra_hosts=call.request.query.getall("extrahosts", []),
+        network=call.text("networkmode"),
+        platform=call.text("platform"),
+        outputs=call.text("outputs"),
+        no_cache=call.flag("nocache"),
+        pull=call.flag("pull"),
+    )
+
+
 def read_registry_config(header: str) -> Callable[[str], str]:
     """Return a finder of credentials in `X-Registry-Config`: base64url of `{registry: AuthConfig}`.
 
@@ -81,7 +110,7 @@ def _refuse(call: Call) -> None:
             "The daemon on this platform does not support setting security options on build"
         )
     if call.text("version") == "2":
-        raise Unsupported("not supported yet: builds by BuildKit; set DOCKER_BUILDKIT=0")
+        raise Unsupported("version=2 is for POST /build only")
     for name in ("outputs", "session"):
         if call.text(name):
             raise Unsupported(f"not supported yet: {name} {call.text(name)!r}")

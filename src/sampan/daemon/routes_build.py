@@ -18,7 +18,7 @@ from sampan.daemon.landing import Mailbox
 from sampan.daemon.routing import Router
 from sampan.daemon.streaming import end_stream, open_stream
 from sampan.daemon.upload import Upload
-from sampan.errors import InvalidArgument, ProcessFailed
+from sampan.errors import ProcessFailed
 
 if TYPE_CHECKING:
     from sampan.build.checks import Finding
@@ -36,8 +36,6 @@ _BEGUN: Final[dict[str, object]] = {}  # the first message: the Dockerfile is ri
 
 def add_routes(router: Router) -> None:
     """Add this module's routes."""
-    router.add("POST", "/build", build)
-    router.add("POST", "/build/cancel", cancel)
     router.add("POST", "/build/prune", prune)
 
 
@@ -81,7 +79,9 @@ class _Stream:
 
 
 async def build(call: Call) -> web.StreamResponse:
-    """POST /build: 400 or 404 for a wrong Dockerfile; what fails later is the stream's last object."""
+    """POST /build (whose route `routes_buildkit` has): 400 or 404 for a wrong Dockerfile; later it is the
+    stream's last object that says what failed.
+    """
     builds, request, remote = call.engine.builds, read_request(call), call.text("remote")
 
     def begin(body: Readable, _: ExitStack, stop: Cancel) -> tuple[BuildRequest, Callable[[], Index]]:
@@ -134,7 +134,7 @@ async def stream_build(call: Call, begin: Begin) -> web.StreamResponse:
 
     task = asyncio.create_task(run(), name="build")
     try:
-        return await _answer(call, mailbox, task)
+        return await answer(call, mailbox, task)
     finally:
         stop.set()
         task.add_done_callback(lambda _: _close(stop, task))  # before anything that a second cancel may end
@@ -168,12 +168,20 @@ def _close(stop: Cancel, task: asyncio.Task[None]) -> None:
         task.exception()  # told already, or nobody is left to be told
 
 
-async def _answer(
+async def answer(
     call: Call, mailbox: Mailbox[dict[str, object]], task: asyncio.Task[None]
 ) -> web.StreamResponse:
-    if await mailbox.get() is None:
+    """Answer with what a build puts into a mailbox; how its task ends is the stream's end.
+
+    Raises:
+        SampanError: the task ended before it had said anything.
+    """
+    first = await mailbox.get()
+    if first is None:
         await task  # raises what is wrong
     response = await open_stream(call)
+    if first:
+        await response.write(encode_line(first))
     while (line := await mailbox.get()) is not None:
         await response.write(encode_line(line))
     await asyncio.wait((task,))
@@ -191,13 +199,6 @@ def _failure(error: BaseException) -> dict[str, object]:
     hint = hint_of(error)
     message = message_of(error) + (f"\n{hint}" if hint else "")
     return {"errorDetail": {"message": message}, "error": message}
-
-
-async def cancel(call: Call) -> web.StreamResponse:
-    """POST /build/cancel: there is no BuildKit build of such an id."""
-    if not call.text("id"):
-        raise InvalidArgument("build ID not provided")
-    return web.Response(status=200)
 
 
 async def prune(call: Call) -> web.StreamResponse:

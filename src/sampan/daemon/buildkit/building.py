@@ -5,10 +5,10 @@ Runs in a worker thread; what it asks of the client it asks of the session's loo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sampan.build.ignore import read_patterns
 from sampan.build.index import IGNORE
@@ -20,6 +20,7 @@ from sampan.daemon.buildkit.lending import Lender
 from sampan.daemon.buildkit.options import Local, NamedSource, Sources, read_request, read_sources
 from sampan.daemon.buildkit.progress import Progress
 from sampan.daemon.buildkit.sessions import Session
+from sampan.daemon.buildkit.version2 import UPLOAD
 
 if TYPE_CHECKING:
     from sampan.build.host import Cancel
@@ -31,7 +32,17 @@ if TYPE_CHECKING:
 class Builder:
     """Builds for one call of `LLBBridge/Solve`."""
 
-    def __init__(self, engine: Engine, session: Session, progress: Progress, cancel: Cancel) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        session: Session,
+        progress: Progress,
+        cancel: Cancel,
+        *,
+        upload: Callable[[], Coroutine[Any, Any, Index]],
+    ) -> None:
+        """upload: waits for the context that is sent beside the session."""
+        self._upload = upload
         self._engine = engine
         self._session = session
         self._progress = progress
@@ -89,6 +100,9 @@ class Builder:
             shown = "[internal] load build context"
             return request, inputs.open_directory(directory, exclude=exclude, shown=shown)
         request = replace(request, ignores=True, ignore=ignore)
+        if sources.context.url == UPLOAD:
+            with self._progress.node("[internal] load the build context that is sent"):
+                return request, self._session.wait(self._upload())
         if sources.context.is_upload:
             return request, inputs.receive_archive(sources.context.url)
         with self._progress.node(f"[internal] load remote build context {sources.context.url}"):

@@ -26,6 +26,7 @@ from sampan.daemon.buildkit.jobs import Job, Jobs
 from sampan.daemon.buildkit.options import FRONTEND
 from sampan.daemon.buildkit.outputs import Output, Sender, names_of, read_outputs
 from sampan.daemon.buildkit.sessions import Sessions
+from sampan.daemon.buildkit.uploads import Uploads
 from sampan.errors import InvalidArgument, NotFound, SampanError, Unsupported
 from sampan.store.platforms import host_platform
 
@@ -56,7 +57,11 @@ _BRIDGE_REFUSED: Final = (
 class Services:
     """Everything one connection of `POST /grpc` may call."""
 
-    def __init__(self, engine: Engine, sessions: Sessions, jobs: Jobs) -> None:
+    def __init__(
+        self, engine: Engine, sessions: Sessions, jobs: Jobs, *, uploads: Uploads | None = None
+    ) -> None:
+        """uploads: contexts that are sent beside the session; None: there are none."""
+        self._uploads = uploads or Uploads()
         self._engine = engine
         self._sessions = sessions
         self._jobs = jobs
@@ -97,6 +102,14 @@ class Services:
 
     async def _solve(self, request: Message, metadata: Metadata) -> Message:
         assert isinstance(request, m.ControlSolveRequest)
+        return await self.solve(request)
+
+    async def solve(self, request: m.ControlSolveRequest) -> m.ControlSolveResponse:
+        """Build, or wait for the client's half of the build, and carry its outputs out.
+
+        Raises:
+            SampanError, GRPCError: what is wrong with it.
+        """
         log.debug("BuildKit build", ref=request.ref, frontend=request.frontend, internal=request.internal)
         job = self._jobs.add(request)
         try:
@@ -178,7 +191,9 @@ class Services:
             raise Unsupported(f"not supported: frontend {frontend!r}; there is {FRONTEND}")
         session = await self._sessions.find(job.request.session)
         cancel = Cancel()
-        builder = Builder(self._engine, session, job.progress, cancel)
+        builder = Builder(
+            self._engine, session, job.progress, cancel, upload=self._uploads.of(job.request.ref)
+        )
         work = self._jobs.in_thread(
             partial(
                 builder.build,
