@@ -1,7 +1,7 @@
 """A context that lies on this machine, read where it is: nothing is sent, spooled or copied before a COPY.
 
-Directories are listed when something asks for them. Contents are hashed once: `FileCache` remembers digests
-by what the file system says of a file. A file that changes between its digest and its copy fails the build.
+Directories are listed when something asks for them. Contents are hashed once: `KnownDigests` remembers
+digests by what the file system says of a file. One that changes between digest and copy fails the build.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import posixpath
 import stat
+import time
 from collections.abc import Iterator
 from typing import Final
 
-from sampan.build.filecache import Facts, FileCache
 from sampan.build.ignore import parse_ignore
 from sampan.build.index import IGNORE, Index
+from sampan.build.known_digests import Facts, KnownDigests
 from sampan.build.patterns import PatternList
 from sampan.build.trees import Item, make_entry
 from sampan.errors import Conflict
@@ -23,6 +24,7 @@ from sampan.kernel.resolve import open_in_root
 from sampan.store.archive import headers
 
 _PIECE: Final = 1 << 20
+_RACY_NS: Final = 100_000_000  # the kernel's clock for times of files ticks every 1 to 10 ms
 _KINDS: Final = {
     stat.S_IFREG: headers.REGULAR,
     stat.S_IFDIR: headers.DIRECTORY,
@@ -36,10 +38,11 @@ class DirectoryContext(Index):
     All is owned by root, as in what Docker's clients send; sockets, pipes and devices are not there.
     """
 
-    def __init__(self, fd: int, cache: FileCache) -> None:
+    def __init__(self, fd: int, known: KnownDigests) -> None:
         super().__init__()
         self._fd = fd
-        self._cache = cache
+        self._known = known
+        self._began_ns = time.time_ns()
         self._listed: dict[str, dict[str, None]] = {}
         self._unknown: dict[str, Facts] = {}  # files whose digest is not remembered
         self._links: dict[tuple[int, int], object] = {}
@@ -106,7 +109,7 @@ class DirectoryContext(Index):
         item = self._items[path] = Item(path, made)
         if kind == headers.REGULAR:
             made.size = made.stored_bytes = status.st_size
-            item.digest = self._cache.find(path, _facts(status))
+            item.digest = self._known.find(path, _facts(status))
             if not item.digest:
                 self._unknown[path] = _facts(status)
             if status.st_nlink > 1:
@@ -140,24 +143,25 @@ class DirectoryContext(Index):
             while piece := file.read(_PIECE):
                 yield memoryview(piece)
             facts = _facts(os.fstat(fd))
-        if facts != (self._unknown.get(item.path) or self._cache.facts(item.path)):
+        if facts != (self._unknown.get(item.path) or self._known.facts(item.path)):
             raise _changed(item.path)
 
     def close(self) -> None:
         """Remember the digests, and close the directory."""
         if self._fd >= 0:
+            until = self._began_ns - _RACY_NS
             digests = {
                 path: (facts, digest)
                 for path, facts in self._unknown.items()
-                if (digest := self._items[path].digest)
+                if (digest := self._items[path].digest) and max(facts[1], facts[2]) < until
             }
-            self._cache.save(digests)
+            self._known.add(digests)
             os.close(self._fd)
             self._fd = -1
 
 
 def _facts(status: os.stat_result) -> Facts:
-    return (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+    return (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, 0)
 
 
 def _changed(path: str) -> Conflict:

@@ -90,7 +90,7 @@ class Fetcher:
         if checksum and match is None:
             raise InvalidArgument(f"invalid checksum {checksum!r}: write the first digits of a commit")
         from sampan.build.directory import DirectoryContext
-        from sampan.build.filecache import FileCache
+        from sampan.build.known_digests import KnownDigests
 
         path, commit = self._checkouts.get(
             source, keep_git=keep_git, secrets=request.secrets, agents=request.agents, cancel=cancel
@@ -107,7 +107,7 @@ class Fetcher:
                 raise NotFound(f"{source.url} has no folder {source.folder!r} at {commit}") from exc
             finally:
                 os.close(top)
-        return DirectoryContext(fd, FileCache(f"{self._folder}/digests", f"{path}/{source.folder}"))
+        return DirectoryContext(fd, KnownDigests(f"{self._folder}/digests", f"{path}/{source.folder}"))
 
 
 def _keeps_git(request: BuildRequest) -> bool:

@@ -1,83 +1,73 @@
-"""Digests of a client's files, remembered between its builds: what has not changed need not be sent again.
+"""Digests of a directory's files, remembered between builds: what is as it was is not read or sent again.
 
-One file for each directory of a client, written anew as a whole. A file is the same if size, mode, owner and
-time of change are, as BuildKit holds it too; one that was changed just before it was sent is not remembered,
-since it may be changed again within the same tick of its clock.
+One file for each directory below the data root, the 64 used last; losing one costs hashing again. A file is
+what it was if its facts are: numbers that change with its content, which whoever has the directory chooses.
+Files that were changed a moment before are not given to be remembered: their next change might leave the same
+times (git's "racy" case); how long a moment is depends on whose clock it is.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import time
-from collections.abc import Iterable
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
 
 import msgspec
 
 from sampan import log
-from sampan.build.trees import Item
 from sampan.kernel.files import write_atomic
-from sampan.store.archive import headers
 
-_FRESH_NS: Final = 2 * 10**9
-_MOST_FILES: Final = 64  # directories that are remembered, those used last
+_KEPT: Final = 64  # directories
 
-
-class _Known(msgspec.Struct, frozen=True, array_like=True):
-    """One file."""
-
-    size: int
-    mode: int
-    uid: int
-    gid: int
-    mtime_ns: int
-    digest: str
+Facts = tuple[int, int, int, int, int]
+_Record = tuple[int, int, int, int, int, str]  # flat: there may be 50,000 of them
+_decoder = msgspec.msgpack.Decoder(dict[str, _Record])
+_encoder = msgspec.msgpack.Encoder()
 
 
 class KnownDigests:
-    """What is remembered of one directory; key "" remembers nothing."""
+    """What is remembered of one directory."""
 
-    def __init__(self, folder: str, key: str) -> None:
+    def __init__(self, folder: str, name: str) -> None:
+        """name: of the directory, such as its path; "" remembers nothing."""
         self._folder = folder
-        self._path = f"{folder}/{hashlib.sha256(key.encode()).hexdigest()}" if key else ""
-        self._known = self._read()
+        self._path = f"{folder}/{hashlib.sha256(os.fsencode(name)).hexdigest()[:32]}" if name else ""
+        self._records = self._read()
 
-    def _read(self) -> dict[str, _Known]:
+    def _read(self) -> dict[str, _Record]:
         if not self._path:
             return {}
         try:
             with open(self._path, "rb") as file:
-                return msgspec.msgpack.decode(file.read(), type=dict[str, _Known])
+                return _decoder.decode(file.read())
         except (OSError, msgspec.MsgspecError):
-            return {}  # it is a cache: absent, or of another version
+            return {}  # it is a cache: absent, damaged, or of another version
 
-    def digest(self, item: Item) -> str:
-        """Return the digest of an unchanged file, "" for any other."""
-        found = self._known.get(item.path)
-        return found.digest if found is not None and found == _facts(item, found.digest) else ""
+    def find(self, path: str, facts: Facts) -> str:
+        """Return the digest of a file that is what it was, "" for others."""
+        record = self._records.get(path)
+        return record[5] if record is not None and record[:5] == facts else ""
 
-    def remember(self, items: Iterable[Item]) -> None:
-        """Keep the digests of these files, and no others."""
-        if not self._path:
-            return
-        before = time.time_ns() - _FRESH_NS
-        known = {
-            item.path: _facts(item, item.digest)
-            for item in items
-            if item.digest and item.entry.kind == headers.REGULAR and item.entry.mtime_ns < before
-        }
-        if known == self._known:
+    def facts(self, path: str) -> Facts | None:
+        """Return what was remembered of a file."""
+        record = self._records.get(path)
+        return record[:5] if record is not None else None
+
+    def add(self, digests: Mapping[str, tuple[Facts, str]]) -> None:
+        """Remember digests beside the others."""
+        if digests:
+            self._write({**self._records, **_records(digests)})
+
+    def replace(self, digests: Mapping[str, tuple[Facts, str]]) -> None:
+        """Remember these digests and no others."""
+        records = _records(digests)
+        if records != self._records:
+            self._write(records)
+        elif self._path:
             with suppress(FileNotFoundError):
                 os.utime(self._path)
-            return
-        try:
-            os.makedirs(self._folder, 0o700, exist_ok=True)
-            write_atomic(self._path, msgspec.msgpack.encode(known))
-            self._limit()
-        except OSError as exc:
-            log.warning("digests of a client's files cannot be kept", reason=exc)
 
     def forget(self) -> None:
         """Remember nothing more: something that was taken for unchanged had changed."""
@@ -86,14 +76,24 @@ class KnownDigests:
                 os.unlink(self._path)
         self._path = ""
 
-    def _limit(self) -> None:
+    def _write(self, records: dict[str, _Record]) -> None:
+        self._records = records
+        if not self._path:
+            return
+        try:
+            os.makedirs(self._folder, 0o700, exist_ok=True)
+            write_atomic(self._path, _encoder.encode(records))
+            self._forget_oldest()
+        except OSError as exc:
+            log.warning("digests of a context's files cannot be kept", reason=exc)
+
+    def _forget_oldest(self) -> None:
         with os.scandir(self._folder) as entries:
-            found = sorted(entries, key=lambda one: one.stat().st_mtime_ns)
-        for entry in found[:-_MOST_FILES]:
+            found = sorted((entry.stat().st_mtime_ns, entry.path) for entry in entries)
+        for _, path in found[:-_KEPT]:
             with suppress(FileNotFoundError):
-                os.unlink(entry.path)
+                os.unlink(path)
 
 
-def _facts(item: Item, digest: str) -> _Known:
-    entry = item.entry
-    return _Known(entry.size, entry.mode, entry.uid, entry.gid, entry.mtime_ns, digest)
+def _records(digests: Mapping[str, tuple[Facts, str]]) -> dict[str, _Record]:
+    return {path: (*facts, digest) for path, (facts, digest) in digests.items()}

@@ -10,14 +10,17 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from sampan.build.context import Context
-from sampan.build.known_digests import KnownDigests
+from sampan.build.known_digests import Facts, KnownDigests
 from sampan.build.trees import Item
 from sampan.errors import Conflict
 from sampan.store.archive import headers
+
+_FRESH_NS: Final = 2 * 10**9  # a file changed so lately may change again within a tick of the client's clock
 
 Take = Callable[[int, bytes], None]  # a file's number, and its next bytes; b"" is its end
 
@@ -62,7 +65,7 @@ class RemoteContext(Context):
             if item is None:
                 continue
             if item.entry.kind == headers.REGULAR:
-                item.digest = self._known.digest(item)
+                item.digest = self._known.find(item.path, _facts(item))
                 item.offset = at
                 at += item.entry.size
                 self._files[number] = item
@@ -140,7 +143,14 @@ class RemoteContext(Context):
     def close(self) -> None:
         """Remember digests, give the spool back, and the memory of the list; may be called twice."""
         if self._files:
-            self._known.remember(self._files.values())
+            before = time.time_ns() - _FRESH_NS
+            self._known.replace(
+                {
+                    item.path: (_facts(item), item.digest)
+                    for item in self._files.values()
+                    if item.digest and item.entry.mtime_ns < before
+                }
+            )
         super().close()
         for held in (self._items, self._names, self._files, self._numbers, self._arriving, self._there):
             held.clear()
@@ -152,6 +162,12 @@ class RemoteContext(Context):
         """See `trees.Tree`."""
         self.need([item])
         return super().data(item)
+
+
+def _facts(item: Item) -> Facts:
+    """Return what tells that a client's file is the same, as BuildKit holds it too."""
+    entry = item.entry
+    return (entry.size, entry.mode, entry.uid, entry.gid, entry.mtime_ns)
 
 
 class _Arriving:

@@ -54,11 +54,11 @@ class Builds:
     def open_directory(self, fd: int) -> Index:
         """Take an open directory of this machine as a context, without reading it yet; it owns fd then."""
         from sampan.build.directory import DirectoryContext
-        from sampan.build.filecache import FileCache
+        from sampan.build.known_digests import KnownDigests
 
         status = os.fstat(fd)
         name = f"{status.st_dev}:{status.st_ino}:{os.readlink(f'/proc/self/fd/{fd}')}"
-        return DirectoryContext(fd, FileCache(f"{self._core.paths.data}/build-contexts", name))
+        return DirectoryContext(fd, KnownDigests(f"{self._core.paths.data}/build-contexts", name))
 
     def fetch(self, place: str, request: BuildRequest, cancel: Cancel) -> Index:
         """Fetch a context by URL: a git repository, an archive, or a Dockerfile alone.
