@@ -16,6 +16,7 @@ from statistics import median
 
 from tests.campaigns import census
 from tests.campaigns.archives import archives
+from tests.campaigns.builds import builds
 from tests.campaigns.fuzz import fuzz
 from tests.campaigns.networks import connections, crowd, crowds, full_table, network_kills
 from tests.campaigns.outputs import outputs
@@ -131,6 +132,7 @@ def _check_log(daemon: Sampand, container: str) -> list[str]:
 
 CAMPAIGNS: dict[str, Callable[[Sampand, int, int], list[str]]] = {
     "archives": archives,
+    "builds": builds,
     "cycles": cycles,
     "kills": kills,
     "outputs": outputs,
