@@ -149,7 +149,7 @@ def test_rows_without_files_and_files_that_are_missing(tmp_path_factory: pytest.
     try:
         own.call("POST", "/containers/create?name=kept", {"Image": "busybox", "Cmd": ["true"]})
         with apsw.Connection(str(own.data / "state.db")) as db:
-            db.execute("INSERT INTO snapshots VALUES (?, NULL)", (ID,))
+            db.execute("INSERT INTO snapshots (container_id) VALUES (?)", (ID,))
         blob = next((own.data / "images/blobs/sha256").iterdir())
         kept = blob.read_bytes()
         blob.unlink()

@@ -20,7 +20,7 @@ from sampan.engine.lifecycle import check_transition
 from sampan.engine.records import Status
 from sampan.engine.restarting import Restarter
 from sampan.engine.signals import parse_signal, signal_name
-from sampan.errors import Conflict, NotModified, SampanError, Unavailable
+from sampan.errors import Conflict, NotFound, NotModified, SampanError, Unavailable
 
 if TYPE_CHECKING:
     from sampan.kernel.cgroups import CgroupManager
@@ -193,11 +193,12 @@ class Stopper:
         shim = container.shim
         if shim is None:
             return  # it has just ended; whoever waits for that is told
-        try:
-            shim.signal(number)
-        except (Conflict, Unavailable):
-            return
-        self._core.events.emit(container_event(container, "kill", signal=str(number)))
+        with container.lock:  # so that `die` is told after it
+            try:
+                shim.signal(number)
+            except (Conflict, NotFound, Unavailable):
+                return  # it has ended, and its shim may have gone, too
+            self._core.events.emit(container_event(container, "kill", signal=str(number)))
         wakes = not container.record.config.StopSignal or number in (SIGKILL, self._stop_signal(container))
         if wakes and container.state.status == "paused":
             self._thaw(container)
