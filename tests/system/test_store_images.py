@@ -214,7 +214,7 @@ def test_of_a_nested_index_the_image_for_the_platform_is_taken(store: Store) -> 
         io.BytesIO(nested_index(MANY)), platform=Platform(os="linux", architecture="amd64")
     )
     assert store.images.resolve("multi:1").id == amd[0].image_id
-    with pytest.raises(NotFound, match="wanted linux/s390x, actual: linux/amd64"):
+    with pytest.raises(NotFound, match="no matching manifest for linux/s390x in the manifest list entries"):
         store.images.load(io.BytesIO(nested_index(MANY)), platform=Platform(os="linux", architecture="s390x"))
 
 

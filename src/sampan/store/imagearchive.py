@@ -74,7 +74,8 @@ def plan_archive(members: Members, staging: Staging, *, platform: Platform | Non
         indexes = [one for one in indexes if names.issuperset(one.staged.references)]
     elif index is not None:
         indexes = list(plan_indexes(members, _parse_index(index).manifests))
-        images = list(_oci_images(members, index, platform or host_platform(), indexes))
+        usual = indexes if platform is None else []  # with a platform, an index without it is an error
+        images = list(_oci_images(members, index, platform or host_platform(), usual))
     else:
         raise InvalidArgument(
             "archive holds no image: neither manifest.json nor index.json is in it",
