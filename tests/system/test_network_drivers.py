@@ -97,6 +97,21 @@ def test_macvlan_passthru_has_one_container(net: NetworkHost) -> None:
     }
 
 
+def test_macvlan_with_two_subnets(net: NetworkHost) -> None:
+    """As with Docker: each has a router outside, and who is in one reaches the other by it."""
+    second = ("--subnet", "10.7.0.0/24", "--gateway", "10.7.0.9", "--aux-address", "host=10.7.0.1")
+    net.on_lan("ip", "addr", "add", "10.7.0.9/24", "dev", "in")
+    net.on_lan("sysctl", "-qw", "net.ipv4.ip_forward=1")
+    ok(net, *MACVLAN, "--gateway", LAN, *second, "mv")
+    one = idle(net, "one", "--network", "mv")
+    two = idle(net, "two", "--network", "mv", "--ip", "10.7.0.77")
+    assert (one["Gateway"], two["Gateway"], two["IPPrefixLen"]) == (LAN, "10.7.0.9", 24)
+    assert ok(net, "exec", "two", "ip", "route").splitlines()[0].startswith("default via 10.7.0.9 dev eth0")
+    assert pings(net, "two", LAN)
+    assert pings(net, "one", "10.7.0.77")
+    net.on_lan("ip", "addr", "del", "10.7.0.9/24", "dev", "in")
+
+
 def test_macvlan_live(net: NetworkHost) -> None:
     ok(net, *MACVLAN, *RANGE, "mv")
     idle(net, "one")

@@ -173,7 +173,10 @@ def test_refusals_change_nothing(net: NetworkHost) -> None:
         (["--subnet", "172.17.5.0/24"], "Pool overlaps with other one on this address space"),
         (["-o", "com.docker.network.driver.mtu=nonsense"], "invalid MTU 'nonsense'"),
         (["-o", "com.docker.network.driver.mtu=67"], "invalid MTU '67'"),
-        (["--subnet", "10.1.0.0/24", "--subnet", "10.2.0.0/24"], "multiple subnets"),
+        (
+            ["--subnet", "10.1.0.0/24", "--subnet", "10.1.0.0/16"],
+            "Pool overlaps with other one on this address space",
+        ),
         (["--subnet", "10.1.0.0/24", "--gateway", "10.2.0.1"], "10.2.0.1"),
         (["--driver", "nonsense"], "could not find plugin nonsense"),
     ):

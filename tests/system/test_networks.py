@@ -158,6 +158,43 @@ def test_addresses(net: NetworkHost) -> None:
     assert "network nowhere not found" in unknown.err
 
 
+def test_several_subnets(net: NetworkHost) -> None:
+    """Containers of all subnets meet; each has the gateway of its own, and so it is after a kill."""
+    net.cli(
+        *("network", "create", "--ipv6", "--subnet", "10.9.0.0/30", "--subnet", "10.10.0.0/24"),
+        *("--ip-range", "10.10.0.128/25", "--gateway", "10.10.0.9", "--aux-address", "router=10.10.0.128"),
+        *("--subnet", "fd91::/126", "--subnet", "fd92::/64", "mine"),
+    )
+    [shown] = json.loads(net.cli("network", "inspect", "mine"))
+    assert [one["Subnet"] for one in shown["IPAM"]["Config"]] == [
+        "10.9.0.0/30", "10.10.0.0/24", "fd91::/126", "fd92::/64",
+    ]  # fmt: skip
+    idle(net, "first", "--network", "mine", "--ip6", "fd92::77")
+    serve(net, "second", "--network", "mine", "-p", "8080:80")
+    idle(net, "third", "--network", "mine", "--ip", "10.10.0.77")
+    first, second, third = (settings(net, name)["Networks"]["mine"] for name in ("first", "second", "third"))
+    assert (first["IPAddress"], first["Gateway"], first["IPPrefixLen"]) == ("10.9.0.2", "10.9.0.1", 30)
+    assert (second["IPAddress"], second["Gateway"], second["IPPrefixLen"]) == ("10.10.0.129", "10.10.0.9", 24)
+    assert (first["GlobalIPv6Address"], first["IPv6Gateway"]) == ("fd92::77", "fd92::1")
+    assert (second["GlobalIPv6Address"], second["GlobalIPv6PrefixLen"]) == ("fd91::2", 126)
+    assert (third["IPAddress"], third["GlobalIPv6Address"]) == ("10.10.0.77", "fd91::3")
+    assert "default via 10.10.0.9 dev eth0" in net.cli("exec", "second", "ip", "route")
+    assert net.fetch(HOST, 8080, lan="lan") == "hi"
+    for address in ("10.10.0.129", "fd91::2", "second"):
+        assert net.fetch_from("first", address, 80) == "hi"
+    assert net.docker("exec", "first", "ping", "-c", "1", "-W", "2", LAN).code == 0
+    net.kill()
+    net.start()
+    idle(net, "fourth", "--network", "mine")
+    assert settings(net, "fourth")["Networks"]["mine"]["IPAddress"] == "10.10.0.130"
+    taken = net.docker("run", "--network", "mine", "--ip", "10.10.0.129", "busybox", "true")
+    assert "Address already in use: 10.10.0.129" in taken.err
+    outside = net.docker("run", "--network", "mine", "--ip", "10.11.0.1", "busybox", "true")
+    assert "no configured subnet contains IP address 10.11.0.1" in outside.err
+    meets = net.docker("network", "create", "--subnet", "10.10.0.0/26", "other")
+    assert "Pool overlaps with other one on this address space" in meets.err
+
+
 def test_network_commands(net: NetworkHost) -> None:
     assert (
         net.docker(

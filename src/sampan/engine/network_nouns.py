@@ -114,8 +114,8 @@ class NetworkNouns:
                     Name=one.name,
                     EndpointID=one.id,
                     MacAddress=one.mac,
-                    IPv4Address=f"{one.address}/{one.prefix or record.prefix(4)}" if one.address else "",
-                    IPv6Address=f"{one.address6}/{record.prefix(6)}" if one.address6 else "",
+                    IPv4Address=_with_prefix(one.address, one.prefix or record.prefix(one.address)),
+                    IPv6Address=_with_prefix(one.address6, record.prefix(one.address6)),
                 )
                 for one in self._networks.endpoints(record.id)
             },
@@ -318,6 +318,10 @@ def _fixed_networks() -> list[docker.Network]:
         )
         for name, driver in _FIXED.items()
     ]
+
+
+def _with_prefix(address: str, prefix: int) -> str:
+    return f"{address}/{prefix}" if address else ""
 
 
 def _find_fixed(ref: str) -> docker.Network | None:

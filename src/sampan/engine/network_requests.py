@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from sampan.engine.network_drivers import KNOWN, check_driver, refine
@@ -12,7 +12,7 @@ from sampan.engine.network_options import read_bridge_options, read_truth
 from sampan.engine.network_templates import fill_in, make_template
 from sampan.errors import Forbidden, InvalidArgument, Unsupported
 from sampan.ids import new_container_id
-from sampan.network.addresses import make_pool
+from sampan.network.addresses import check_apart, make_pool
 from sampan.network.model import CNI, NetworkRecord, Pool, Pool6
 from sampan.spec import docker
 
@@ -67,8 +67,10 @@ def make_network(request: docker.NetworkCreate, *, known: Known) -> NetworkRecor
         driver=driver,
         created_ns=time.time_ns(),
         bridge=options.name or f"br-{network_id[:12]}",
-        pool=(pools.v4 or known.choose_pool()) if ipv4 and gives else None,
-        pool6=(pools.v6 or known.choose_pool6()) if ipv6 and gives else None,
+        pool=(pools.v4[0] if pools.v4 else known.choose_pool()) if ipv4 and gives else None,
+        pool6=(pools.v6[0] if pools.v6 else known.choose_pool6()) if ipv6 and gives else None,
+        more=pools.v4[1:] if ipv4 and gives else (),
+        more6=pools.v6[1:] if ipv6 and gives else (),
         config_from=config_from,
         internal=request.Internal,
         attachable=request.Attachable,
@@ -138,15 +140,19 @@ def _refuse_not_yet(request: docker.NetworkCreate) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Pools:
-    v4: Pool | None = None
-    v6: Pool6 | None = None
+    v4: tuple[Pool, ...]
+    v6: tuple[Pool6, ...]
 
 
 def _pools(ipam: docker.IPAM) -> _Pools:
-    """Return the subnets that a request names, at most one of each kind."""
+    """Return the subnets that a request names.
+
+    Raises:
+        Forbidden: two of them meet.
+    """
     if ipam.Driver not in ("", "default"):
         raise Unsupported(f"not supported yet: IPAM driver {ipam.Driver!r}")
-    found = _Pools()
+    found: list[Pool | Pool6] = []
     for wish in ipam.Config:
         if wish == docker.IPAMPool():
             continue
@@ -155,9 +161,10 @@ def _pools(ipam: docker.IPAM) -> _Pools:
         pool = make_pool(
             subnet=wish.Subnet, ip_range=wish.IPRange, gateway=wish.Gateway, aux=wish.AuxiliaryAddresses
         )
-        if (found.v4 if isinstance(pool, Pool) else found.v6) is not None:
-            raise Forbidden(
-                "bridge driver doesn't support multiple subnets", hint="one of IPv4 and one of IPv6"
-            )
-        found = replace(found, v4=pool) if isinstance(pool, Pool) else replace(found, v6=pool)
-    return found
+        for other in found:
+            check_apart(pool, other, owner="this network")
+        found.append(pool)
+    return _Pools(
+        v4=tuple(one for one in found if isinstance(one, Pool)),
+        v6=tuple(one for one in found if isinstance(one, Pool6)),
+    )

@@ -257,7 +257,9 @@ class Networking:
         place = choose_gateway(found) or next(iter(found), None)
         if place is None:
             return ()
-        return tuple(pool.gateway for pool in place[0].pools) or tuple(filter(None, (place[1].gateway,)))
+        network, endpoint = place
+        gateways = (network.gateway(one) for one in endpoint.addresses)
+        return tuple(filter(None, gateways)) or tuple(filter(None, (endpoint.gateway,)))
 
     def port_wishes(self, record: Record, network: NetworkRecord) -> Sequence[PortWish]:
         """Return the ports that a container publishes, in the network that leads it outside."""
@@ -360,12 +362,12 @@ def show_endpoint(
         MacAddress=endpoint.mac,
         NetworkID=network.id,
         EndpointID=endpoint.id,
-        Gateway="" if network.internal else endpoint.gateway or network.gateway(4),
-        IPv6Gateway="" if network.internal else network.gateway(6),
+        Gateway="" if network.internal else endpoint.gateway or network.gateway(endpoint.address),
+        IPv6Gateway="" if network.internal else network.gateway(endpoint.address6),
         GlobalIPv6Address=endpoint.address6,
-        GlobalIPv6PrefixLen=network.prefix(6),
+        GlobalIPv6PrefixLen=network.prefix(endpoint.address6),
         IPAddress=endpoint.address,
-        IPPrefixLen=endpoint.prefix or network.prefix(4),
+        IPPrefixLen=endpoint.prefix or network.prefix(endpoint.address),
         DNSNames=list(endpoint.names) if named else None,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import Final
@@ -124,6 +125,20 @@ def make_pool(
     return kind(subnet=str(network), gateway=str(chosen), ip_range=str(inside) if ip_range else "", aux=aux)
 
 
+def check_apart(wanted: Pool | Pool6, taken: Pool | Pool6, *, owner: str) -> None:
+    """Refuse a subnet that meets another one; owner: whose that is, for a reader.
+
+    Raises:
+        Forbidden: in Docker's words.
+    """
+    mine, its = ip_network(wanted.subnet), ip_network(taken.subnet)
+    if mine.version == its.version and mine.overlaps(its):
+        raise Forbidden(
+            "invalid pool request: Pool overlaps with other one on this address space",
+            hint=f"{owner} has {taken.subnet}",
+        )
+
+
 def _is_inside(inner: Network, outer: Network) -> bool:
     return inner.version == outer.version and inner[0] in outer and inner[-1] in outer
 
@@ -173,20 +188,62 @@ def parse_any_address(text: str) -> Address:
     return parse_address6(text) if ":" in text else parse_address(text)
 
 
+class Allocators:
+    """The addresses of a network's subnets of one family, one after the other. Not thread-safe."""
+
+    def __init__(self, pools: Iterable[Pool | Pool6], *, name: str) -> None:
+        self._subnets = [Allocator(pool, name=name) for pool in pools]
+
+    def take(self) -> str:
+        """Return the lowest free address of the first subnet that has one.
+
+        Raises:
+            Unavailable: none has.
+        """
+        for subnet in self._subnets[:-1]:
+            with suppress(Unavailable):
+                return subnet.take()
+        return self._subnets[-1].take()
+
+    def take_this(self, text: str) -> str:
+        """Take the address that was asked for.
+
+        Raises:
+            InvalidArgument: no subnet has it. Forbidden: somebody has it.
+        """
+        found = self._find(text)
+        if found is None:
+            subnets = ", ".join(str(one.network) for one in self._subnets)
+            raise InvalidArgument(
+                f"no configured subnet contains IP address {text}", hint=f"this network has {subnets}"
+            )
+        return found.take_this(text)
+
+    def give_back(self, text: str) -> None:
+        """Make an address free again."""
+        found = self._find(text)
+        if found is not None:
+            found.give_back(text)
+
+    def _find(self, text: str) -> Allocator | None:
+        address = parse_any_address(text)
+        return next((one for one in self._subnets if address in one.network), None)
+
+
 class Allocator:
     """The addresses of one subnet. Not thread-safe: its owner holds a lock."""
 
     def __init__(self, pool: Pool | Pool6, *, name: str) -> None:
         self._name = name
-        self._network: Network = pool.network
-        self._kind = IPv4Address if self._network.version == 4 else IPv6Address
-        inside: Network = parse_subnet(pool.ip_range) if pool.ip_range else self._network
-        size = self._network.max_prefixlen - self._network.prefixlen
+        self.network: Network = pool.network
+        self._kind = IPv4Address if self.network.version == 4 else IPv6Address
+        inside: Network = parse_subnet(pool.ip_range) if pool.ip_range else self.network
+        size = self.network.max_prefixlen - self.network.prefixlen
         low = 1 if size > 1 else 0  # the network's own, in IPv6 that of any router (RFC 4291, section 2.6.1)
-        high = low if self._network.version == 4 else 0  # broadcast
-        self._first = max(int(inside[0]), int(self._network[0]) + low)
-        self._last = min(int(inside[-1]), int(self._network[-1]) - high)
-        self._edges = {int(self._network[0])} | ({int(self._network[-1])} if high else set())
+        high = low if self.network.version == 4 else 0  # broadcast
+        self._first = max(int(inside[0]), int(self.network[0]) + low)
+        self._last = min(int(inside[-1]), int(self.network[-1]) - high)
+        self._edges = {int(self.network[0])} | ({int(self.network[-1])} if high else set())
         self._taken = {int(parse_any_address(one)) for one in (pool.gateway, *pool.aux.values())}
         self._hint = self._first  # nothing below it is free
 
@@ -201,7 +258,7 @@ class Allocator:
             number += 1
         if number > self._last:
             raise Unavailable(
-                f"no available IPv{self._network.version} addresses on this network's address pools: "
+                f"no available IPv{self.network.version} addresses on this network's address pools: "
                 f"{self._name}",
                 hint="remove containers, or make a network with a larger --subnet",
             )
@@ -210,17 +267,13 @@ class Allocator:
         return str(self._kind(number))
 
     def take_this(self, text: str) -> str:
-        """Take the address that was asked for.
+        """Take the address of this subnet that was asked for.
 
         Raises:
-            InvalidArgument: it lies outside. Forbidden: somebody has it.
+            Forbidden: somebody has it.
         """
         address = parse_any_address(text)
         number = int(address)
-        if address not in self._network:
-            raise InvalidArgument(
-                f"no configured subnet contains IP address {text}", hint=f"this network has {self._network}"
-            )
         if number in self._taken or number in self._edges:
             raise Forbidden(f"Address already in use: {text} in network {self._name}")
         self._taken.add(number)

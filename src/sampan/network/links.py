@@ -18,11 +18,13 @@ from sampan import log
 from sampan.errors import Unavailable
 from sampan.kernel import arp, netsocket, rtnetlink
 from sampan.network.forwarding import set_up_bridge
-from sampan.network.model import Endpoint, NetworkRecord
+from sampan.network.model import Endpoint, NetworkRecord, Pool, Pool6
 from sampan.network.ruleset import has_address
 
 if TYPE_CHECKING:
     from _socket import socket
+
+    from sampan.kernel.netsocket import Request
 
 _USUAL_RUN_ROOT: Final = "/run/sampan"
 _MAX_PORTS: Final = 1023  # Linux: BR_MAX_PORTS in net/bridge/br_private.h, of which 0 is not used
@@ -207,26 +209,28 @@ class Links:
         requests = [] if endpoint.address6 else [rtnetlink.set_no_link_local(index)]
         requests.append(rtnetlink.set_up(index))
         if endpoint.address and network.pool is not None:
-            address, subnet = IPv4Address(endpoint.address).packed, network.pool.network
+            address = IPv4Address(endpoint.address).packed
             requests += [
                 rtnetlink.new_address(index, address, 32),
-                rtnetlink.new_route(index, subnet.network_address.packed, subnet.prefixlen, source=address),
+                *(_route_to(pool, index, source=address) for pool in network.pools_of(4)),
                 *(rtnetlink.new_address(index, IPv4Address(one).packed, 16) for one in endpoint.link_local),
             ]
-        if endpoint.address6 and network.pool6 is not None:
-            prefix = network.pool6.network.prefixlen
-            requests.append(rtnetlink.new_address(index, ip_address(endpoint.address6).packed, prefix))
+        if endpoint.address6:
+            address, own = ip_address(endpoint.address6).packed, network.pool_with(endpoint.address6)
+            requests.append(rtnetlink.new_address(index, address, network.prefix(endpoint.address6)))
+            others = (pool for pool in network.pools_of(6) if pool is not own)
+            requests += [_route_to(pool, index, source=address) for pool in others]
         netsocket.run(inside, requests)
 
     def route_outward(
         self, endpoint: Endpoint, network: NetworkRecord, *, version: int, inside: socket
     ) -> None:
         """Have a container's default route of IPv4 or IPv6 by one of its networks."""
-        pool = network.pool_of(version)
-        if pool is None:
+        by = network.gateway(endpoint.address_of(version))
+        if not by:
             return
         index = rtnetlink.links(inside)[endpoint.interface]
-        gateway = ip_address(pool.gateway).packed
+        gateway = ip_address(by).packed
         netsocket.run(inside, [rtnetlink.new_route(index, bytes(len(gateway)), 0, gateway=gateway)])
 
     def sweep(self, known: Iterable[str]) -> None:
@@ -245,3 +249,9 @@ class Links:
             if self._socket is not None:
                 self._socket.close()
                 self._socket = None
+
+
+def _route_to(pool: Pool | Pool6, index: int, *, source: bytes) -> Request:
+    """Return how to have a subnet on the other side of an interface."""
+    subnet = pool.network
+    return rtnetlink.new_route(index, subnet.network_address.packed, subnet.prefixlen, source=source)

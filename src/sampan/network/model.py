@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final
 
 from msgspec import Struct, field
@@ -57,6 +57,7 @@ class NetworkRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     trusted: interfaces of the host by which published ports may be reached at containers' own addresses.
     source4, source6: the host's address that outgoing packets get, "" for that of the way they take.
     pool, pool6: None where the network has no addresses of that kind, or its driver gives them itself.
+    more, more6: its further subnets; addresses are given from one when those before it are exhausted.
     template: the request of a network that is only a configuration; config_from: whose another one has.
     """
 
@@ -87,6 +88,8 @@ class NetworkRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     cni: dict[str, object] = field(default_factory=dict)
     template: dict[str, object] = field(default_factory=dict)
     config_from: str = ""
+    more: tuple[Pool, ...] = ()
+    more6: tuple[Pool6, ...] = ()
 
     @property
     def config_only(self) -> bool:
@@ -96,25 +99,36 @@ class NetworkRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def pools(self) -> tuple[Pool | Pool6, ...]:
         """The subnets that we give addresses of, IPv4 first; none where the driver does."""
-        return tuple(pool for pool in (self.pool, self.pool6) if pool is not None)
+        return (*self.pools_of(4), *self.pools_of(6))
 
-    def pool_of(self, version: int) -> Pool | Pool6 | None:
-        """Return the subnet of IPv4 or IPv6."""
-        return self.pool if version == 4 else self.pool6
+    def pools_of(self, version: int) -> tuple[Pool | Pool6, ...]:
+        """Return the subnets of IPv4 or IPv6."""
+        if version == 4:
+            return () if self.pool is None else (self.pool, *self.more)
+        return () if self.pool6 is None else (self.pool6, *self.more6)
 
-    def gateway(self, version: int) -> str:
-        """Return the gateway of IPv4 or IPv6, "" without that kind."""
-        pool = self.pool_of(version)
+    def pool_with(self, address: str) -> Pool | Pool6 | None:
+        """Return the subnet that an address of ours lies in; None: its driver gives addresses itself."""
+        pools = self.pools_of(6 if ":" in address else 4)
+        if len(pools) == 1:
+            return pools[0]
+        return next((one for one in pools if ip_address(address) in one.network), None)
+
+    def gateway(self, address: str) -> str:
+        """Return the gateway for an address of ours, "" where we give none."""
+        pool = self.pool_with(address) if address else None
         return "" if pool is None else pool.gateway
 
-    def prefix(self, version: int) -> int:
-        """Return how long the subnet's prefix is, 0 without that kind."""
-        pool = self.pool_of(version)
+    def prefix(self, address: str) -> int:
+        """Return how long the prefix of an address's subnet is, 0 where we give none."""
+        pool = self.pool_with(address) if address else None
         return 0 if pool is None else pool.network.prefixlen
 
     def leads(self, version: int) -> bool:
         """Tell whether its containers have addresses of IPv4 or IPv6; those of CNI have what plugins give."""
-        return self.pool_of(version) is not None or (version == 4 and self.driver == CNI)
+        return (self.pool if version == 4 else self.pool6) is not None or (
+            version == 4 and self.driver == CNI
+        )
 
     @property
     def mac(self) -> bytes:
@@ -177,6 +191,10 @@ class Endpoint(Struct, frozen=True, kw_only=True, omit_defaults=True):
         if self.hardware or not self.addresses:
             return self.hardware
         return ":".join(f"{byte:02x}" for byte in mac_of(self.addresses[0]))
+
+    def address_of(self, version: int) -> str:
+        """Return the address of IPv4 or IPv6, "" without that kind."""
+        return self.address if version == 4 else self.address6
 
     @property
     def addresses(self) -> tuple[str, ...]:

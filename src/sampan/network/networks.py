@@ -12,7 +12,6 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_network
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -21,7 +20,7 @@ import msgspec
 from sampan import log
 from sampan.errors import Conflict, Forbidden, InvalidArgument, NotFound
 from sampan.lean import Undo
-from sampan.network.addresses import DEFAULT_BASES, Base, choose_subnet, choose_subnet6
+from sampan.network.addresses import DEFAULT_BASES, Base, check_apart, choose_subnet, choose_subnet6
 from sampan.network.bridges import Bridges
 from sampan.network.default_network import DefaultWishes, new_default, shape_default
 from sampan.network.drivers import Driver, Place
@@ -136,15 +135,15 @@ class Networks:
 
     def choose_pool(self) -> Pool:
         """Return a free default subnet."""
-        pools = [live.record.pool for live in self._live.values()]
-        taken = [pool.network for pool in pools if pool is not None]
+        pools = [pool for live in self._live.values() for pool in live.record.pools]
+        taken = [pool.network for pool in pools if isinstance(pool, Pool)]
         subnet = choose_subnet([*taken, *self._links.used_subnets()], self._bases)
         return Pool(subnet=str(subnet), gateway=str(subnet[1]), chosen=True)
 
     def choose_pool6(self) -> Pool6:
         """Return a free IPv6 subnet of this machine's own."""
-        pools = [live.record.pool6 for live in self._live.values()]
-        taken = [pool.network for pool in pools if pool is not None]
+        pools = [pool for live in self._live.values() for pool in live.record.pools]
+        taken = [pool.network for pool in pools if isinstance(pool, Pool6)]
         subnet = choose_subnet6(self._names.ula_seed(), [*taken, *self._links.used_subnets6()], self._bases)
         return Pool6(subnet=str(subnet), gateway=str(subnet[1]), chosen=True)
 
@@ -214,7 +213,7 @@ class Networks:
                         f"{live.record.id} ({live.record.bridge}): networks have same bridge name"
                     )
                 for wanted, taken in product(record.pools, live.record.pools):
-                    _check_overlap(live.record, wanted, taken)
+                    check_apart(wanted, taken, owner=f"network {live.record.name}")
             if record.driver in (BRIDGE, VXLAN):
                 self._check_host(record)
             if not record.config_only:
@@ -532,15 +531,6 @@ class Networks:
         for driver in dict.fromkeys(self._drivers.values()):
             driver.close()
         self._links.close()
-
-
-def _check_overlap(other: NetworkRecord, wanted: Pool | Pool6, taken: Pool | Pool6) -> None:
-    mine, its = ip_network(wanted.subnet), ip_network(taken.subnet)
-    if mine.version == its.version and mine.overlaps(its):
-        raise Forbidden(
-            "invalid pool request: Pool overlaps with other one on this address space",
-            hint=f"network {other.name} has {taken.subnet}",
-        )
 
 
 def _subnets(record: NetworkRecord) -> str:

@@ -13,7 +13,7 @@ import msgspec
 
 from sampan.errors import Forbidden, InvalidArgument, SampanError
 from sampan.lean import Undo
-from sampan.network.addresses import Allocator
+from sampan.network.addresses import Allocators
 from sampan.network.drivers import Place
 from sampan.network.gateways import Interface, choose_gateway
 from sampan.network.host_ports import HostPorts, PortTaken
@@ -62,7 +62,7 @@ class Live:
 
     record: NetworkRecord
     endpoints: dict[str, Endpoint] = field(default_factory=dict)
-    allocators: dict[int, Allocator] = field(default_factory=dict)  # by 4 and 6, as the network has them
+    allocators: dict[int, Allocators] = field(default_factory=dict)  # by 4 and 6, as the network has them
 
     def __post_init__(self) -> None:
         self.set_pools()
@@ -70,7 +70,9 @@ class Live:
     def set_pools(self) -> None:
         """Begin to give addresses of the record's subnets."""
         self.allocators = {
-            pool.network.version: Allocator(pool, name=self.record.name) for pool in self.record.pools
+            version: Allocators(pools, name=self.record.name)
+            for version in (4, 6)
+            if (pools := self.record.pools_of(version))
         }
 
     def take_back(self, endpoint: Endpoint) -> None:
@@ -85,7 +87,7 @@ class Live:
             for allocator, address in self._given(endpoint):
                 allocator.give_back(address)
 
-    def _given(self, endpoint: Endpoint) -> list[tuple[Allocator, str]]:
+    def _given(self, endpoint: Endpoint) -> list[tuple[Allocators, str]]:
         both = ((4, endpoint.address), (6, endpoint.address6))
         return [
             (self.allocators[version], address) for version, address in both if version in self.allocators

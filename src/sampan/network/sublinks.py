@@ -90,11 +90,11 @@ class Sublinks:
     def route_outward(self, place: Place, *, version: int, inside: socket) -> None:
         """Route by the gateway that the network names, which is outside; ipvlan's l3 modes need none."""
         network, endpoint = place
-        pool = network.pool_of(version)
-        if pool is None:
+        named = network.gateway(endpoint.address_of(version))
+        if not named:
             return
         index = rtnetlink.links(inside)[endpoint.interface]
-        gateway = ip_address(pool.gateway).packed
+        gateway = ip_address(named).packed
         by = b"" if mode_of(network).startswith("l3") else gateway
         netsocket.run(inside, [rtnetlink.new_route(index, bytes(len(gateway)), 0, gateway=by)])
 
@@ -174,10 +174,8 @@ def _set_up(network: NetworkRecord, endpoint: Endpoint, inside: socket) -> None:
     index = rtnetlink.links(inside)[endpoint.interface]
     requests = [] if endpoint.address6 else [rtnetlink.set_no_link_local(index)]
     requests.append(rtnetlink.set_up(index))
-    for address, pool in ((endpoint.address, network.pool), (endpoint.address6, network.pool6)):
-        if address and pool is not None:
-            prefix = pool.network.prefixlen
-            requests.append(rtnetlink.new_address(index, ip_address(address).packed, prefix))
+    for address in endpoint.addresses:
+        requests.append(rtnetlink.new_address(index, ip_address(address).packed, network.prefix(address)))
     _run_patiently(inside, requests, (errno.EADDRINUSE,))
 
 

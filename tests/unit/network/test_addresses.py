@@ -5,12 +5,13 @@ from ipaddress import IPv4Network
 import pytest
 
 from sampan.errors import Forbidden, InvalidArgument, SampanError, Unavailable
-from sampan.network.addresses import Allocator, choose_subnet, choose_subnet6, make_pool
+from sampan.network.addresses import Allocators, choose_subnet, choose_subnet6, make_pool
 from sampan.network.model import Endpoint
 
 
-def allocator(subnet: str, **fields: object) -> Allocator:
-    return Allocator(make_pool(subnet=subnet, **fields), name="mine")  # type: ignore[arg-type]  # tables below
+def allocator(subnet: str, **fields: object) -> Allocators:
+    pool = make_pool(subnet=subnet, **fields)  # type: ignore[arg-type]  # tables below
+    return Allocators([pool], name="mine")
 
 
 def test_lowest_free_first() -> None:
@@ -37,6 +38,22 @@ def test_range_and_aux() -> None:
     one.give_back("10.0.0.77")
     with pytest.raises(Unavailable):
         one.take()
+
+
+def test_several_subnets() -> None:
+    pools = [make_pool(subnet=subnet) for subnet in ("10.0.0.0/30", "10.1.0.0/29")]
+    some = Allocators(pools, name="mine")
+    assert some.take_this("10.1.0.3") == "10.1.0.3"
+    assert [some.take() for _ in range(3)] == ["10.0.0.2", "10.1.0.2", "10.1.0.4"]
+    some.give_back("10.0.0.2")
+    some.give_back("10.1.0.2")
+    assert [some.take() for _ in range(4)] == ["10.0.0.2", "10.1.0.2", "10.1.0.5", "10.1.0.6"]
+    with pytest.raises(Unavailable, match="no available IPv4 addresses on"):
+        some.take()
+    with pytest.raises(Forbidden, match="Address already in use"):
+        some.take_this("10.1.0.1")
+    with pytest.raises(InvalidArgument, match="no configured subnet contains IP address"):
+        some.take_this("10.2.0.1")
 
 
 def test_asked_for() -> None:

@@ -154,11 +154,11 @@ def test_a_free_port_is_chosen(networks: Networks) -> None:
             docker.NetworkCreate(
                 Name="x",
                 IPAM=docker.IPAM(
-                    Config=[docker.IPAMPool(Subnet="10.1.0.0/24"), docker.IPAMPool(Subnet="10.2.0.0/24")]
+                    Config=[docker.IPAMPool(Subnet="10.1.0.0/24"), docker.IPAMPool(Subnet="10.1.0.0/16")]
                 ),
             ),
             Forbidden,
-            "doesn't support multiple subnets",
+            "Pool overlaps with other one on this address space",
         ),
         (
             docker.NetworkCreate(Name="x", IPAM=docker.IPAM(Config=[docker.IPAMPool(Gateway="10.0.0.1")])),
