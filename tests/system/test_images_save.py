@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 import tarfile
 import tempfile
 from pathlib import Path
@@ -55,6 +57,24 @@ def test_an_image_that_is_not_there(sampand: Sampand, cli: str, tmp_path: Path) 
     done = sampand.docker("save", "-o", str(tmp_path / "a.tar"), "nosuch", cli=cli)
     assert (done.code, done.err.strip()) == (1, "Error response from daemon: No such image: nosuch")
     assert not (tmp_path / "a.tar").exists()
+
+
+def test_a_device_is_written_to_and_a_link_kept(sampand: Sampand, tmp_path: Path) -> None:
+    device, target, link = tmp_path / "null", tmp_path / "a.tar", tmp_path / "link"
+    os.mknod(device, 0o600 | stat.S_IFCHR, os.makedev(1, 3))
+    assert sampand.sampan("save", "-o", str(device), "busybox").code == 0
+    assert device.is_char_device()
+    target.write_bytes(b"old")
+    link.symlink_to(target)
+    assert sampand.sampan("save", "-o", str(link), "busybox").code == 0
+    assert link.is_symlink()
+    assert tarfile.is_tarfile(target)
+    done = sampand.sampan("save", "-o", str(tmp_path), "busybox")
+    assert (done.code, done.err.strip()) == (
+        1,
+        f"error: -o, --output: cannot write {str(tmp_path)!r}: Is a directory",
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tar", "link", "null"]
 
 
 def test_images_with_the_same_layers_share_them(sampand: Sampand, tagged: str, tmp_path: Path) -> None:

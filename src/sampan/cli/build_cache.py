@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import os
-
-from sampan.cli.build_output import save_response
-from sampan.cli.images import read_pieces
+from sampan.cli.archives import check_destination, open_archive, read_pieces, write_archive
 from sampan.cli.listing import show_rows
-from sampan.cli.outcome import Failed, UsageError
+from sampan.cli.outcome import UsageError
 from sampan.cli.table import human_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from sampan.cli.context import Context
     from sampan.cli.flags import Flags
     from sampan.cli.listing import Row
@@ -57,34 +52,19 @@ def _list(context: Context, flags: Flags) -> int:
 
 
 def _export(context: Context, flags: Flags, mount_id: str) -> int:
-    target = flags.text("output", "-")
-    if target == "-" and os.isatty(1):
-        raise Failed("refusing to write an archive to a terminal", hint="redirect it, or use --output FILE")
+    path = flags.text("output", "-")
+    check_destination(path, instead=f"sampan builder cache export {mount_id} --output FILE")
     query = [("id", mount_id)]
-    save_response(context.session().open("GET", f"{_PATH}/content", query, patient=True), target)
+    write_archive(context.session().open("GET", f"{_PATH}/content", query, patient=True), path)
     return 0
 
 
 def _import(context: Context, flags: Flags, mount_id: str) -> int:
-    source = flags.text("input", "-")
+    fd = open_archive("-i, --input", flags.text("input", "-"))
     session = context.session()
     query, headers = [("id", mount_id)], [("Content-Type", "application/x-tar")]
-    response = session.open(
-        "PUT", f"{_PATH}/content", query, chunks=_read(source), headers=headers, patient=True
+    chunks = read_pieces(fd)
+    session.recycle(
+        session.open("PUT", f"{_PATH}/content", query, chunks=chunks, headers=headers, patient=True)
     )
-    session.recycle(response)
     return 0
-
-
-def _read(source: str) -> Iterator[bytes]:
-    if source == "-":
-        yield from read_pieces(0)
-        return
-    try:
-        fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as exc:
-        raise Failed(f"cannot read {source}: {exc.strerror}") from exc
-    try:
-        yield from read_pieces(fd)
-    finally:
-        os.close(fd)

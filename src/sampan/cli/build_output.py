@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 
-from sampan.cli.outcome import Failed, UsageError
-from sampan.cli.relay import write_all
+from sampan.cli.archives import check_destination, write_archive
+from sampan.cli.outcome import UsageError
 from sampan.client.http import quote
 from sampan.lean import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from sampan.cli.context import Context
-    from sampan.client.http import Response
     from sampan.client.session import Session
 
 _KINDS = ("local", "tar", "oci", "docker", "image", "registry")
@@ -68,8 +67,8 @@ def check_outputs(outputs: Sequence[Output], tags: Sequence[str]) -> None:
     for one in outputs:
         if one.kind == "registry" and not (one.names or tags):
             raise UsageError("--output type=registry needs the image's name: --tag NAME")
-        if one.kind in ("tar", "oci", "docker") and one.dest == "-" and os.isatty(1):
-            raise Failed("refusing to write an archive to a terminal", hint="redirect it, or give dest=FILE")
+        if one.kind in ("tar", "oci", "docker"):
+            check_destination(one.dest, instead=f"--output type={one.kind},dest=FILE")
 
 
 def write_outputs(context: Context, image_id: str, outputs: Sequence[Output], tags: Sequence[str]) -> None:
@@ -79,12 +78,12 @@ def write_outputs(context: Context, image_id: str, outputs: Sequence[Output], ta
         if one.kind == "local":
             _unpack(session, image_id, one.dest)
         elif one.kind == "tar":
-            save_response(
-                session.open("GET", f"/sampan/v1/images/{quote(image_id)}/rootfs", patient=True), one.dest
-            )
+            response = session.open("GET", f"/sampan/v1/images/{quote(image_id)}/rootfs", patient=True)
+            write_archive(response, one.dest, flag="--output")
         elif one.kind in ("oci", "docker"):
             names = [("names", name) for name in tags or [image_id]]
-            save_response(session.open("GET", "/images/get", names, patient=True), one.dest)
+            response = session.open("GET", "/images/get", names, patient=True)
+            write_archive(response, one.dest, flag="--output")
         elif one.kind == "registry":
             from sampan.cli.pull import push_image
 
@@ -106,26 +105,3 @@ def _unpack(session: Session, image_id: str, folder: str) -> None:
         os.close(fd)
     while response.read_some():
         pass
-
-
-def save_response(response: Response, dest: str) -> None:
-    """Write an archive to a file, whole or not at all; `-` is standard output."""
-    if dest == "-":
-        _copy(response, lambda data: write_all(1, data))
-        return
-    made = f"{dest}.{os.getpid()}.part"
-    try:
-        with open(made, "xb", buffering=0) as file:
-            fd = file.fileno()
-            _copy(response, lambda data: write_all(fd, data))
-        os.rename(made, dest)
-    except OSError as exc:
-        raise Failed(f"cannot write {dest}: {exc.strerror}") from exc
-    finally:
-        if os.path.exists(made):
-            os.unlink(made)
-
-
-def _copy(response: Response, write: Callable[[bytes], None]) -> None:
-    while piece := response.read_some():
-        write(piece)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
-from sampan.cli.outcome import Failed, UsageError
-from sampan.cli.relay import write_all
+from sampan.cli.archives import check_destination, write_archive
+from sampan.cli.outcome import Failed
 from sampan.client.http import quote
 
 TYPE_CHECKING = False
@@ -34,20 +33,9 @@ def diff(context: Context, _flags: Flags, arguments: list[str]) -> int:
 
 def export(context: Context, flags: Flags, arguments: list[str]) -> int:
     """Write a container's root as an archive."""
-    from sampan.cli.images import write_archive
-
     path = flags.text("output")
-    if not path and os.isatty(1):
-        raise UsageError(
-            "an archive would not look well on a terminal",
-            hint="sampan export -o ARCHIVE CONTAINER",
-            code=1,
-        )
-    response = context.session().open("GET", f"/containers/{quote(arguments[0])}/export")
-    if path:
-        return write_archive(response, path)
-    while piece := response.read_some():
-        write_all(1, piece)
+    check_destination(path, instead="sampan export -o ARCHIVE CONTAINER")
+    write_archive(context.session().open("GET", f"/containers/{quote(arguments[0])}/export"), path)
     return 0
 
 

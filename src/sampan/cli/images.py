@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 
+from sampan.cli.archives import check_destination, open_archive, read_pieces, write_archive
 from sampan.cli.lifecycle import for_each
 from sampan.cli.listing import encode_filters, show_rows
 from sampan.cli.outcome import Failed, UsageError
 from sampan.cli.progress import read_documents
-from sampan.cli.relay import write_all
 from sampan.cli.table import ago, human_size, local_time, short_id, shorten
 from sampan.client.http import quote
 from sampan.errors import NotFound
@@ -49,7 +48,6 @@ HISTORY_HEADINGS = {
 }
 _NONE = "<none>"
 _CREATED_BY_WIDTH = 45
-_PIECE = 256 * 1024
 _BOOTSTRAPPED = ("busybox", "debian", "hello")
 
 
@@ -158,10 +156,7 @@ def _history_row(item: dict[str, JsonValue], *, human: bool, full: bool) -> Row:
 
 def load(context: Context, flags: Flags, _arguments: list[str]) -> int:
     """Load images from an archive."""
-    path = flags.text("input")
-    if not path and os.isatty(0):
-        raise UsageError("there is no archive on standard input", hint="sampan load -i ARCHIVE", code=1)
-    fd = open_input("-i, --input", path) if path else 0
+    fd = open_archive("-i, --input", flags.text("input"), instead="sampan load -i ARCHIVE")
     query = [("quiet", "1" if flags.truth("quiet") else "0")]
     if flags.text("platform"):
         query.append(("platform", flags.text("platform")))
@@ -179,7 +174,7 @@ def import_(context: Context, flags: Flags, arguments: list[str]) -> int:
     """Make an image from an archive of a root file system, and print its id; sampand fetches a URL."""
     source = arguments[0]
     is_url = "://" in source
-    fd = 0 if source == "-" or is_url else open_input("import", source)
+    fd = 0 if is_url else open_archive("import", source)
     repository, tag = split_reference(arguments[1]) if len(arguments) > 1 else ("", "")
     query = [
         ("fromSrc", source if is_url else "-"),
@@ -203,10 +198,7 @@ def import_(context: Context, flags: Flags, arguments: list[str]) -> int:
 def save(context: Context, flags: Flags, names: list[str]) -> int:
     """Write images to an archive."""
     path = flags.text("output")
-    if not path and os.isatty(1):
-        raise UsageError(
-            "an archive would not look well on a terminal", hint="sampan save -o ARCHIVE IMAGE", code=1
-        )
+    check_destination(path, instead="sampan save -o ARCHIVE IMAGE")
     query = [("names", name) for name in names]
     query += [("platform", platform) for platform in flags.items("platform")]
     try:
@@ -215,29 +207,7 @@ def save(context: Context, flags: Flags, names: list[str]) -> int:
         if "page not found" not in str(exc):
             raise
         raise Failed("this daemon cannot save images") from exc
-    if not path:
-        while piece := response.read_some():
-            write_all(1, piece)
-        return 0
-    return write_archive(response, path)
-
-
-def write_archive(response: Response, path: str) -> int:
-    """Write beside the wanted file and rename, so that an archive that broke off never stands there."""
-    part = f"{path}.part"
-    try:
-        fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except OSError as exc:
-        raise UsageError(f"-o, --output: cannot write {part!r}: {exc.strerror}", code=1) from exc
-    try:
-        while piece := response.read_some():
-            write_all(fd, piece)
-        os.rename(part, path)
-    except BaseException:
-        os.unlink(part)
-        raise
-    finally:
-        os.close(fd)
+    write_archive(response, path)
     return 0
 
 
@@ -302,20 +272,6 @@ def _show_progress(response: Response, *, quiet: bool) -> int:
             sys.stdout.write(str(text).rstrip("\n") + "\n")
             sys.stdout.flush()
     return 0
-
-
-def open_input(flag: str, path: str) -> int:
-    """Open a file to read; the flag begins the message."""
-    try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as exc:
-        raise UsageError(f"{flag}: cannot read {path!r}: {exc.strerror}", code=1) from exc
-
-
-def read_pieces(fd: int) -> Iterator[bytes]:
-    """Yield what is in a file."""
-    while piece := os.read(fd, _PIECE):
-        yield piece
 
 
 def split_reference(text: str) -> tuple[str, str]:

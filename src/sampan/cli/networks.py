@@ -7,6 +7,7 @@ import sys
 from sampan.cli.lifecycle import for_each
 from sampan.cli.listing import encode_filters, show_rows
 from sampan.cli.outcome import UsageError
+from sampan.cli.values import name_and_value
 from sampan.client.http import quote
 
 TYPE_CHECKING = False
@@ -40,8 +41,8 @@ def create(context: Context, flags: Flags, arguments: list[str]) -> int:
         "Internal": flags.truth("internal"),
         "Attachable": flags.truth("attachable"),
         "Scope": flags.text("scope"),
-        "Options": dict(_pair("-o, --opt", text) for text in flags.items("opt")),
-        "Labels": dict(_pair("--label", text) for text in flags.items("label")),
+        "Options": dict(name_and_value("-o, --opt", text) for text in flags.items("opt")),
+        "Labels": dict(name_and_value("--label", text) for text in flags.items("label")),
         "IPAM": {"Driver": flags.text("ipam-driver", "default"), "Config": _pools(flags)},
     }
     if flags.items("ipam-opt"):
@@ -70,7 +71,7 @@ def _pools(flags: Flags) -> list[JsonValue]:
     ]
     pools: list[Body] = [{"Subnet": text} for text in flags.items("subnet")]
     for flag, text in rest:
-        name, address = _pair(flag, text) if flag == "--aux-address" else ("", text)
+        name, address = name_and_value(flag, text) if flag == "--aux-address" else ("", text)
         pool = _pool_of(flag, str(address), pools)
         if name:
             _dict(pool.setdefault("AuxiliaryAddresses", {}))[name] = address
@@ -97,18 +98,11 @@ def _pool_of(flag: str, address: str, pools: list[Body]) -> Body:
 
 
 def _ipam_option(text: str) -> tuple[str, JsonValue]:
-    return _pair("--ipam-opt", text)
+    return name_and_value("--ipam-opt", text)
 
 
 def _dict(value: JsonValue) -> Body:
     return value if isinstance(value, dict) else {}
-
-
-def _pair(flag: str, text: str) -> tuple[str, JsonValue]:
-    key, _, value = text.partition("=")
-    if not key:
-        raise UsageError(f"{flag}: {text!r} is not key=value", code=1)
-    return key, value
 
 
 def ls(context: Context, flags: Flags, _arguments: list[str]) -> int:

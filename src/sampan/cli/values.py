@@ -132,6 +132,18 @@ def parse_pair(flag: str, text: str) -> tuple[str, str]:
     return key, value
 
 
+def name_and_value(flag: str, text: str) -> tuple[str, str]:
+    """Split `key=value`; without an equals sign the value is empty, as for labels.
+
+    Raises:
+        UsageError: there is no key.
+    """
+    key, _, value = text.partition("=")
+    if not key:
+        raise UsageError(f"{flag}: {text!r} is not key=value", code=1)
+    return key, value
+
+
 def read_text(flag: str, path: str) -> str:
     """Return the text of a file that a flag names.
 

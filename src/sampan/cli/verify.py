@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from sampan.cli.images import open_input, read_pieces
+from sampan.cli.archives import open_archive, read_pieces
 from sampan.cli.listing import show_rows
 from sampan.cli.outcome import Failed
 from sampan.cli.pretty import compact_json
@@ -50,4 +50,4 @@ def verify(context: Context, flags: Flags, arguments: list[str]) -> int:
 
 
 def _read(path: str) -> str:
-    return b"".join(read_pieces(open_input("--key", path))).decode("ascii", "replace")
+    return b"".join(read_pieces(open_archive("--key", path))).decode("ascii", "replace")

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
-from sampan.cli.images import open_input, read_pieces, write_archive
+from sampan.cli.archives import check_destination, open_archive, read_pieces, write_archive
 from sampan.cli.lifecycle import for_each
 from sampan.cli.listing import encode_filters, show_rows
-from sampan.cli.outcome import UsageError
-from sampan.cli.relay import write_all
+from sampan.cli.values import name_and_value
 from sampan.client.http import quote
 from sampan.errors import NotFound
 
@@ -40,19 +37,12 @@ def create(context: Context, flags: Flags, arguments: list[str]) -> int:
     body: dict[str, JsonValue] = {
         "Name": name,
         "Driver": flags.text("driver", "local"),
-        "DriverOpts": dict(_pair("-o, --opt", text) for text in flags.items("opt")),
-        "Labels": dict(_pair("--label", text) for text in flags.items("label")),
+        "DriverOpts": dict(name_and_value("-o, --opt", text) for text in flags.items("opt")),
+        "Labels": dict(name_and_value("--label", text) for text in flags.items("label")),
     }
     made = context.session().call("POST", "/volumes/create", body=body)
     print(made.get("Name") if isinstance(made, dict) else name)
     return 0
-
-
-def _pair(flag: str, text: str) -> tuple[str, JsonValue]:
-    key, _, value = text.partition("=")
-    if not key:
-        raise UsageError(f"{flag}: {text!r} is not key=value", code=1)
-    return key, value
 
 
 def ls(context: Context, flags: Flags, _arguments: list[str]) -> int:
@@ -110,28 +100,15 @@ def remove(context: Context, flags: Flags, names: list[str]) -> int:
 def export(context: Context, flags: Flags, names: list[str]) -> int:
     """Write a volume's content to an archive."""
     path = flags.text("output")
-    if not path and os.isatty(1):
-        raise UsageError(
-            "an archive would not look well on a terminal",
-            hint="sampan volume export -o ARCHIVE VOLUME",
-            code=1,
-        )
-    response = context.session().open("GET", f"/sampan/v1/volumes/{quote(names[0])}/export")
-    if path:
-        return write_archive(response, path)
-    while piece := response.read_some():
-        write_all(1, piece)
+    check_destination(path, instead="sampan volume export -o ARCHIVE VOLUME")
+    write_archive(context.session().open("GET", f"/sampan/v1/volumes/{quote(names[0])}/export"), path)
     return 0
 
 
 def import_(context: Context, _flags: Flags, arguments: list[str]) -> int:
     """Unpack an archive over a volume's content; a missing volume is made."""
     name, source = arguments[0], arguments[1] if len(arguments) > 1 else "-"
-    if source == "-" and os.isatty(0):
-        raise UsageError(
-            "there is no archive on standard input", hint=f"sampan volume import {name} FILE", code=1
-        )
-    fd = 0 if source == "-" else open_input("volume import", source)
+    fd = open_archive("volume import", source, instead=f"sampan volume import {name} FILE")
     try:
         context.session().open(
             "POST",
