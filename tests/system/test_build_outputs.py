@@ -82,7 +82,7 @@ def test_archives(sampand: Sampand, tmp_path: Path, context: Path) -> None:
         ("type=local", "dest=DIRECTORY is missing"),
         ("type=tar,where=x", "'where=x' is none of type, dest"),
         ("type=registry", "needs the image's name"),
-        ("type=tar,dest=/none/x.tar", "cannot write /none/x.tar: No such file"),
+        ("type=tar,dest=/none/x.tar", "cannot write '/none/x.tar': No such file"),
     ],
 )
 def test_what_cannot_be_written(sampand: Sampand, context: Path, option: str, match: str) -> None:
