@@ -126,6 +126,20 @@ class StepCache:
             self._built.fetch(below, layer, open_blob, keep=keep)
         return done[0]
 
+    def place(self, below: Stack, layer: BuiltLayer, *, line: str) -> None:
+        """Put a layer that was made by itself onto others, where it is not yet; else as `make`."""
+        if not below:
+            return
+        document = {"op": "place", "below": top_of(below), "layer": layer.diff_id}
+        with self.alone(key_of(document)):
+            if self.find(key_of(document), below) is None:
+
+                def keep(placed: BuiltLayer | None) -> None:
+                    self.record(below, placed, document=document, line=line)
+
+                with self._built.held((layer,)):
+                    self._built.place(below, layer, keep=keep)
+
     def record(
         self,
         below: Stack,

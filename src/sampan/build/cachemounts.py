@@ -6,9 +6,9 @@ import hashlib
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sampan.build.host import Host
 from sampan.build.instructions import Mount
@@ -35,6 +35,14 @@ class CacheMount:
         return tree_size(self.path)
 
 
+@dataclass(frozen=True, slots=True)
+class Seed:
+    """What a cache mount begins with (`from`). fill: writes it into an empty directory."""
+
+    digest: str
+    fill: Callable[[str], None]
+
+
 class CacheMounts:
     """All cache mounts of one engine; thread-safe. An id becomes a name by its digest: `..` means nothing.
 
@@ -48,21 +56,26 @@ class CacheMounts:
         self._users: Counter[str] = Counter()
 
     @contextmanager
-    def use(self, mount: Mount) -> Iterator[str]:
-        """Give a step the directory of a mount: at once, alone (`locked`), or another one (`private`)."""
+    def use(self, mount: Mount, seed: Seed | None = None) -> Iterator[str]:
+        """Give a step the directory of a mount: at once, alone (`locked`), or another one (`private`).
+
+        One that begins with something is another one than that of its id alone, or with anything else.
+        """
+        if seed is not None:
+            mount = replace(mount, id=f"{mount.id}@{seed.digest.rpartition(':')[2][:12]}")
         name = _name_of(mount.id)
         if mount.sharing == "private":
             with self._in_use(name, alone=True) as own:
-                yield self._make(own, mount)
+                yield self._make(own, mount, seed)
             return
         with self._in_use(name):
             if mount.sharing == "locked":
                 with self._lock:
                     lock = self._alone.setdefault(name, threading.Lock())
                 with lock:
-                    yield self._make(name, mount)
+                    yield self._make(name, mount, seed)
                 return
-            yield self._make(name, mount)
+            yield self._make(name, mount, seed)
 
     @contextmanager
     def _in_use(self, name: str, *, alone: bool = False) -> Iterator[str]:
@@ -79,15 +92,27 @@ class CacheMounts:
             with self._lock:
                 self._users[own] -= 1
 
-    def _make(self, name: str, mount: Mount) -> str:
+    def _make(self, name: str, mount: Mount, seed: Seed | None = None) -> str:
         path = self._host.cache_folder(name)
-        with self._lock:
-            if not os.path.isdir(path):
-                os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-                os.mkdir(path, 0o700)
-                os.chown(path, mount.uid or 0, mount.gid or 0)
-                os.chmod(path, _MODE if mount.mode is None else mount.mode)
-            _note(path, mount.id)
+        made = ""
+        if not os.path.isdir(path):  # filling it may take a while: beside, and without the lock
+            made = f"{self._host.temporary}/cache-{os.urandom(8).hex()}"
+            os.mkdir(made, 0o700)
+        try:
+            if made:
+                if seed is not None:
+                    seed.fill(made)
+                os.chown(made, mount.uid or 0, mount.gid or 0)
+                os.chmod(made, _MODE if mount.mode is None else mount.mode)
+            with self._lock:
+                if made and not os.path.isdir(path):
+                    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+                    os.rename(made, path)
+                    made = ""
+                _note(path, mount.id)
+        finally:
+            if made:
+                remove_tree(made)
         return path
 
     def all(self) -> list[CacheMount]:

@@ -61,6 +61,8 @@ def parse_mount(text: str, expand: Callable[[str], str]) -> Mount:
     sharing = fields.get("sharing", "shared").lower()
     if sharing not in ("shared", "private", "locked"):
         raise WordError(f"unsupported sharing value {sharing!r}: shared, private or locked")
+    if kind == "cache" and "source" in fields and "from" not in fields:
+        raise WordError("source of a cache mount needs from: what the cache begins with")
     if kind == "secret" and not (mount_id or target):
         raise WordError("a secret needs an id or a target")
     return Mount(

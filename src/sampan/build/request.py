@@ -77,6 +77,7 @@ class BuildRequest:
     entitlements: what RUN may take beyond its sandbox: network.host, security.insecure.
     registry_auth: the value of `X-Registry-Auth` for a registry's domain, "" for none.
     contexts: named contexts, by name in lower case.
+    no_cache: no step is taken from a cache; no_cache_stages: those of these stages, by name or number.
     """
 
     dockerfile: str = "Dockerfile"
@@ -87,6 +88,7 @@ class BuildRequest:
     build_args: Mapping[str, str | None] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     no_cache: bool = False
+    no_cache_stages: frozenset[str] = frozenset()
     pull: bool = False
     platform: str = ""
     network: str = ""

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from sampan.build import instructions as i
-from sampan.build.cachemounts import CacheMounts
+from sampan.build.cachemounts import CacheMounts, Seed
 from sampan.build.confidential import Confidential
 from sampan.build.config import environment_of, join_workdir
 from sampan.build.copying import Wish, copy_selection
@@ -23,7 +23,7 @@ from sampan.build.stages import PROXIES
 from sampan.build.state import StageState
 from sampan.build.trees import Tree
 from sampan.build.words import WordError, Words
-from sampan.errors import Forbidden, InvalidArgument, ProcessFailed, Unsupported
+from sampan.errors import Forbidden, InvalidArgument, ProcessFailed
 from sampan.store.built import top_of
 from sampan.store.trees import remove_tree
 
@@ -33,7 +33,10 @@ _PIPES = "/dev/pipes"
 
 @dataclass(frozen=True, slots=True)
 class BoundFiles:
-    """A bind mount of files: what was selected is copied beside and bound, so writes are discarded."""
+    """A bind mount of files: what was selected is copied beside and bound, so writes are discarded.
+
+    Or a cache mount with `from`, which begins with them.
+    """
 
     mount: i.Mount
     selection: Selection
@@ -90,7 +93,7 @@ def plan_run(
     environment = [f"{name}={value}" for name, value in {**arguments, **own}.items()]
     directory = state.defaults.WorkingDir or "/"
     mounts = tuple(_mount(text, words, state) for text in run.mounts)
-    bound = tuple(_bind(mount, find_tree) for mount in mounts if mount.kind == "bind")
+    bound = tuple(_bind(mount, find_tree) for mount in mounts if _has_files(mount))
     network = {"default": request.network, "none": "none", "host": "host"}[run.network]
     document: dict[str, object] = {
         "op": "run",
@@ -154,8 +157,6 @@ def _mount(text: str, words: Words, state: StageState) -> i.Mount:
     mount = parse_mount(text, words.expand)
     if mount.kind in ("secret", "ssh") and not mount.target:
         return mount
-    if mount.kind == "cache" and (mount.from_ or mount.source):
-        raise Unsupported("not supported yet: from and source of a cache mount")
     target = posixpath.normpath(join_workdir(state.defaults, mount.target))
     if target == "/":
         raise WordError("invalid mount target '/'")
@@ -174,11 +175,17 @@ def _shape(mount: i.Mount) -> list[object]:
     return [mount.kind, mount.target, mount.read_only, mount.id, mount.env, mount.size_bytes]
 
 
+def _has_files(mount: i.Mount) -> bool:
+    return mount.kind == "bind" or (mount.kind == "cache" and bool(mount.from_))
+
+
 def _bind(mount: i.Mount, find_tree: FindTree) -> BoundFiles:
     tree = find_tree(mount.from_)
     source = posixpath.normpath("/" + mount.source).strip("/")
     selection = select(tree, [source or "."], parents=False, excludes=())
     name = "" if selection.has_directory else selection.picked[0].name
+    if name and mount.kind == "cache":
+        raise WordError(f"a cache mount is a directory, and {mount.source} of {mount.from_} is none")
     return BoundFiles(mount, selection, name)
 
 
@@ -261,7 +268,8 @@ class Runner:
             if mount.kind == "bind":
                 made.append(self._bind(next(bound), f"{folder}/{number}"))
             elif mount.kind == "cache":
-                path = stack.enter_context(self._caches.use(mount))
+                seed = self._seed(next(bound)) if _has_files(mount) else None
+                path = stack.enter_context(self._caches.use(mount, seed))
                 made.append(
                     StepMount(kind="bind", source=path, target=mount.target, read_only=mount.read_only)
                 )
@@ -284,14 +292,20 @@ class Runner:
         stack.callback(remove_tree, path)
         return path
 
-    def _bind(self, bound: BoundFiles, path: str) -> StepMount:
-        os.mkdir(path, 0o755)
-        os.chmod(path, 0o755)  # noqa: S103 -- the user of the step reads it; the folder above is 0700
+    def _seed(self, bound: BoundFiles) -> Seed:
+        return Seed(selection_digest(bound.selection, owners=True), lambda path: self._fill(bound, path))
+
+    def _fill(self, bound: BoundFiles, path: str) -> None:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             copy_selection(fd, bound.selection, Wish(destination="/"), spool_directory=self._host.temporary)
         finally:
             os.close(fd)
+
+    def _bind(self, bound: BoundFiles, path: str) -> StepMount:
+        os.mkdir(path, 0o755)
+        os.chmod(path, 0o755)  # noqa: S103 -- the user of the step reads it; the folder above is 0700
+        self._fill(bound, path)
         source = f"{path}/{bound.name}" if bound.name else path
         return StepMount(
             kind="bind", source=source, target=bound.mount.target, read_only=bound.mount.read_only

@@ -363,7 +363,12 @@ class _BuildRun:
             used=self._used,
             imported=self._imported,
             trace=self._traces[stage.index],
+            cached=not self._is_made_anew(stage),
         )
+
+    def _is_made_anew(self, stage: Stage) -> bool:
+        request = self._plan.request
+        return request.no_cache or not request.no_cache_stages.isdisjoint((stage.name, str(stage.index)))
 
     def _state_of(self, index: int) -> StageState:
         self._ended[index].wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -36,7 +37,8 @@ from sampan.build.state import StageState
 from sampan.build.trees import Tree
 from sampan.build.words import Words
 from sampan.errors import InvalidArgument, NotFound, SampanError, Unsupported
-from sampan.store.built import top_of
+from sampan.store.built import Stack, top_of
+from sampan.store.trees import remove_tree
 
 _NOP = "/bin/sh -c #(nop) "
 _ROOT = ("", "0", "root", "0:0", "root:root")
@@ -87,10 +89,11 @@ class Stepper:
         used: set[str],
         imported: ImportedSteps,
         trace: list[Used],
+        cached: bool,
     ) -> None:
         """defaults: ARGs before FROM and those of platforms; used: build-args that were asked for.
 
-        trace: is given every step that was made or found.
+        trace: is given every step that was made or found. cached: steps may be taken from a cache.
         """
         self._host = host
         self._cache = cache
@@ -107,6 +110,7 @@ class Stepper:
         self._used = used
         self._imported = imported
         self._trace = trace
+        self._cached = cached
         self._epoch_ns = read_epoch_ns(request)
         self._dated = {} if self._epoch_ns is None else {"epoch": self._epoch_ns}
 
@@ -147,7 +151,7 @@ class Stepper:
             **self._dated,
         }
         key = key_of(document)
-        done = self._find(key, document, text, created_by=text)
+        done = self._find(key, document, text, created_by=text, below=state.stack)
         if done is None:
             done = self._cache.record(state.stack, None, document=document, line=text, at_ns=self._epoch_ns)
         else:
@@ -237,27 +241,27 @@ class Stepper:
             texts.append(name if default is None else f"{name}={default}")
         self._note(f"{_NOP} ARG {' '.join(texts)}")
 
-    def _keep(self, upper: str, document: Document, line: str) -> Done:
-        """Make a layer of what a step has changed."""
+    def _keep(self, upper: str, document: Document, line: str, *, below: Stack | None = None) -> Done:
+        """Make a layer of what a step has changed; below: of which layers, None for the stage's."""
         if self._epoch_ns is not None:
             clamp_times(upper, self._epoch_ns)
-        return self._cache.make(self.state.stack, upper, document=document, line=line, at_ns=self._epoch_ns)
+        stack = self.state.stack if below is None else below
+        return self._cache.make(stack, upper, document=document, line=line, at_ns=self._epoch_ns)
 
-    def _find(self, key: str, document: Document, line: str, *, created_by: str) -> Done | None:
+    def _find(self, key: str, document: Document, line: str, *, created_by: str, below: Stack) -> Done | None:
         """Look for a step in our own cache, then in those of others; what they have is ours then."""
-        if self._request.no_cache:
+        if not self._cached:
             return None
-        state = self.state
-        done = self._cache.find(key, state.stack)
+        done = self._cache.find(key, below)
         if done is not None or not self._request.cache_from:
             return done
-        found = self._imported.find(Wanted(key, document, created_by), state)
+        found = self._imported.find(Wanted(key, document, created_by), self.state)
         if found is None:
             return None
         offered = found.offered
         try:
             return self._cache.take(
-                state.stack,
+                below,
                 offered.layer,
                 found.open,
                 document=document,
@@ -269,20 +273,32 @@ class Stepper:
             return None
 
     def _step(
-        self, document: Document, line: str, make: Callable[[Document], Done], *, created_by: str
+        self,
+        document: Document,
+        line: str,
+        make: Callable[[Document], Done],
+        *,
+        created_by: str,
+        linked: bool = False,
     ) -> None:
-        """Take a step from the cache, or make it; equal ones are made once."""
+        """Take a step from the cache, or make it; equal ones are made once.
+
+        linked: the step makes its layer by itself, which is then put on those that are there.
+        """
         document = {**document, **self._dated}
         key = key_of(document)
         state = self.state
-        with nullcontext() if self._request.no_cache else self._cache.alone(key):
-            done = self._find(key, document, line, created_by=created_by)
+        own: Stack = () if linked else state.stack
+        with self._cache.alone(key) if self._cached else nullcontext():
+            done = self._find(key, document, line, created_by=created_by, below=own)
             if done is not None:
                 self._voice.hit()
             else:
                 if self._request.explain:
                     self._voice.say(f" ---> Not cached: {self._cache.explain_miss(document, line)}\n")
                 done = make(document)
+            if linked and done.layer is not None:
+                self._cache.place(state.stack, done.layer, line=line)
         below = top_of(state.stack)
         if done.layer is not None:
             state.stack = (*state.stack, done.layer)
@@ -370,29 +386,63 @@ class Stepper:
         }
         if any(each.raw for each in together.picked):
             document["raw"] = [each.name for each in together.picked if each.raw and each.single]
-        if needs_accounts(chown):
+        if one.link:  # whatever lies below: names of owners are looked up there, and are numbers from here on
+            del document["below"]
+            document["op"] = "link"
+            if chown:
+                with self._host.open_root(state.stack) as root_fd:
+                    document["chown"] = list(find_owner(chown, root_fd))
+        elif needs_accounts(chown):
             with self._host.open_root(state.stack) as root_fd:
                 document["accounts"] = [
                     accounts_file(root_fd, file) for file in ("/etc/passwd", "/etc/group")
                 ]
 
+        def wish_of(owner: tuple[int, int] | None) -> Wish:
+            return Wish(
+                destination=destination,
+                owner=owner if chown else None if kept else (0, 0),
+                mode=mode,
+                parent_mode=int(chmod, 8) if is_octal(chmod) else None,
+                unpack=unpack,
+                archive_owner=owner,
+            )
+
         def make(document: Document) -> Done:
             with self._host.change(state.stack) as change:
-                owner = find_owner(chown, change.root_fd) if chown else None if kept else (0, 0)
-                wish = Wish(
-                    destination=destination,
-                    owner=owner,
-                    mode=mode,
-                    parent_mode=int(chmod, 8) if is_octal(chmod) else None,
-                    unpack=unpack,
-                    archive_owner=owner if chown else None,
-                )
+                wish = wish_of(find_owner(chown, change.root_fd) if chown else None)
                 copy_selection(change.root_fd, together, wish, spool_directory=self._host.temporary)
                 with change.collect() as upper:
                     return self._keep(upper, document, one.node.original)
 
+        def make_linked(document: Document) -> Done:
+            with self._host.open_root(state.stack) as root_fd:
+                wish = wish_of(find_owner(chown, root_fd) if chown else None)
+            return self._make_alone(together, wish, document, one.node.original)
+
         shown = f"{_NOP}{keyword} {_kind(together)}:{content} in {destination} "
-        self._step(document, one.node.original, make, created_by=shown)
+        self._step(
+            document,
+            one.node.original,
+            make_linked if one.link else make,
+            created_by=shown,
+            linked=one.link,
+        )
+
+    def _make_alone(self, selection: Selection, wish: Wish, document: Document, line: str) -> Done:
+        """Make a layer of files alone, in a directory of no overlay: it hides nothing that lies below."""
+        folder = f"{self._host.temporary}/build-{os.urandom(8).hex()}"
+        os.mkdir(folder, 0o755)
+        try:
+            os.chmod(folder, 0o755)  # noqa: S103 -- whatever the umask: a root directory
+            fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                copy_selection(fd, selection, wish, spool_directory=self._host.temporary)
+            finally:
+                os.close(fd)
+            return self._keep(folder, document, line, below=())
+        finally:
+            remove_tree(folder)
 
     def _select(self, one: i.Copy, sources: Sequence[str], keyword: str) -> Selection | None:
         if not sources:

@@ -130,6 +130,8 @@ def _query(flags: Flags, progress: str) -> list[tuple[str, str]]:
         for name, key in (("cache-from", "cachefrom"), ("cache-to", "cacheto"))
         if flags.items(name)
     ]
+    if stages := [name for text in flags.items("no-cache-filter") for name in text.split(",") if name]:
+        query.append(("nocachefilter", fastjson.dumps([*stages])))
     if attests := _attestations(flags):
         query.append(("attest", fastjson.dumps(attests)))
     given = dict(_pair(text) for text in flags.items("build-arg"))

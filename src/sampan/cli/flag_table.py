@@ -251,6 +251,7 @@ BUILD = _options(
     ("memory-swap", "", "bytes", "Limit of memory and swap for RUN"),
     ("network", "", "string", "Network for RUN: none, host, a network's name"),
     ("no-cache", "", "bool", "Make every step anew"),
+    ("no-cache-filter", "", "list", "Make every step of these stages anew: NAME[,NAME…]"),
     (
         "output",
         "o",

@@ -43,6 +43,7 @@ def read_request(call: Call) -> BuildRequest:
         build_args=_arguments(call),
         labels={name: value or "" for name, value in _texts(call, "labels").items()},
         no_cache=call.flag("nocache"),
+        no_cache_stages=frozenset(name.lower() for name in _names(call, "nocachefilter")),
         pull=call.flag("pull"),
         platform=call.text("platform"),
         network=_network(call.text("networkmode")),

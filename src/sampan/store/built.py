@@ -131,6 +131,25 @@ class Built:
             self._take(below, layer, blob, folder, size, keep)
             return layer
 
+    def place(self, below: Stack, layer: BuiltLayer, *, keep: Keep) -> None:
+        """Put a layer that is here by itself onto others: hard links, and nothing is packed again.
+
+        The caller holds all of them. keep: as of `add`.
+        """
+        chain = chain_ids([one.diff_id for one in (*below, layer)])
+        source = LayerSource(chain[-1], layer.diff_id, chain[-2], layer.blob)
+        with (
+            self._pins.held([chain[-1]]),
+            self.merged((), (layer,)) as merged,
+            Staging(self._places) as staging,
+        ):
+            folder = staging.new_path()
+            os.mkdir(folder, 0o700)
+            size = tree_size(merged)
+            os.rename(merged, f"{folder}/diff")
+            self._layers.adopt(source, folder, Unpacked(size, frozenset((b"",)), hides_below=False))
+            self._record(source, layer, keep)
+
     def _take(
         self, below: Stack, layer: BuiltLayer, blob: StagedBlob, folder: str, size: int, keep: Keep
     ) -> None:

@@ -106,7 +106,8 @@ def read_request(
         target=options.get("target", ""),
         build_args=dict(_with_prefix(options, _ARGUMENT)),
         labels=dict(_with_prefix(options, _LABEL)),
-        no_cache=_no_cache(options),
+        no_cache=options.get("no-cache") == "",
+        no_cache_stages=_stages(options.get("no-cache", "")),
         pull=options.get("image-resolve-mode") == "pull",
         platform=options.get("platform", ""),
         network=_network(options.get("force-network-mode", "")),
@@ -123,11 +124,9 @@ def _refuse(options: Mapping[str, str]) -> None:
         raise Unsupported(f"not supported yet: {options['requestid']} of a Dockerfile")
 
 
-def _no_cache(options: Mapping[str, str]) -> bool:
-    stages = options.get("no-cache")
-    if stages:
-        raise Unsupported(f"not supported yet: no cache for some stages ({stages})")
-    return stages is not None
+def _stages(text: str) -> frozenset[str]:
+    """Return the stages that are not taken from the cache."""
+    return frozenset(name.strip().lower() for name in text.split(",") if name.strip())
 
 
 def _with_prefix(options: Mapping[str, str], prefix: str) -> Iterable[tuple[str, str]]:
