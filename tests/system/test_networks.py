@@ -254,6 +254,59 @@ def test_connect_and_disconnect(net: NetworkHost) -> None:
     assert net.fetch_from("client", "web", 80) == "hi"
 
 
+def test_host_and_none_are_for_life(net: NetworkHost) -> None:
+    """In Docker's words; but who has no network may leave `none`, as scripts do before they connect it."""
+    net.cli("network", "create", "mine")
+    for name, network in (("web", "mine"), ("bare", "none"), ("open", "host"), ("guest", "container:web")):
+        idle(net, name, "--network", network)
+    shared = (
+        "container sharing network namespace with another container or host cannot be connected to any other"
+    )
+    for words, why in (
+        (("connect", "host", "web"), "cannot connect container to host network - container must be created"),
+        (("connect", "none", "web"), "with one of the networks in private (none) mode"),
+        (("connect", "mine", "open"), shared),
+        (("connect", "mine", "guest"), shared),
+        (("disconnect", "host", "open"), "container cannot be disconnected from host network or connected"),
+        (("disconnect", "host", "web"), "is not connected to network host"),
+        (("disconnect", "none", "web"), "is not connected to network none"),
+        (("disconnect", "mine", "bare"), "is not connected to network mine"),
+    ):
+        assert why in net.docker("network", *words).err, words
+    net.cli("network", "disconnect", "--force", "none", "bare")
+    net.cli("network", "connect", "mine", "bare")
+    assert net.docker("exec", "bare", "ping", "-c", "1", "-W", "2", "web").code == 0
+
+
+def test_a_bridge_of_the_hosts_own(net: NetworkHost) -> None:
+    """One that an administrator has made is used, and stays; what is no bridge is not touched."""
+    for line in ("link add br0 type bridge", "addr add 10.9.0.1/24 dev br0", "link set br0 up"):
+        assert net.on_host("ip", *line.split()).code == 0
+    index = net.on_host("ip", "link", "show", "br0").text.split()[0]
+    option = "com.docker.network.bridge.name="
+    net.cli("network", "create", "--subnet", "10.9.0.0/24", "-o", f"{option}br0", "mine")
+    serve(net, "web", "--network", "mine", "-p", "8080:80")
+    assert net.fetch(HOST, 8080, lan="lan") == "hi"
+    net.cli("rm", "-f", "web")
+    net.cli("network", "rm", "mine")
+    shown = net.on_host("ip", "addr", "show", "br0").text
+    assert "inet 10.9.0.1/24" in shown
+    assert "group default" in shown
+    assert shown.split()[0] == index  # no other one of that name
+    net.on_host("ip", "link", "delete", "br0")
+    out = net.on_host("ip", "addr", "show", "out").text
+    refused = net.docker("network", "create", "-o", f"{option}out", "mine")
+    assert "existing interface out is not a bridge" in refused.err
+    net.cli("network", "create", "-o", f"{option}later", "mine")
+    net.on_host("ip", *"link add later type veth peer name end".split())
+    late = net.docker("run", "--rm", "--network", "mine", "busybox", "true")
+    assert "existing interface later is not a bridge" in late.err
+    net.cli("network", "rm", "mine")
+    assert "inet " not in net.on_host("ip", "addr", "show", "later").text  # it is there, as it was
+    assert net.on_host("ip", "addr", "show", "out").text == out
+    net.on_host("ip", "link", "delete", "later")
+
+
 def test_sampand_is_killed_and_comes_back(net: NetworkHost) -> None:
     serve(net, "web", "-p", "8080:80")
     idle(net, "gone", "-p", "8090:80")

@@ -28,6 +28,14 @@ Filters = Mapping[str, Sequence[str]]
 Names = list[str]
 _FILTERS = frozenset(("dangling", "driver", "id", "label", "name", "scope", "type"))
 _FIXED = {"host": "host", "none": "null"}
+_NO_HOST = "cannot connect container to host network - container must be created in host network mode"
+_NO_NONE = (
+    "container cannot be connected to multiple networks with one of the networks in private (none) mode"
+)
+_NO_SHARED = (
+    "container sharing network namespace with another container or host cannot be connected to any other "
+    "network"
+)
 
 
 class NetworkNouns:
@@ -202,7 +210,10 @@ class NetworkNouns:
         Raises:
             SampanError: it cannot be.
         """
-        network, container = self._find(ref, request.Container)
+        fixed = _find_fixed(ref)
+        if fixed is not None:
+            raise InvalidArgument(_NO_HOST if fixed.Name == "host" else _NO_NONE)
+        network, container = self._networks.get(ref), self._core.index.get(request.Container)
         endpoint = request.EndpointConfig or docker.EndpointSettings()
         check_endpoint(network.name, endpoint)
         with container.lock:
@@ -212,10 +223,7 @@ class NetworkNouns:
                 mode == "none" and not record.config.NetworkDisabled
             )  # so is one that has left its last network
             if not alone and not is_network_name(mode):
-                raise Forbidden(
-                    "container cannot be connected to multiple networks with one of the networks in "
-                    f"{mode or 'none'} mode"
-                )
+                raise InvalidArgument(_NO_NONE if record.config.NetworkDisabled else _NO_SHARED)
             if self._key(container, network) is not None:
                 raise Forbidden(f"endpoint with name {record.name} already exists in network {network.name}")
             before = {} if alone else {mode: docker.EndpointSettings(), **record.network.EndpointsConfig}
@@ -233,7 +241,12 @@ class NetworkNouns:
         Raises:
             SampanError: it is not in it.
         """
-        network, container = self._find(ref, request.Container)
+        container = self._core.index.get(request.Container)
+        fixed = _find_fixed(ref)
+        if fixed is not None:
+            self._leave_fixed(fixed, container)
+            return
+        network = self._networks.get(ref)
         with container.lock:
             record = container.record
             key = self._key(container, network)
@@ -257,11 +270,16 @@ class NetworkNouns:
                     return name
         return None
 
-    def _find(self, ref: str, container_ref: str) -> tuple[NetworkRecord, Container]:
-        fixed = _find_fixed(ref)
-        if fixed is not None:
-            raise Forbidden(f"container cannot be connected to or disconnected from {fixed.Name} network")
-        return self._networks.get(ref), self._core.index.get(container_ref)
+    @staticmethod
+    def _leave_fixed(fixed: docker.Network, container: Container) -> None:
+        """Let a container leave `none`, which changes nothing: it may join a network as it is."""
+        record = container.record
+        if record.host.NetworkMode != fixed.Name:
+            raise Forbidden(f"container {record.id} is not connected to network {fixed.Name}")
+        if fixed.Name == "host":
+            raise InvalidArgument(
+                "container cannot be disconnected from host network or connected to host network"
+            )
 
     def _save(self, container: Container, record: Record) -> None:
         self._core.journal.save_request(record)

@@ -146,6 +146,15 @@ def set_up(index: int, *, group: int = 0) -> Request:
     return Request(RTM_NEWLINK, body, what=f"bring up link {index}")
 
 
+def set_group(index: int, group: int) -> Request:
+    """Put a link in a group, 0 for none."""
+    return Request(
+        RTM_NEWLINK,
+        pack_link(index) + pack_attribute(_IFLA_GROUP, _U32.pack(group)),
+        what=f"set group of link {index}",
+    )
+
+
 def set_loopback_up() -> Request:
     """Bring `lo` up."""
     return set_up(LOOPBACK_INDEX)
@@ -203,14 +212,29 @@ def _family(address: bytes) -> int:
     return AF_INET if len(address) == 4 else AF_INET6
 
 
-def group_of(sock: socket, name: str) -> int:
-    """Return the group that a link is in, 0 for one that is in none, or that is not there."""
+class Link:
+    """One interface. kind: `bridge`, `veth` and so on, "" for hardware; mac: 6 bytes; group: a number."""
+
+    __slots__ = ("group", "index", "kind", "mac")
+
+    def __init__(self, index: int, kind: str, mac: bytes, group: int) -> None:
+        self.index, self.kind, self.mac, self.group = index, kind, mac, group
+
+
+def find_link(sock: socket, name: str) -> Link | None:
+    """Return what an interface is, None when there is none of that name."""
     body = pack_link(0) + pack_attribute(_IFLA_IFNAME, name_bytes(name))
     for _kind, answer in netsocket.dump(sock, _RTM_GETLINK, body, what=f"find link {name}"):
         values = dict(unpack_attributes(answer[16:]))
-        if values.get(_IFLA_IFNAME, b"").rstrip(b"\0") == name.encode() and _IFLA_GROUP in values:
-            return int(_U32.unpack(values[_IFLA_GROUP])[0])
-    return 0
+        if values.get(_IFLA_IFNAME, b"").rstrip(b"\0") == name.encode():
+            info = dict(unpack_attributes(values.get(_IFLA_LINKINFO, b"")))
+            return Link(
+                index=struct.unpack_from("=i", answer, 4)[0],
+                kind=info.get(_INFO_KIND, b"").rstrip(b"\0").decode(errors="replace"),
+                mac=bytes(values.get(_IFLA_ADDRESS, b"")),
+                group=int(_U32.unpack(values.get(_IFLA_GROUP, bytes(4)))[0]),
+            )
+    return None
 
 
 def links(sock: socket) -> dict[str, int]:

@@ -112,7 +112,7 @@ class Bridges:
                 self._firewall.remove_network(network)
                 if network.driver == VXLAN:
                     remove_overlay(network)
-                self._links.remove(network.bridge)
+                self._links.remove_bridge(network)
                 self._ready.discard(network.id)
                 self._see_others()
 

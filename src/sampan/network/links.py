@@ -15,7 +15,7 @@ from socket import AF_INET, AF_INET6
 from typing import TYPE_CHECKING, Final
 
 from sampan import log
-from sampan.errors import Unavailable
+from sampan.errors import Forbidden, Unavailable
 from sampan.kernel import arp, netsocket, rtnetlink
 from sampan.network.forwarding import set_up_bridge
 from sampan.network.model import Endpoint, NetworkRecord, Pool, Pool6
@@ -83,15 +83,27 @@ class Links:
             if index != mine
         ]
 
-    def find_connected(self, subnet: IPv4Network | IPv6Network) -> str:
-        """Return which interface leads the host straight to a part of a subnet, for a reader; "" if none."""
+    def check_bridge(self, name: str) -> None:
+        """Refuse a bridge's name that something else of the host has; a bridge that is there is fine.
+
+        Raises:
+            Forbidden: in Docker's words.
+        """
+        with self._lock:
+            _check_bridge(name, rtnetlink.find_link(self._open(), name))
+
+    def find_connected(self, subnet: IPv4Network | IPv6Network, *, but: str) -> str:
+        """Return which interface leads the host straight to a part of a subnet, for a reader; "" if none.
+
+        but: one that does not count.
+        """
         family = AF_INET if subnet.version == 4 else AF_INET6
         with self._lock:
             found = rtnetlink.routes(self._open(), family, connected=1)
             names = {index: name for name, index in rtnetlink.links(self._open()).items()}
         for destination, prefix, index in found:
             route = ip_network((destination, prefix), strict=False)
-            if route.overlaps(subnet):
+            if route.overlaps(subnet) and names.get(index) != but:
                 return f"{route} at interface {names.get(index, index)}"
         return ""
 
@@ -102,13 +114,17 @@ class Links:
         return [IPv6Network((destination, prefix), strict=False) for destination, prefix, _ in found]
 
     def ensure_bridge(self, network: NetworkRecord) -> None:
-        """Have a network's bridge, up and with its gateway's address."""
+        """Have a network's bridge, up and with its gateway's address.
+
+        Raises:
+            Forbidden: an interface of that name is no bridge.
+        """
         if network.bridge in self._bridges:
             return
         with self._lock:
             sock = self._open()
             netsocket.run(sock, [rtnetlink.new_bridge(network.bridge, mac=network.mac, mtu=network.mtu)])
-            index = rtnetlink.links(sock)[network.bridge]
+            index = _check_bridge(network.bridge, rtnetlink.find_link(sock, network.bridge))
             set_up_bridge(network.bridge, ipv6=network.pool6 is not None)
             requests = [
                 rtnetlink.new_address(index, ip_address(pool.gateway).packed, pool.network.prefixlen)
@@ -145,6 +161,16 @@ class Links:
         self.forget_bridge(name)
         with self._lock:
             netsocket.run(self._open(), [rtnetlink.delete_link(name)])
+
+    def remove_bridge(self, network: NetworkRecord) -> None:
+        """Remove a network's bridge. One that was there before, known by its MAC address, stays as it is."""
+        with self._lock:
+            found = rtnetlink.find_link(self._open(), network.bridge)
+            if found is not None and found.mac != network.mac:
+                self.forget_bridge(network.bridge)
+                netsocket.run(self._open(), [rtnetlink.set_group(found.index, 0)])
+                return
+        self.remove(network.bridge)
 
     def connect(self, endpoint: Endpoint, network: NetworkRecord, *, namespace: int, inside: socket) -> None:
         """Make an endpoint's pair and set up both ends.
@@ -249,6 +275,15 @@ class Links:
             if self._socket is not None:
                 self._socket.close()
                 self._socket = None
+
+
+def _check_bridge(name: str, found: rtnetlink.Link | None) -> int:
+    """Return the index of a bridge, 0 when there is no interface of that name."""
+    if found is not None and found.kind != "bridge":
+        raise Forbidden(
+            f"existing interface {name} is not a bridge", hint="choose another com.docker.network.bridge.name"
+        )
+    return 0 if found is None else found.index
 
 
 def _route_to(pool: Pool | Pool6, index: int, *, source: bytes) -> Request:

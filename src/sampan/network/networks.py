@@ -223,9 +223,13 @@ class Networks:
             self._add(record)
 
     def _check_host(self, record: NetworkRecord) -> None:
-        """Refuse a subnet that the host is in itself: one of the two could not be reached any more."""
+        """Refuse a subnet that the host is in itself: one of the two could not be reached any more.
+
+        But for a bridge of the host that is to be the network's.
+        """
+        self._links.check_bridge(record.bridge)
         for pool in record.pools:
-            taken = self._links.find_connected(pool.network)
+            taken = self._links.find_connected(pool.network, but=record.bridge)
             if taken:
                 raise Forbidden(
                     f"subnet {pool.subnet} overlaps {taken} of the host", hint="choose another --subnet"

@@ -113,7 +113,8 @@ class Sublinks:
         """Remove the parent if it was made for this network."""
         parent = parent_of(network)
         with closing(netsocket.open_socket()) as sock:
-            if rtnetlink.group_of(sock, parent) == self._group:
+            found = rtnetlink.find_link(sock, parent)
+            if found is not None and found.group == self._group:
                 netsocket.run(sock, [rtnetlink.delete_link(parent)])
 
     def recover(self, places: Sequence[Place]) -> None:
