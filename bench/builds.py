@@ -1,6 +1,8 @@
 """Builds beside docker's classic builder, BuildKit in dockerd, buildah and podman.
 
 Every row is a whole command as its user waits for it; all contestants build the same directory, alternating.
+`builds` names all rows, `builds:WORD` one of them. Each value is told as it comes; who takes longer than the
+limit of a row is left out of it, so that the whole ends within about ten minutes on a quiet machine.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -31,21 +33,37 @@ _NETWORK: Final = "--network=none"
 Command = Callable[..., tuple[str, ...]]
 
 
-def rows(root: Path, found: dict[str, engines.Engine], rounds: int) -> list[Row]:
-    """Return the rows; each makes its own directory and removes it."""
+def measure(rows: list[Row], root: Path, found: dict[str, engines.Engine], words: Sequence[str]) -> None:
+    """Append the rows (words: which ones), each before it is measured: broken off, it keeps what it has."""
     os.environ["DOCKER_BUILDKIT"] = "0"
     builders = _builders(root, found)
-    made: list[Row] = []
-    # What takes longest comes last: each row is told when it is there.
-    for row in (_cached, _two_stages, _c_project, _small_steps, _one_of_a_gigabyte, _memory, _many_files):
+    # What takes longest comes last.
+    for word, row, fill in (
+        ("cached", Row("builds: 20 steps, all cached", "ms", "≤ 100 ms, ≤ 1/5 of docker"), _cached),
+        ("stages", Row("builds: two stages of 5 s each", "s", "5 s"), _two_stages),
+        ("c", Row(f"builds: a C program of {SOURCES} files, two stages", "s"), _c_project),
+        ("gigabyte", Row("builds: one changed file in a COPY of 1 GB", "s"), _one_of_a_gigabyte),
+        (
+            "files",
+            Row(f"builds: context of {FILES:,} files, all cached", "ms", "≤ 1/5 of docker"),
+            _many_files,
+        ),
+        ("memory", Row(f"builds: most memory, context of {CONTEXT_GB} GB", "MiB", "flat"), _memory),
+        ("steps", Row(f"builds: {SMALL} RUN steps", "s", "≤ 1/5 of docker"), _small_steps),
+    ):
+        if words and word not in words:
+            continue
+        rows.append(row)
         folder = root / "context"
         folder.mkdir()
         begin = time.monotonic()
-        made.append(row(folder, found, builders, rounds))
+        fill(row, folder, found, builders)
         shutil.rmtree(folder)
-        values = ", ".join(f"{name} {made[-1].result(name):.3g}" for name in made[-1].values)
-        print(f"{made[-1].name}: {values} ({time.monotonic() - begin:.0f} s)", file=sys.stderr, flush=True)
-    return made
+        _tell(f"{row.name}: {time.monotonic() - begin:.0f} s in all")
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def _builders(root: Path, found: dict[str, engines.Engine]) -> dict[str, Command]:
@@ -81,24 +99,27 @@ def _measure(
     builders: dict[str, Command],
     options: tuple[str, ...],
     *,
-    rounds: int,
+    rounds: int = 1,
     warm: bool = True,
+    limit_s: float = 60,
     prepare: Callable[[], None] = lambda: None,
-) -> Row:
+) -> None:
     """Run every builder once a round, after prepare; warm: and once before, which is not counted."""
     able = dict(builders)
     for number in range(rounds + warm):
         for name, command in list(able.items()):
             prepare()
             try:
-                spent = time_command(command(*options))
-            except (RuntimeError, OSError) as exc:
-                print(f"{row.name}: {name} left out: {exc}", file=sys.stderr)
+                spent = time_command(command(*options), limit_s=limit_s)
+            except (RuntimeError, OSError, subprocess.TimeoutExpired) as exc:
+                _tell(f"{row.name}: {name} left out: {exc}")
                 del able[name]
                 continue
-            if number >= warm:
-                row.values.setdefault(name, []).append(spent / (1 if row.unit == "ms" else 1000))
-    return row
+            value = spent / (1 if row.unit == "ms" else 1000)
+            counts = number >= warm
+            _tell(f"{row.name}: {name} {value:.3g} {row.unit}{'' if counts else ' (does not count)'}")
+            if counts:
+                row.values.setdefault(name, []).append(value)
 
 
 def _write(folder: Path, dockerfile: str) -> str:
@@ -106,33 +127,29 @@ def _write(folder: Path, dockerfile: str) -> str:
     return str(folder)
 
 
-def _cached(folder: Path, _: object, builders: dict[str, Command], rounds: int) -> Row:
+def _cached(row: Row, folder: Path, _: object, builders: dict[str, Command]) -> None:
     steps = "".join(f"RUN echo {n} > /f{n}\n" if n % 2 else f"ENV v{n}={n}\n" for n in range(19))
-    row = Row("builds: 20 steps, all cached", "ms", "≤ 100 ms, ≤ 1/5 of docker")
-    return _measure(row, builders, (_write(folder, f"FROM busybox\n{steps}"),), rounds=min(rounds, 5))
+    _measure(row, builders, (_write(folder, f"FROM busybox\n{steps}"),), rounds=5)
 
 
-def _many_files(folder: Path, _: object, builders: dict[str, Command], rounds: int) -> Row:
+def _many_files(row: Row, folder: Path, _: object, builders: dict[str, Command]) -> None:
     for number in range(FILES):
         if number % 500 == 0:
             (folder / f"d{number // 500}").mkdir()
         (folder / f"d{number // 500}" / f"f{number}").write_text(f"{number}\n" * 50)
-    row = Row(f"builds: context of {FILES:,} files, all cached", "ms", "≤ 1/5 of docker")
     path = _write(folder, "FROM busybox\nCOPY . /d\nRUN true\n")
-    return _measure(row, builders, (path,), rounds=1)
+    _measure(row, builders, (path,))
 
 
-def _small_steps(folder: Path, _: object, builders: dict[str, Command], rounds: int) -> Row:
-    row = Row(f"builds: {SMALL} RUN steps", "s", "≤ 1/5 of docker")
+def _small_steps(row: Row, folder: Path, _: object, builders: dict[str, Command]) -> None:
     path = _write(folder, "FROM busybox\n" + "".join(f"RUN true {n}\n" for n in range(SMALL)))
-    return _measure(row, builders, ("--no-cache", path), rounds=1, warm=False)
+    _measure(row, builders, ("--no-cache", path), warm=False)
 
 
-def _one_of_a_gigabyte(folder: Path, _: object, builders: dict[str, Command], rounds: int) -> Row:
+def _one_of_a_gigabyte(row: Row, folder: Path, _: object, builders: dict[str, Command]) -> None:
     data = os.urandom(BIG_MB << 20)
     for number in range(BIG_FILES):
         (folder / f"f{number}").write_bytes(data[number:] + data[:number])
-    row = Row("builds: one changed file in a COPY of 1 GB", "s", "")
     changed: list[int] = []
 
     def change() -> None:
@@ -140,21 +157,19 @@ def _one_of_a_gigabyte(folder: Path, _: object, builders: dict[str, Command], ro
         (folder / "f0").write_text(f"{len(changed)}")
 
     path = _write(folder, "FROM busybox\nCOPY . /d\n")
-    return _measure(row, builders, (path,), rounds=1, prepare=change)
+    _measure(row, builders, (path,), rounds=2, prepare=change)
 
 
-def _two_stages(folder: Path, _: object, builders: dict[str, Command], rounds: int) -> Row:
+def _two_stages(row: Row, folder: Path, _: object, builders: dict[str, Command]) -> None:
     stages = "".join(f"FROM busybox AS {one}\nRUN sleep 5; echo > /{one}\n" for one in "ab")
     path = _write(folder, f"{stages}FROM busybox\nCOPY --from=a /a /\nCOPY --from=b /b /\n")
-    row = Row("builds: two stages of 5 s each", "s", "5 s")
-    return _measure(row, builders, ("--no-cache", path), rounds=1, warm=False)
+    _measure(row, builders, ("--no-cache", path), warm=False)
 
 
 def _c_project(
-    folder: Path, found: dict[str, engines.Engine], builders: dict[str, Command], rounds: int
-) -> Row:
+    row: Row, folder: Path, found: dict[str, engines.Engine], builders: dict[str, Command]
+) -> None:
     """Compile a program of many files with tcc and put it into `scratch`."""
-    row = Row(f"builds: a C program of {SOURCES} files, two stages", "s", "")
     base = _c_base(folder.parent / "c-base")
     for engine in found.values():
         image = ("image", "import") if engine.name == "sampan" else ("import",)
@@ -175,7 +190,7 @@ def _c_project(
         "FROM scratch\nCOPY --from=build /lib/x86_64-linux-gnu/libc.so.6 /lib/x86_64-linux-gnu/\n"
         'COPY --from=build /lib64 /lib64\nCOPY --from=build /app /app\nCMD ["/app"]\n',
     )
-    return _measure(row, builders, ("--no-cache", path), rounds=1)
+    _measure(row, builders, ("--no-cache", path))
 
 
 def _c_base(folder: Path) -> bytes:
@@ -192,9 +207,8 @@ def _c_base(folder: Path) -> bytes:
     return out.getvalue()
 
 
-def _memory(folder: Path, found: dict[str, engines.Engine], _: object, rounds: int) -> Row:
+def _memory(row: Row, folder: Path, found: dict[str, engines.Engine], _: object) -> None:
     """Send a large context to each daemon and return the most memory that it had in use meanwhile."""
-    row = Row(f"builds: most memory of the daemon, context of {CONTEXT_GB} GB", "MiB", "flat")
     _write(folder, "FROM busybox\nCOPY Dockerfile /\n")
     with (folder / "big").open("wb") as file:
         file.truncate(CONTEXT_GB << 30)
@@ -207,4 +221,4 @@ def _memory(folder: Path, found: dict[str, engines.Engine], _: object, rounds: i
         status = Path(f"/proc/{pids[0]}/status").read_text()
         peak = next(line for line in status.splitlines() if line.startswith("VmHWM"))
         row.values[name] = [int(peak.split()[1]) / 1024]
-    return row
+        _tell(f"{row.name}: {name} {row.values[name][0]:.3g} MiB")

@@ -6,6 +6,7 @@ import argparse
 import datetime
 import os
 import platform
+import signal
 import subprocess
 import sys
 import time
@@ -40,14 +41,15 @@ class Row:
 Contestants = dict[str, Sequence[str]]
 
 
-def time_command(command: Sequence[str]) -> float:
+def time_command(command: Sequence[str], *, limit_s: float | None = None) -> float:
     """Return the milliseconds a command takes, as its user waits for it.
 
     Raises:
         RuntimeError: it failed; the message carries what it said.
+        subprocess.TimeoutExpired: it was killed after limit_s.
     """
     begin = time.perf_counter()
-    done = subprocess.run(command, capture_output=True)
+    done = subprocess.run(command, capture_output=True, timeout=limit_s)
     spent = (time.perf_counter() - begin) * 1000
     if done.returncode != 0:
         raise RuntimeError(
@@ -270,19 +272,44 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--write", action="store_true", help="keep the table in docs/performance.md")
     parser.add_argument("--root", type=Path, default=Path("/var/tmp"), help="where scratch files go")
-    parser.add_argument("names", nargs="*", help="only rows whose name begins with one of these words")
+    parser.add_argument(
+        "names", nargs="*", help="only rows whose name begins with one of these words; builds:WORD, one row"
+    )
     options = parser.parse_args()
 
     def wanted(word: str) -> bool:
         return not options.names or word in options.names
 
+    builds_rows = [name.partition(":")[2] for name in options.names if name.startswith("builds:")]
     rows: list[Row] = []
+    broken_off = False
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # both keep what was measured so far
+    try:
+        _measure_all(rows, options, wanted, builds_rows)
+    except KeyboardInterrupt:
+        broken_off = True
+    table = render([row for row in rows if row.values], options.rounds)
+    print(table)
+    if broken_off:
+        sys.exit("broken off: the table has what was measured until then")
+    if options.write:
+        head = TARGET.read_text().partition("<!-- table -->")[0] if TARGET.exists() else "# Performance\n\n"
+        TARGET.write_text(f"{head}<!-- table -->\n\n{table}")
+
+
+def _measure_all(
+    rows: list[Row],
+    options: argparse.Namespace,
+    wanted: Callable[[str], bool],
+    builds_rows: list[str],
+) -> None:
+    """Start the engines that are asked for, and append the rows."""
     with ExitStack() as stack:
         root = stack.enter_context(engines.scratch(options.root))
         if wanted("runtime"):
             rows.append(runtime_row(root, options.rounds))
         words = "start exec burst memory ps stats events files logs registry builds"
-        if any(map(wanted, words.split())):
+        if builds_rows or any(map(wanted, words.split())):
             makers: list[Callable[[Path], object]] = [engines.sampan, engines.dockerd, engines.podman]
             found: dict[str, engines.Engine] = {}
             for maker in makers:
@@ -312,15 +339,10 @@ def main() -> None:
                 from bench import registries
 
                 rows += registries.rows(root, found, max(1, options.rounds // 7))
-            if wanted("builds"):
+            if builds_rows or wanted("builds"):
                 from bench import builds  # which needs what is defined here
 
-                rows += builds.rows(root, found, options.rounds)
-    table = render(rows, options.rounds)
-    print(table)
-    if options.write:
-        head = TARGET.read_text().partition("<!-- table -->")[0] if TARGET.exists() else "# Performance\n\n"
-        TARGET.write_text(f"{head}<!-- table -->\n\n{table}")
+                builds.measure(rows, root, found, builds_rows)
 
 
 if __name__ == "__main__":
