@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
+from sampan.build.reusing import EarlierLayer
 from sampan.ids import Digest
 from sampan.spec.image import OCI_LAYER
 from sampan.store.built import Built, BuiltLayer, OpenBlob, Stack, top_of
@@ -39,6 +40,7 @@ _STEPS: Final = (
     # Of the blob: a layer that came from elsewhere is compressed.
     f"ALTER TABLE build_steps ADD COLUMN media_type TEXT NOT NULL DEFAULT '{OCI_LAYER}'",
 )
+_EARLIER: Final = 4  # layers of one line that are looked at
 _COLUMNS: Final = "chain_id, diff_id, blob, blob_bytes, created_ns, media_type"
 
 Document = Mapping[str, object]
@@ -89,16 +91,41 @@ class StepCache:
         return done
 
     def make(
-        self, below: Stack, upper: str, *, document: Document, line: str, at_ns: int | None = None
+        self,
+        below: Stack,
+        upper: str,
+        *,
+        document: Document,
+        line: str,
+        at_ns: int | None = None,
+        files: bytes = b"",
     ) -> Done:
-        """Make a layer of an upper directory, and remember it under its document's key; else as `record`."""
+        """Make a layer of an upper directory, and remember it under its document's key; else as `record`.
+
+        files: what `earlier` is to give for it.
+        """
         done: list[Done] = []
 
         def keep(layer: BuiltLayer | None) -> None:
             done.append(self.record(below, layer, document=document, line=line, at_ns=at_ns))
 
-        self._built.add(below, upper, keep=keep)
+        self._built.add(below, upper, keep=keep, files=files)
         return done[0]
+
+    @contextmanager
+    def earlier(self, line: str) -> Iterator[EarlierLayer | None]:
+        """Give a layer that an instruction has made before, the latest that has a record of its files."""
+        rows = self._db.query(
+            "SELECT chain_id FROM build_steps WHERE line = ? AND chain_id <> '' "
+            "ORDER BY created_ns DESC, used_ns DESC LIMIT ?",
+            (line, _EARLIER),
+        )
+        for row in rows:
+            with self._built.files_of(Digest(str(row[0]))) as found:
+                if found is not None:
+                    yield EarlierLayer(*found)
+                    return
+        yield None
 
     def take(
         self,

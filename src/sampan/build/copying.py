@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from sampan.build.owners import ChangeMode
+from sampan.build.reusing import LayerFiles, is_candidate
 from sampan.build.selecting import Picked, Selection
 from sampan.build.trees import Item, RootTree, Tree, bring_near, resolve
 from sampan.errors import InvalidArgument
@@ -22,7 +23,7 @@ from sampan.store.archive import headers
 from sampan.store.archive.compression import CHUNK_BYTES, PlainStream
 from sampan.store.archive.directories import Directories, DirectoryTimes
 from sampan.store.archive.headers import BLOCK, Entry
-from sampan.store.archive.limits import DEFAULT_LIMITS
+from sampan.store.archive.limits import DEFAULT_LIMITS, Limits
 from sampan.store.archive.placing import Placer, Rules
 from sampan.store.archive.readable import Readable
 from sampan.store.archive.reader import TarReader
@@ -44,15 +45,21 @@ class Wish:
     archive_owner: tuple[int, int] | None = None
 
 
-def copy_selection(root_fd: int, selection: Selection, wish: Wish, *, spool_directory: str) -> None:
-    """Write a selection below a root.
+def copy_selection(
+    root_fd: int,
+    selection: Selection,
+    wish: Wish,
+    *,
+    spool_directory: str,
+    files: LayerFiles | None = None,
+) -> None:
+    """Write a selection below a root. files: is told them, and has to fill in those that it has.
 
     Raises:
         InvalidArgument: a file would replace a directory, or the other way round, or an archive is damaged.
     """
-    bring_near((one.tree, one.item) for one in selection.picked)
     try:
-        _Copier(root_fd, selection, wish, spool_directory).run()
+        _Copier(root_fd, selection, wish, spool_directory, files).run()
     except OSError as exc:
         if exc.errno not in (errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG):
             raise
@@ -60,14 +67,23 @@ def copy_selection(root_fd: int, selection: Selection, wish: Wish, *, spool_dire
 
 
 class _Copier:
-    def __init__(self, root_fd: int, selection: Selection, wish: Wish, spool_directory: str) -> None:
+    def __init__(
+        self,
+        root_fd: int,
+        selection: Selection,
+        wish: Wish,
+        spool_directory: str,
+        files: LayerFiles | None,
+    ) -> None:
         self._root_fd = root_fd
         self._selection = selection
         self._wish = wish
         self._spool = spool_directory
+        self._files = files
         self._base = posixpath.normpath(wish.destination).strip("/")
 
     def run(self) -> None:
+        bring_near((one.tree, one.item) for one in self._selection.picked if self._may_be_archive(one))
         is_directory = self._selection.must_be_directory or self._wish.destination.endswith("/")
         is_directory = is_directory or not self._base or self._is_directory(self._base)
         if not is_directory:
@@ -75,18 +91,26 @@ class _Copier:
         plain: list[tuple[Picked, str]] = []
         archives: list[Picked] = []
         for one in self._selection.picked:
-            if self._wish.unpack and one.single and not one.raw and is_archive(one.tree, one.item):
+            if self._may_be_archive(one) and is_archive(one.tree, one.item):
                 archives.append(one)
             else:
                 within = is_directory or not one.single
                 plain.append((one, posixpath.join(self._base, one.name) if within else self._base))
         if not self._selection.matches:
             return
+        bring_near((one.tree, one.item) for one, name in plain if not self._is_there(one, name))
         self._place(_Entries(plain, self._wish), self._base if is_directory or archives else "")
         for one in archives:
             stream = PlainStream(open_file(one.tree, one.item))
             reader = TarReader(lambda stream=stream: stream.read(CHUNK_BYTES))  # type: ignore[misc]  # bound now
             self._place(reader, self._base, below=os.fsencode(self._base) or b".")
+
+    def _may_be_archive(self, one: Picked) -> bool:
+        return self._wish.unpack and one.single and not one.raw
+
+    def _is_there(self, one: Picked, name: str) -> bool:
+        """Tell whether a file's content need not be read."""
+        return self._files is not None and self._files.find(os.fsencode(name), one.tree, one.item)
 
     def _follow_link(self) -> None:
         """Let a destination that is a link to a file mean that file, inside the root."""
@@ -116,7 +140,12 @@ class _Copier:
             if folder:
                 self._make_folder(directories, folder)
             folder_bytes = b"" if below == b"." else below
-            Placer(reader, self._root_fd, directories, times, limits, folder_bytes, rules).run()
+            placer = Placer(reader, self._root_fd, directories, times, limits, folder_bytes, rules)
+            if self._files is not None and isinstance(reader, _Entries):
+                placer = _FilesPlacer(
+                    reader, self._root_fd, directories, times, limits, folder_bytes, rules, self._files
+                )
+            placer.run()
             times.apply(self._root_fd)
             self._finish_parents(directories)
 
@@ -147,7 +176,7 @@ class _Entries(TarReader):
         self._picked = iter(picked)
         self._wish = wish
         self._names: dict[object, bytes] = {}
-        self._current: tuple[Tree, Item] | None = None
+        self.current: tuple[Tree, Item] | None = None  # what was yielded last
 
     def next_entry(self) -> Entry | None:
         """See `TarReader`."""
@@ -157,7 +186,7 @@ class _Entries(TarReader):
         one, name = found
         entry = copy.copy(one.item.entry)
         entry.name = os.fsencode(name)
-        self._current = (one.tree, one.item)
+        self.current = (one.tree, one.item)
         if one.item.same is not None and not one.item.is_directory:
             first = self._names.setdefault(one.item.same, entry.name)
             if first is not entry.name:
@@ -169,8 +198,58 @@ class _Entries(TarReader):
 
     def data(self) -> Iterator[memoryview]:
         """See `TarReader`."""
-        assert self._current is not None  # next_entry came before
-        return self._current[0].data(self._current[1])
+        assert self.current is not None  # next_entry came before
+        return self.current[0].data(self.current[1])
+
+
+class _FilesPlacer(Placer):
+    """Places entries, and tells `LayerFiles` where files really are: a directory may have been a link."""
+
+    def __init__(
+        self,
+        reader: _Entries,
+        root_fd: int,
+        directories: Directories,
+        times: DirectoryTimes,
+        limits: Limits,
+        folder: bytes,
+        rules: Rules,
+        files: LayerFiles,
+    ) -> None:
+        super().__init__(reader, root_fd, directories, times, limits, folder, rules)
+        self._entries = reader
+        self._files = files
+        self._top = _path_of(root_fd).rstrip(b"/")
+
+    def _make_file(self, entry: Entry, parent_fd: int, name: bytes) -> None:
+        assert self._entries.current is not None  # it is being placed
+        tree, item = self._entries.current
+        given = entry.name
+        if not is_candidate(tree, item):
+            super()._make_file(entry, parent_fd, name)
+            return
+        path = self._real(parent_fd, name)
+        if self._files.is_left_out(given):
+            entry.sparse = []  # of its size, without content
+        super()._make_file(entry, parent_fd, name)
+        self._files.add(path, given, item)
+
+    def _write_parts(self, fd: int, parts: list[tuple[int, int]]) -> None:
+        if parts:  # to ask for the content of what is left out would have a client send it
+            super()._write_parts(fd, parts)
+
+    def _clear(self, parent_fd: int, name: bytes) -> None:
+        super()._clear(parent_fd, name)
+        self._files.drop(self._real(parent_fd, name))
+
+    def _real(self, parent_fd: int, name: bytes) -> bytes:
+        """Return where a name of an open directory is below the root."""
+        folder = _path_of(parent_fd)[len(self._top) :].strip(b"/")
+        return folder + b"/" + name if folder else name
+
+
+def _path_of(fd: int) -> bytes:
+    return os.readlink(f"/proc/self/fd/{fd}".encode())
 
 
 def open_file(tree: Tree, item: Item) -> Readable:

@@ -161,10 +161,14 @@ class Ran:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A root to be written to. collect gives the directory of what was written, to be taken, for a block."""
+    """A root to be written to. collect gives the directory of what was written, to be taken, for a block.
+
+    in_place: what is written lands in that directory under its own path at once.
+    """
 
     root_fd: int
     collect: Callable[[], AbstractContextManager[str]]
+    in_place: bool
 
 
 class Host(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Protocol
 
@@ -31,6 +31,7 @@ from sampan.build.owners import (
 )
 from sampan.build.remotes import Remote, UrlSource, find_remote
 from sampan.build.request import BuildRequest
+from sampan.build.reusing import EarlierLayer, LayerFiles
 from sampan.build.running import Runner, plan_run
 from sampan.build.selecting import Selection, check_destination, select, selection_digest
 from sampan.build.state import StageState
@@ -241,12 +242,26 @@ class Stepper:
             texts.append(name if default is None else f"{name}={default}")
         self._note(f"{_NOP} ARG {' '.join(texts)}")
 
-    def _keep(self, upper: str, document: Document, line: str, *, below: Stack | None = None) -> Done:
+    def _keep(
+        self,
+        upper: str,
+        document: Document,
+        line: str,
+        *,
+        below: Stack | None = None,
+        files: LayerFiles | None = None,
+    ) -> Done:
         """Make a layer of what a step has changed; below: of which layers, None for the stage's."""
         if self._epoch_ns is not None:
-            clamp_times(upper, self._epoch_ns)
+            clamp_times(upper, self._epoch_ns)  # before anything in it is a link
+        record = files.finish(upper) if files is not None else b""
         stack = self.state.stack if below is None else below
-        return self._cache.make(stack, upper, document=document, line=line, at_ns=self._epoch_ns)
+        return self._cache.make(
+            stack, upper, document=document, line=line, at_ns=self._epoch_ns, files=record
+        )
+
+    def _earlier(self, line: str) -> AbstractContextManager[EarlierLayer | None]:
+        return self._cache.earlier(line) if self._cached else nullcontext()
 
     def _find(self, key: str, document: Document, line: str, *, created_by: str, below: Stack) -> Done | None:
         """Look for a step in our own cache, then in those of others; what they have is ours then."""
@@ -409,11 +424,15 @@ class Stepper:
             )
 
         def make(document: Document) -> Done:
-            with self._host.change(state.stack) as change:
+            line = one.node.original
+            with self._earlier(line) as earlier, self._host.change(state.stack) as change:
                 wish = wish_of(find_owner(chown, change.root_fd) if chown else None)
-                copy_selection(change.root_fd, together, wish, spool_directory=self._host.temporary)
+                files = LayerFiles(earlier) if change.in_place else None
+                copy_selection(
+                    change.root_fd, together, wish, spool_directory=self._host.temporary, files=files
+                )
                 with change.collect() as upper:
-                    return self._keep(upper, document, one.node.original)
+                    return self._keep(upper, document, line, files=files)
 
         def make_linked(document: Document) -> Done:
             with self._host.open_root(state.stack) as root_fd:
@@ -436,11 +455,13 @@ class Stepper:
         try:
             os.chmod(folder, 0o755)  # noqa: S103 -- whatever the umask: a root directory
             fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                copy_selection(fd, selection, wish, spool_directory=self._host.temporary)
-            finally:
-                os.close(fd)
-            return self._keep(folder, document, line, below=())
+            with self._earlier(line) as earlier:
+                files = LayerFiles(earlier)
+                try:
+                    copy_selection(fd, selection, wish, spool_directory=self._host.temporary, files=files)
+                finally:
+                    os.close(fd)
+                return self._keep(folder, document, line, below=(), files=files)
         finally:
             remove_tree(folder)
 

@@ -45,7 +45,7 @@ from sampan.store.built import BuiltLayer, Stack, top_of
 from sampan.store.model import Image
 from sampan.store.platforms import matches, parse_platform
 from sampan.store.references import parse_reference
-from sampan.store.snapshotters import Snapshot
+from sampan.store.snapshotters import PLAIN, Snapshot
 
 _FRAME: Final = struct.Struct(">BxxxL")
 _PIECE: Final = 64 * 1024
@@ -170,7 +170,8 @@ class BuildHost:
         """See `build.host.Host`."""
         snapshots = self._core.store.snapshots
         with open_layers(self._core, top_of(stack), writable=True) as view:
-            yield Change(view.root_fd, lambda: snapshots.changes(view.snapshot))
+            in_place = view.snapshot.driver != PLAIN
+            yield Change(view.root_fd, lambda: snapshots.changes(view.snapshot), in_place)
 
     @contextmanager
     def _snapshot(self, container_id: ContainerId, stack: Stack) -> Iterator[Snapshot]:

@@ -52,6 +52,7 @@ from sampan.store.trees import tree_size
 Keep = Callable[["BuiltLayer | None"], None]
 OpenBlob = Callable[[], AbstractContextManager[Readable]]
 _PIECE = 1 << 20
+_FILES = "files"  # beside a layer's `diff`
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +111,11 @@ class Built:
         chain = chain_ids([layer.diff_id for layer in stack])
         return self._pins.held([*chain, *(layer.blob for layer in stack)])
 
-    def add(self, below: Stack, upper: str, *, keep: Keep) -> BuiltLayer | None:
+    def add(self, below: Stack, upper: str, *, keep: Keep, files: bytes = b"") -> BuiltLayer | None:
         """Make a layer of an upper directory, which is gone then; None if nothing lies in it.
 
         The caller holds below. keep(layer) records it in one transaction with the store's own record.
+        files: what `files_of` is to give for as long as the layer is here.
 
         Raises:
             OSError: the disk is full; nothing is left behind but upper.
@@ -127,6 +129,9 @@ class Built:
                 return None
             layer = BuiltLayer(blob.digest, blob.digest, blob.size_bytes)
             size = tree_size(upper)
+            if files:
+                with open(f"{folder}/{_FILES}", "xb") as file:
+                    file.write(files)
             os.rename(upper, f"{folder}/diff")
             self._take(below, layer, blob, folder, size, keep)
             return layer
@@ -149,6 +154,24 @@ class Built:
             os.rename(merged, f"{folder}/diff")
             self._layers.adopt(source, folder, Unpacked(size, frozenset((b"",)), hides_below=False))
             self._record(source, layer, keep)
+
+    @contextmanager
+    def files_of(self, chain_id: Digest) -> Iterator[tuple[str, bytes] | None]:
+        """Give a layer's directory, which stays for the block, and what `add` was told of its files.
+
+        None: it is not here, or nothing was told.
+        """
+        with self._pins.held([chain_id]):
+            if chain_id not in self._layers.known():
+                yield None
+                return
+            try:
+                with open(f"{self._places.layer(chain_id)}/{_FILES}", "rb") as file:
+                    files = file.read()
+            except FileNotFoundError:
+                yield None
+                return
+            yield f"{self._places.layer(chain_id)}/diff", files
 
     def _take(
         self, below: Stack, layer: BuiltLayer, blob: StagedBlob, folder: str, size: int, keep: Keep

@@ -9,10 +9,10 @@ from collections.abc import Collection, Sequence
 
 from sampan.kernel.constants import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS
 from sampan.kernel.files import openat2
+from sampan.store.archive.attributes import OVERLAY_XATTRS
 
 _STAY = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
-_OVERLAY = ("trusted.overlay.", "user.overlay.")
 
 
 def inherit_attributes(directory: str, unnamed: Collection[bytes], below: Sequence[str]) -> None:
@@ -43,7 +43,7 @@ def copy_attributes(source_fd: int, target_fd: int) -> None:
     os.fchown(target_fd, status.st_uid, status.st_gid)
     os.fchmod(target_fd, stat.S_IMODE(status.st_mode))
     for name in os.listxattr(source_fd):
-        if not name.startswith(_OVERLAY):
+        if not name.startswith(OVERLAY_XATTRS):
             os.setxattr(target_fd, name, os.getxattr(source_fd, name))
     os.utime(target_fd, ns=(status.st_atime_ns, status.st_mtime_ns))
 

@@ -15,6 +15,7 @@ from typing import Literal
 
 from sampan.errors import NotFound, SampanError
 from sampan.ids import Digest
+from sampan.store.archive.attributes import OPAQUE_XATTRS, OVERLAY_XATTRS
 from sampan.store.archive.walking import walk
 from sampan.store.blobs import Blobs
 from sampan.store.catalog import Catalog
@@ -140,9 +141,8 @@ def _described(root: str, unnamed: frozenset[bytes]) -> Iterator[_Described]:
             if kind == stat.S_IFDIR and found.path in unnamed:
                 yield found.path, (kind,)
                 continue
-            times = (
-                (status.st_mtime_ns,) if kind in (stat.S_IFREG, stat.S_IFLNK) else ()
-            )  # whiteouts have none
+            # Whole seconds: the archive of a layer that was built has no more. Whiteouts have none.
+            times = (status.st_mtime_ns // 10**9,) if kind in (stat.S_IFREG, stat.S_IFLNK) else ()
             facts = (status.st_mode, status.st_uid, status.st_gid, status.st_rdev, times)
             yield found.path, (*facts, _content(found.fd, status))
     finally:
@@ -156,7 +156,12 @@ def _content(fd: int, status: os.stat_result) -> object:
     names = (
         sorted(os.listxattr(place)) if stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode) else []
     )
-    attributes = tuple((name, os.getxattr(place, name)) for name in names)
+    # overlayfs notes (origin, impure) on what was copied up; in no archive, and nothing to a lower directory.
+    attributes = tuple(
+        (name, os.getxattr(place, name))
+        for name in names
+        if not name.startswith(OVERLAY_XATTRS) or name in OPAQUE_XATTRS
+    )
     if not stat.S_ISREG(status.st_mode):
         return attributes
     digest = hashlib.sha256()

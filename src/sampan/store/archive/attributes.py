@@ -18,8 +18,10 @@ from sampan.store.archive.headers import SYMLINK, Entry
 OPAQUE_XATTR: Final = "trusted.overlay.opaque"
 # In a user namespace nobody may write trusted.*: overlayfs reads this one there, with the option userxattr.
 USER_OPAQUE_XATTR: Final = "user.overlay.opaque"
+OPAQUE_XATTRS: Final = (OPAQUE_XATTR, USER_OPAQUE_XATTR)
+OVERLAY_XATTRS: Final = ("trusted.overlay.", "user.overlay.")
 # Would steer overlayfs (hide, redirect, show other files' data): only we write these.
-_NEVER_TAKEN = (b"trusted.overlay.", b"user.overlay.")
+_NEVER_TAKEN = tuple(os.fsencode(prefix) for prefix in OVERLAY_XATTRS)
 # A file system, or a symlink or device for user.*, that has no such attribute: left out, as Docker does.
 _NO_SUCH_KIND = frozenset({errno.ENOTSUP, errno.EPERM})
 
