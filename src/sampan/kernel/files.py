@@ -79,7 +79,7 @@ def read_file(path: StrPath, *, limit_bytes: int = 1 << 20, dir_fd: int | None =
     return b"".join(parts)
 
 
-def write_all(fd: int, data: bytes | bytearray) -> None:
+def write_all(fd: int, data: bytes | bytearray | memoryview) -> None:
     """Write all of data, in as many writes as it takes."""
     view = memoryview(data)
     while view:

@@ -11,7 +11,6 @@ point, what is not recorded lies in `tmp/` or has no record; the next start swee
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +19,6 @@ from dataclasses import dataclass
 
 from sampan.errors import InvalidArgument
 from sampan.ids import Digest
-from sampan.kernel.files import write_all
 from sampan.spec.image import (
     OCI_CONFIG,
     OCI_LAYER,
@@ -33,11 +31,12 @@ from sampan.spec.image import (
 from sampan.store.archive.packing import Packer
 from sampan.store.archive.readable import Readable
 from sampan.store.archive.unpack import Unpacked
-from sampan.store.archive.writer import TarWriter, write_pieces
+from sampan.store.archive.writer import TarWriter
 from sampan.store.blobs import Blobs, StagedBlob
 from sampan.store.collector import Collector
 from sampan.store.database import Database
 from sampan.store.digests import chain_ids, digest_of
+from sampan.store.hashed_file import HashedFile
 from sampan.store.intake import Intake, StagedImage
 from sampan.store.layers import Layers, LayerSource
 from sampan.store.merging import merge_layers
@@ -312,41 +311,11 @@ def pack_layer(upper: str, path: str) -> tuple[StagedBlob, int]:
     """Pack an upper directory to a file; return it, and how many entries it has."""
     fd = os.open(upper, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        with _HashedFile(path) as sink:
+        with HashedFile(path) as sink:
             writer = TarWriter(sink)
             packer = Packer(writer, layer=True)
             packer.add(fd, shown=b"")
             writer.finish()
-            return StagedBlob(path, sink.digest, sink.size_bytes), packer.entries
+            return sink.finish(), packer.entries
     finally:
         os.close(fd)
-
-
-class _HashedFile:
-    """A sink that writes and hashes; use it in a `with`."""
-
-    def __init__(self, path: str) -> None:
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        self._hash = hashlib.sha256()
-        self.size_bytes = 0
-
-    def __enter__(self) -> _HashedFile:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        os.close(self._fd)
-
-    @property
-    def digest(self) -> Digest:
-        """The digest of what was written so far."""
-        return Digest(f"sha256:{self._hash.hexdigest()}")
-
-    def write(self, data: bytes | bytearray | memoryview, /) -> None:
-        """Take a piece."""
-        self._hash.update(data)
-        write_all(self._fd, bytes(data))
-        self.size_bytes += len(data)
-
-    def copy(self, fd: int, size: int, /) -> None:
-        """Take size bytes of a file."""
-        write_pieces(self, fd, size)
