@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -138,6 +139,28 @@ def test_load(tmp_path: Path) -> None:
         assert fill_at_every_step(full, load, step_kib=60) > 10
         assert list(full.store.verifier.verify(full.store.images.list())) == []
         assert [image.tags[0].familiar for image in full.store.images.list()] == ["full:1"]
+
+
+def layer_builder(upper: Path) -> Callable[[Store], None]:
+    """Make a layer of new files, as a step of a build does; large ones are written by a thread."""
+
+    def build(store: Store) -> None:
+        upper.mkdir()
+        try:
+            for number in range(4):
+                (upper / str(number)).write_bytes(os.urandom(100 * KIB))
+            store.built.add((), str(upper), keep=lambda layer: None, files=b"a record")
+        finally:
+            shutil.rmtree(upper, ignore_errors=True)
+
+    return build
+
+
+def test_layer_of_a_build(tmp_path: Path) -> None:
+    with disk(tmp_path) as full:
+        assert fill_at_every_step(full, layer_builder(full.place / "data/tmp/upper"), step_kib=60) > 10
+        (layer,) = (full.place / "data/layers").iterdir()
+        assert (layer / "files").read_bytes() == b"a record"
 
 
 @needs_registry
