@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -64,13 +66,62 @@ def _count_fds(pid: int) -> int:
     return len(links) - 2 * pool
 
 
-def descriptors(daemon: Sampand) -> Counter[str]:
-    """Return what the daemon's descriptors are, by kind, for a report; numbers are left out."""
+def descriptors(daemon: Sampand) -> dict[str, str]:
+    """Return what the daemon's descriptors are, for a report: sockets with their state and their peers.
+
+    Keyed by the link in /proc, which names a socket or a pipe by its inode.
+    """
     assert daemon.process is not None
-    folder = f"/proc/{daemon.process.pid}/fd"
-    return Counter(
-        re.sub(r"[0-9a-f]{12,64}|[0-9]+", "…", _link(f"{folder}/{fd}")) for fd in os.listdir(folder)
-    )
+    pid = daemon.process.pid
+    sockets = _sockets(pid)
+    links = [_link(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+    found = {link: sockets.get(link.removeprefix("socket:[").rstrip("]"), link) for link in links}
+    for pair in zip(_starting("net:", found), _starting("socket:", found), strict=False):
+        for link in pair:  # a namespace that stands ready, and the socket in it, which ss does not show
+            del found[link]
+    return found
+
+
+def _starting(start: str, found: Mapping[str, str]) -> list[str]:
+    return [link for link, text in found.items() if text.startswith(start)]
+
+
+def more(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    """Return what is there only afterwards, if there are more of its kind than before."""
+    grown = Counter(map(_kind, after.values())) - Counter(map(_kind, before.values()))
+    return [text for link, text in after.items() if link not in before and _kind(text) in grown]
+
+
+def _kind(text: str) -> str:
+    return re.sub(r"[0-9a-f]{12,64}|[0-9]+", "…", text.partition(" users:")[0])
+
+
+def _sockets(pid: int) -> dict[str, str]:
+    """Return what ss(8) says of the sockets in a process's network namespace, keyed by inode."""
+    command = [
+        "nsenter",
+        f"--net=/proc/{pid}/ns/net",
+        "--",
+        "ss",
+        "--all",
+        "--processes",
+        "--extended",
+        "--no-header",
+    ]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found, peers = {}, {}
+    for line in text.splitlines():
+        fields = line.split()
+        inode = re.search(r"\bino:([0-9]+)", line)
+        if inode is not None:
+            found[inode.group(1)] = " ".join(fields)
+        elif fields[0].startswith("u_"):  # Netid State Recv-Q Send-Q path inode peer inode users
+            found[fields[5]] = " ".join(fields)
+            peers[fields[5]] = fields[7]
+    lines = dict(found)
+    for inode, peer in peers.items():
+        found[inode] += f" peer: {lines.get(peer, 'none here')}"
+    return found
 
 
 def _link(path: str) -> str:

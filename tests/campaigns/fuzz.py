@@ -28,6 +28,7 @@ from sampan.settings import Roots
 
 CLIENTS = 4
 POOL = 6  # containers at once
+SLICE = 10_000  # requests between two looks at the descriptors
 ANSWER_S = 120.0  # of the clock: a busy machine is no fault of the daemon
 MEMORY_GROWTH = 24 << 20  # bytes; caches fill in the first part, which is not counted
 # Docker answers these with 500 as well, and clients know the words.
@@ -58,10 +59,13 @@ def fuzz(daemon: NetworkHost, count: int, seed: int) -> list[str]:
     run.spend(max(count // 10, 500), seed)
     run.clean_up()
     before, memory, threads = census.take(daemon), _memory(daemon), _threads(daemon)
-    links, descriptors = _links(daemon), census.descriptors(daemon)
-    run.spend(count, seed + 1)
-    run.clean_up()
-    census.settle(daemon, before)
+    links, opened = _links(daemon), census.descriptors(daemon)
+    for begin in range(0, count, SLICE):
+        run.spend(min(SLICE, count - begin), seed + 1 + begin // SLICE)
+        run.clean_up()
+        census.settle(daemon, before)
+        for line in census.more(opened, census.descriptors(daemon)):
+            print(f"descriptors after {begin + SLICE} requests: more of {line}", flush=True)
     print(f"statuses: {dict(sorted(run.statuses.items()))}")
     print(f"memory {memory >> 20} → {_memory(daemon) >> 20} MiB, threads {threads} → {_threads(daemon)}")
     found = run.violations() + _traces(daemon)
@@ -73,8 +77,7 @@ def fuzz(daemon: NetworkHost, count: int, seed: int) -> list[str]:
         found.append(f"zombies: {census.zombies(daemon)}")
     changed = census.differences(before, census.take(daemon))
     if any(line.startswith("daemon_fds") for line in changed):
-        more = census.descriptors(daemon) - descriptors
-        changed.append(f"daemon_fds: more of {dict(more)}")
+        changed += [f"daemon_fds: {line}" for line in census.more(opened, census.descriptors(daemon))]
     return found + [line for line in changed if not line.startswith("layers")]  # images loaded by chance
 
 

@@ -254,6 +254,13 @@ def _drain(fd: int) -> int:
     return total
 
 
+def test_a_cgroup_that_is_gone_is_no_missing_controller(cgroup: CgroupManager) -> None:
+    cgroup.delete()
+    for change in (cgroup.freeze, cgroup.thaw):
+        with pytest.raises(FileNotFoundError):
+            change()
+
+
 def test_frozen_processes_can_be_killed(cgroup: CgroupManager) -> None:
     with process_inside(cgroup, signal.pause) as pid:
         wait_until(lambda: cgroup.pids() == [pid], "the process is inside")

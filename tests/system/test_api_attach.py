@@ -6,6 +6,7 @@ import gc
 import json
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import docker
@@ -48,7 +49,9 @@ class Hijacked:
         self.sock.sendall(head.encode() + b"\r\n" + data)
         self.buffer = b""
         while b"\r\n\r\n" not in self.buffer:
-            self.buffer += self.sock.recv(4096)
+            part = self.sock.recv(4096)
+            assert part, "no answer"
+            self.buffer += part
         self.head, _, self.buffer = self.buffer.partition(b"\r\n\r\n")
 
     def rest(self) -> bytes:
@@ -85,6 +88,22 @@ def test_replay_alone(daemon: Sampand, *, upgrade: bool) -> None:
     daemon.call("POST", f"/containers/{container}/kill")
     ended = attach(daemon, container, "logs=1&stdout=1", upgrade=upgrade)
     assert split_frames(ended.rest()) == (b"out\n", b"")
+
+
+def test_a_container_that_is_paused_meanwhile(daemon: Sampand) -> None:
+    """Every attach is answered: by a stream, or by the refusal that it would have got a moment later."""
+    ref = create(daemon, "sleep", "1000")
+    daemon.call("POST", f"/containers/{ref}/start")
+    for _ in range(15):
+        with ThreadPoolExecutor(5) as pool:
+            heads = [
+                pool.submit(lambda: Hijacked(daemon, f"/containers/{ref}/attach?stdout=1&logs=1").head)
+                for _ in range(5)
+            ]
+            daemon.call("POST", f"/containers/{ref}/pause")
+            daemon.call("POST", f"/containers/{ref}/unpause")
+        assert {one.result().split(b" ")[1] for one in heads} <= {b"101", b"409"}
+    daemon.call("DELETE", f"/containers/{ref}?force=1")
 
 
 def test_neither_replay_nor_stream_ends_at_once(daemon: Sampand) -> None:

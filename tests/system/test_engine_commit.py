@@ -65,6 +65,43 @@ def test_what_is_recorded(box: Box) -> None:
     assert (newest.Id, newest.CreatedBy, newest.Comment) == (image_id, "sh -c touch /x", "why")
 
 
+def test_each_instruction_that_may_change(box: Box) -> None:
+    ref = run_to_end(box, "sh", "-c", "touch /x", Env=["A=1"])
+    seen: list[docker.Event] = []
+    subscription = box.engine.events.subscribe(seen.append, filters={"event": ["tag"]})
+    image_id = commit(
+        box,
+        ref,
+        repository="changed",
+        changes=[
+            'CMD ["a", "b"]\nENTRYPOINT e f',
+            'ENV X=$A Y="2 3"',
+            "EXPOSE 80 81/udp",
+            'LABEL l=1 "m n"=2',
+            "USER 5:6",
+            "WORKDIR /w",
+            "workdir rel",
+            "VOLUME /q /r",
+            "ONBUILD RUN x",
+            "STOPSIGNAL SIGRTMIN+3",
+            "HEALTHCHECK --interval=3s --retries=2 CMD true",
+        ],
+    )
+    subscription.cancel()
+    found = box.engine.images.inspect(image_id).Config
+    assert (found.Cmd, found.Entrypoint) == (["a", "b"], ["/bin/sh", "-c", "e f"])
+    assert {"A=1", "Y=2 3"} <= set(found.Env or ())
+    assert set(found.ExposedPorts or ()) == {"80/tcp", "81/udp"}
+    assert found.Labels == {"l": "1", "m n": "2"}
+    assert (found.User, found.WorkingDir, found.StopSignal) == ("5:6", "/w/rel", "SIGRTMIN+3")
+    assert {"/q", "/r"} <= set(found.Volumes or ())
+    assert found.OnBuild == ["RUN x"]
+    assert found.Healthcheck is not None
+    assert (found.Healthcheck.Test, found.Healthcheck.Interval) == (["CMD-SHELL", "true"], 3 * 10**9)
+    attributes = {"l": "1", "m n": "2", "name": "changed:latest"}
+    assert [event.Actor.Attributes for event in seen] == [attributes]
+
+
 def test_nothing_changed_is_no_layer(box: Box) -> None:
     ref = box.create("true")
     found = box.engine.images.inspect(commit(box, ref))
@@ -122,7 +159,9 @@ def test_a_container_that_a_killed_sampand_froze_goes_on(box: Box) -> None:
     ("options", "match"),
     [
         pytest.param({"changes": ["RUN x"]}, "RUN is not a valid change command", id="a change"),
+        pytest.param({"changes": ["STOPSIGNAL NOPE"]}, "invalid signal: NOPE", id="a signal"),
         pytest.param({"repository": "UPPER"}, "lowercase", id="a name"),
+        pytest.param({"repository": "sha256", "tag": "abc"}, "ambiguous", id="a name that reads as an id"),
     ],
 )
 def test_refused(box: Box, options: dict[str, Any], match: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -164,6 +165,33 @@ def test_exec_dies_and_goes_with_its_container(box: Box) -> None:
     box.engine.containers.remove(container_id)
     with pytest.raises(NotFound, match=f"No such exec instance: {exec_id}"):
         execs.inspect(exec_id)
+
+
+def test_a_container_that_ends_while_execs_start(box: Box) -> None:
+    """Whatever the runtime met, it is the container that has ended, and no mistake of anybody."""
+    wrong: list[object] = []
+
+    def start(exec_id: str) -> None:
+        try:
+            box.engine.execs.start(exec_id, fd=None, framed=True, detach=True, tty=False)
+        except Conflict as exc:
+            if "is not running" not in str(exc):
+                wrong.append(exc)
+        except Exception as exc:
+            wrong.append(exc)
+
+    for number in range(5):
+        container = box.start("sleep", "1000")
+        ids = [box.engine.execs.create(container, docker.ExecCreate(Cmd=["true"])) for _ in range(6)]
+        threads = [threading.Thread(target=start, args=(exec_id,)) for exec_id in ids]
+        for thread in threads:
+            thread.start()
+            if thread is threads[number]:
+                box.engine.containers.kill(container)
+        for thread in threads:
+            thread.join()
+        box.engine.containers.remove(container, force=True)
+    assert wrong == []
 
 
 def test_many_at_once(box: Box, sleeper: str) -> None:

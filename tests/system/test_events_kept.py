@@ -88,9 +88,9 @@ def test_image_events_have_the_labels(sampand: Sampand) -> None:
     assert b"error" not in sampand.request("POST", f"/images/create?{query}", raw=archive)[2]
     sampand.request("DELETE", "/images/labelled:1")
     events = past(sampand, start, {"type": ["image"], "label": ["tier=back"]})
-    assert [event["Action"] for event in events] == ["import", "untag"]
+    assert [event["Action"] for event in events] == ["tag", "import", "untag"]
     events = past(sampand, start, {"type": ["image"]})
-    assert [event["Action"] for event in events] == ["import", "untag", "delete"]
+    assert [event["Action"] for event in events] == ["tag", "import", "untag", "delete"]
     assert events[-1]["Actor"]["Attributes"] == {"name": events[-1]["Actor"]["ID"]}
 
 

@@ -8,7 +8,7 @@ from aiohttp import web
 from sampan.daemon.call import Call, reply
 from sampan.daemon.routes_sampan import ROOT
 from sampan.daemon.routing import Router
-from sampan.engine.signals import signal_name
+from sampan.spec.signals import signal_name
 
 
 class StopAnswer(msgspec.Struct, frozen=True, kw_only=True):

@@ -48,17 +48,17 @@ async def attach(call: Call) -> web.StreamResponse:
     takeover = Takeover(call.request)
     try:
         await _attach(call, takeover)
+    except SampanError as exc:
+        if takeover.begun:
+            raise
+        takeover.send_now(raw_error(exc, content_type=RAW_STREAM))
     finally:
         takeover.close()
     return web.Response()
 
 
 async def _attach(call: Call, takeover: Takeover) -> None:
-    try:
-        target = await call.workers.quick(call.engine.containers.prepare_attach, call.name)
-    except SampanError as exc:
-        takeover.send_now(raw_error(exc, content_type=RAW_STREAM))
-        return
+    target = await call.workers.quick(call.engine.containers.prepare_attach, call.name)
     takeover.settle()
     head = stream_type(tty=target.tty, version=call.version)
     await takeover.lend(

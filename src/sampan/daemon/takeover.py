@@ -47,6 +47,7 @@ class Takeover:
         self._bridge: Bridge | None = None
         self._lent = False
         self._fd = self.sock.fileno()
+        self.begun = False  # the client has an answer's head
 
     @property
     def fd(self) -> int:
@@ -60,6 +61,7 @@ class Takeover:
             ConnectionError: the client has gone.
         """
         head = (UPGRADED if self._upgrade else PLAIN).format(headers=headers, type=content_type)
+        self.begun = True
         self.send_now(head.encode())
 
     def send_now(self, data: bytes) -> None:

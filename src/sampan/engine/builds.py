@@ -10,10 +10,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from sampan.engine.core import Core
-from sampan.engine.events import make_event
+from sampan.engine.events import image_event
 from sampan.engine.folder_archives import pack_folder, unpack_folder
 from sampan.engine.pruning import tell_prune
 from sampan.engine.remote_images import RemoteImages
+from sampan.ids import Digest
 from sampan.store.archive.readable import Readable
 from sampan.store.archive.writer import Sink
 
@@ -119,9 +120,10 @@ class Builds:
 
             with output.beside("attestations"):
                 attest_image(self._core, builder.host, request, result, began_ns=began_ns)
-        for tag in request.tags:
-            event = make_event("image", "tag", result.image_id, {"name": tag.familiar})
-            self._core.events.emit(event)
+        if request.tags:
+            labels = self._core.store.images.get(Digest(result.image_id)).config.config.Labels
+            for tag in request.tags:
+                self._core.events.emit(image_event("tag", result.image_id, tag.familiar, labels))
         return result.image_id
 
     def spool_path(self) -> str:

@@ -19,7 +19,7 @@ import msgspec
 from sampan import log
 from sampan.engine.container import Container
 from sampan.engine.core import Core
-from sampan.engine.events import container_event, make_event
+from sampan.engine.events import container_event, image_event
 from sampan.engine.stopping import Stopper
 from sampan.errors import Conflict, NotFound, SampanError
 from sampan.ids import ContainerId, Digest
@@ -62,7 +62,7 @@ def commit(core: Core, stopper: Stopper, container: Container, request: CommitRe
     )
     core.events.emit(event)
     if reference is not None:
-        core.events.emit(make_event("image", "tag", image_id, {"name": reference.familiar}))
+        core.events.emit(image_event("tag", image_id, reference.familiar, defaults.Labels))
     return image_id
 
 

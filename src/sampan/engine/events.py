@@ -143,6 +143,13 @@ def make_event(kind: str, action: str, actor_id: str, attributes: Mapping[str, s
     )
 
 
+def image_event(
+    action: str, image_id: str, name: str, labels: Mapping[str, str] | None = None
+) -> docker.Event:
+    """Return an event of an image: its labels and name are attributes."""
+    return make_event("image", action, image_id, {**(labels or {}), "name": name})
+
+
 def container_event(container: Container, action: str, **attributes: str) -> docker.Event:
     """Return an event of a container: its labels, image and name are attributes of each."""
     record = container.record

@@ -105,6 +105,15 @@ def make_exec_process(
     )
 
 
+def lives(container: Container) -> bool:
+    """Tell whether the container's first process has not begun to end."""
+    try:
+        os.close(_open_root(container))
+    except Conflict:
+        return False
+    return True
+
+
 def _find_user(container: Container, text: str) -> User:
     """Look the user up in the running container's own files, volumes and later changes included.
 

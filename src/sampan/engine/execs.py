@@ -12,7 +12,7 @@ from sampan.engine.container import Container
 from sampan.engine.core import Core
 from sampan.engine.detach_keys import parse_detach_keys
 from sampan.engine.events import container_event
-from sampan.engine.exec_process import check_exec, make_exec_process
+from sampan.engine.exec_process import check_exec, lives, make_exec_process
 from sampan.engine.lifecycle import restarting_refusal
 from sampan.engine.types import AttachTarget, ExitCallback, Subscription, WaitResult
 from sampan.engine.waits import Waits, call_safely
@@ -206,6 +206,9 @@ class Execs:
             )
         except SampanError as exc:
             entry.end(_exit_code(exc))
+            if not isinstance(exc, CommandNotFound | CommandNotExecutable) and not lives(entry.container):
+                # It ended meanwhile: what the runtime met on its way says nothing to anybody.
+                raise Conflict(f"container {entry.container.id} is not running") from exc
             raise
         entry.pid = pid
         entry.started.set()

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from sampan.engine.core import Core
-from sampan.engine.events import make_event
+from sampan.engine.events import image_event
 from sampan.engine.hello_image import resolve_image
 from sampan.engine.layer_views import open_layers
 from sampan.errors import SampanError
@@ -37,7 +37,7 @@ def flatten(core: Core, ref: str, *, repository: str, tag: str) -> Digest:
             raise
         raise SampanError(f"cannot flatten {ref}: no space left on device") from exc
     shown = reference.familiar if reference is not None else image_id
-    core.events.emit(make_event("image", "tag", image_id, {"name": shown}))
+    core.events.emit(image_event("tag", image_id, shown, image.config.config.Labels))
     return image_id
 
 

@@ -11,7 +11,7 @@ import time
 from typing import Final
 
 from sampan.engine.core import Core
-from sampan.engine.events import make_event
+from sampan.engine.events import image_event
 from sampan.errors import InvalidArgument, NotFound
 from sampan.ids import Digest
 from sampan.spec.image import Platform
@@ -45,7 +45,7 @@ def make_hello(core: Core) -> Digest:
         image_id = core.store.images.load(archive)[0].image_id
     core.store.db.migrate("built-in images", _STEPS)
     core.store.db.execute("INSERT OR REPLACE INTO built_in_images VALUES (?, ?)", (_NAME, time.time_ns()))
-    core.events.emit(make_event("image", "load", image_id, {"name": f"{_NAME}:latest"}))
+    core.events.emit(image_event("load", image_id, f"{_NAME}:latest"))
     return image_id
 
 

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET
 
 from sampan.engine.core import Core
-from sampan.engine.events import make_event
+from sampan.engine.events import image_event
 from sampan.engine.flattening import flatten
 from sampan.engine.hello_image import make_hello, resolve_image
 from sampan.engine.image_mounting import ImageMounting
@@ -202,6 +202,8 @@ class Images:
             changes=changes,
             platform=parse_platform(platform) if platform else None,
         )
+        if reference is not None:
+            self._emit("tag", image_id, reference.familiar)
         self._emit("import", image_id, reference.familiar if reference is not None else image_id)
         return image_id
 
@@ -355,7 +357,7 @@ class Images:
                 labels = self._images.get(Digest(image_id)).config.config.Labels
             except NotFound:
                 labels = None
-        self._core.events.emit(make_event("image", action, image_id, {**(labels or {}), "name": name}))
+        self._core.events.emit(image_event(action, image_id, name, labels))
 
 
 def _has_mounted(record: Record, image_id: str) -> bool:

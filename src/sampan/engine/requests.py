@@ -19,10 +19,10 @@ from sampan.engine.health import check_health, merge_health
 from sampan.engine.hostfiles import check_nameserver, check_resolver_word, parse_extra_host
 from sampan.engine.network_wishes import check_endpoint, check_ports, parse_link, parse_mac
 from sampan.engine.restart_policy import check_policy
-from sampan.engine.signals import parse_signal
 from sampan.errors import InvalidArgument, NotFound, Unsupported
 from sampan.spec import docker
 from sampan.spec.image import ImageConfig
+from sampan.spec.signals import parse_signal
 from sampan.store.platforms import parse_platform
 
 _MAX_HOSTNAME: Final = 64  # HOST_NAME_MAX (limits.h)

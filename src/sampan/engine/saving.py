@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from sampan.engine.core import Core
-from sampan.engine.events import make_event
+from sampan.engine.events import image_event
 from sampan.engine.hello_image import resolve_image
 from sampan.errors import InvalidArgument, NotFound
 from sampan.spec import docker
@@ -95,4 +95,4 @@ def _all_tags(core: Core, repository: Reference, platform: Platform | None) -> l
 
 def _event(image: Image) -> docker.Event:
     name = image.tags[0].familiar if image.tags else image.id
-    return make_event("image", "save", image.id, {**(image.config.config.Labels or {}), "name": name})
+    return image_event("save", image.id, name, image.config.config.Labels)

@@ -19,8 +19,8 @@ from sampan.engine.launching import Starter
 from sampan.engine.lifecycle import check_transition
 from sampan.engine.records import Status
 from sampan.engine.restarting import Restarter
-from sampan.engine.signals import parse_signal, signal_name
 from sampan.errors import Conflict, NotFound, NotModified, SampanError, Unavailable
+from sampan.spec.signals import parse_signal, signal_name
 
 if TYPE_CHECKING:
     from sampan.kernel.cgroups import CgroupManager

@@ -17,6 +17,7 @@ from sampan.errors import InvalidArgument
 from sampan.spec.docker.common import Empty
 from sampan.spec.docker.containers import HealthConfig
 from sampan.spec.image import ContainerDefaults
+from sampan.spec.signals import parse_signal
 
 _SHELL: Final = ("/bin/sh", "-c")
 _WORD = re.compile(r"""(?:[^\s"'\\]|\\.|"(?:[^"\\]|\\.)*"|'[^']*')+""")
@@ -27,7 +28,6 @@ _VARIABLE = re.compile(r"\\(.)|\$\{(\w+)\}|\$(\w+)|\$\{", re.DOTALL)
 _PORT = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(tcp|udp|sctp))?", re.ASCII)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)", re.ASCII)
 _NS: Final = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
-_SIGNAL = re.compile(r"(?:SIG)?[A-Z0-9+-]+|\d+", re.ASCII)
 
 Apply = Callable[[ContainerDefaults, str], ContainerDefaults]
 
@@ -114,8 +114,7 @@ def _workdir(defaults: ContainerDefaults, text: str) -> ContainerDefaults:
 
 def _stopsignal(defaults: ContainerDefaults, text: str) -> ContainerDefaults:
     signal = _one_word(defaults, text)
-    if _SIGNAL.fullmatch(signal) is None:
-        raise InvalidArgument(f"invalid signal: {signal}")
+    parse_signal(signal)
     return msgspec.structs.replace(defaults, StopSignal=signal)
 
 

@@ -102,11 +102,10 @@ def parse_tagged(text: str) -> Reference:
     """Read a name that an image is to get: `:latest` is added, a digest refused.
 
     Raises:
-        InvalidArgument: text is no reference, or has a digest.
+        InvalidArgument: text is no reference, has a digest, or would read as one.
     """
     reference = parse_reference(text)
-    if reference.digest:
-        raise InvalidArgument("refusing to create a tag with a digest reference")
+    _check_name(reference)
     return reference.with_default_tag()
 
 
@@ -119,11 +118,17 @@ def make_tagged(repository: str, tag: str) -> Reference:
     reference = parse_reference(repository)
     if not tag:
         return parse_tagged(repository)
-    if reference.digest:
-        raise InvalidArgument("refusing to create a tag with a digest reference")
+    _check_name(reference)
     if _TAG.fullmatch(tag) is None:
         raise InvalidArgument("invalid tag format")
     return replace(reference, tag=tag)
+
+
+def _check_name(reference: Reference) -> None:
+    if reference.digest:
+        raise InvalidArgument("refusing to create a tag with a digest reference")
+    if reference.name == f"{DEFAULT_DOMAIN}/{_OFFICIAL}sha256":  # sha256:… would mean an id then
+        raise InvalidArgument("refusing to create an ambiguous tag using digest algorithm as name")
 
 
 def _parse_digest(text: str) -> Digest:

@@ -15,10 +15,10 @@ from sampan.engine.restart_policy import (
     restarts_after_exit,
     starts_with_daemon,
 )
-from sampan.engine.signals import parse_signal, signal_name
 from sampan.engine.timers import Timers
 from sampan.errors import InvalidArgument
 from sampan.spec.docker import RestartPolicy
+from sampan.spec.signals import parse_signal, signal_name
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,10 @@ from sampan.engine import names
 from sampan.engine.detach_keys import parse_detach_keys
 from sampan.engine.hostfiles import change_hosts, is_sealed, make_hosts, make_resolv_conf, relink_hosts, seal
 from sampan.engine.patterns import compile_filter
-from sampan.engine.signals import parse_signal
 from sampan.engine.times import format_time, parse_until_ns
 from sampan.engine.top import parse_ps
 from sampan.errors import InvalidArgument, SampanError
+from sampan.spec.signals import parse_signal
 from sampan.spec.times import parse_time_ns
 
 

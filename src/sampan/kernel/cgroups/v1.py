@@ -164,9 +164,13 @@ class V1Manager:
         return directory.open("freezer.self_freezing", os.O_RDONLY)
 
     def _freezer(self) -> Directory:
+        if "freezer" not in self._by_controller:
+            raise Unsupported("cannot pause: the cgroup controller freezer is not mounted")
         directory = self._find_freezer()
         if directory is None:
-            raise Unsupported("cannot pause: the cgroup controller freezer is not mounted")
+            raise FileNotFoundError(
+                errno.ENOENT, "the cgroup is gone", self._by_controller["freezer"].full_path
+            )
         return directory
 
     def _find_freezer(self) -> Directory | None:
