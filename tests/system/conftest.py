@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.system.bundles import Runtime
+from tests.system.engine_kit import Box
 from tests.system.sampand import DOCKERS, Sampand, serve
 
 # A shell that starts tests in the background has SIGINT ignored, and programs started from here would inherit
@@ -39,3 +40,25 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
     made = Runtime(tmp_path_factory.mktemp("runtime"))
     yield made
     made.close()
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Iterator[Box]:
+    """An engine with the image busybox, for one test, which must leave nothing behind."""
+    box = Box(tmp_path / "engine").load_busybox()
+    try:
+        yield box
+        box.remove_all()
+        assert box.leftovers() == []
+    finally:
+        box.close()
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
+    """An engine with the image busybox, for one module."""
+    box = Box(tmp_path_factory.mktemp("engine")).load_busybox()
+    try:
+        yield box
+    finally:
+        box.close()

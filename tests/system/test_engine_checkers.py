@@ -4,27 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from tests.system.engine_kit import Box, alive, wait_until
 
 from sampan.spec import docker
 
 MS = 10**6
 FOR_EVER = ("sleep", "1000")
-
-
-@pytest.fixture
-def box(tmp_path: Path) -> Iterator[Box]:
-    box = Box(tmp_path / "engine").load_busybox()
-    try:
-        yield box
-        box.remove_all()
-        assert box.leftovers() == []
-    finally:
-        box.close()
 
 
 def check(*words: str, **more: int) -> docker.HealthConfig:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,8 @@ from sampan.spec import docker
 
 
 @pytest.fixture(scope="module")
-def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
-    box = Box(tmp_path_factory.mktemp("engine")).load_busybox()
-    try:
-        yield box
-    finally:
-        box.close()
+def box(shared: Box) -> Box:
+    return shared
 
 
 def commit(box: Box, ref: str, **options: Any) -> str:

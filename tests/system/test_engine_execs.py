@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
 
 import pytest
 from tests.system.engine_kit import Box, read_until, wait_until
@@ -22,12 +21,8 @@ from sampan.spec import docker
 
 
 @pytest.fixture(scope="module")
-def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
-    box = Box(tmp_path_factory.mktemp("engine")).load_busybox()
-    try:
-        yield box
-    finally:
-        box.close()
+def box(shared: Box) -> Box:
+    return shared
 
 
 @pytest.fixture(scope="module")

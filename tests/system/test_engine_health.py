@@ -7,7 +7,6 @@ import os
 import signal
 import tarfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +17,6 @@ from sampan.spec import docker
 
 FOR_EVER = ("sleep", "1000")
 MS = 10**6
-
-
-@pytest.fixture
-def box(tmp_path: Path) -> Iterator[Box]:
-    box = Box(tmp_path / "engine").load_busybox()
-    try:
-        yield box
-        box.remove_all()
-        assert box.leftovers() == []
-    finally:
-        box.close()
 
 
 def check(command: str, **more: Any) -> docker.HealthConfig:

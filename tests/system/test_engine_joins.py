@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +11,6 @@ from tests.system.engine_kit import Box, wait_until
 from sampan.errors import Conflict, InvalidArgument, SampanError
 
 FOR_EVER = ("sleep", "1000")
-
-
-@pytest.fixture
-def box(tmp_path: Path) -> Iterator[Box]:
-    box = Box(tmp_path / "engine").load_busybox()
-    try:
-        yield box
-        box.remove_all()
-        assert box.leftovers() == []
-    finally:
-        box.close()
 
 
 def namespace(box: Box, ref: str, kind: str) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import Iterator
 
 import pytest
 from tests.system.engine_kit import DEADLINE_S, Box, wait_until
@@ -15,12 +14,8 @@ from sampan.spec import docker
 
 
 @pytest.fixture(scope="module")
-def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
-    box = Box(tmp_path_factory.mktemp("engine")).load_busybox()
-    try:
-        yield box
-    finally:
-        box.close()
+def box(shared: Box) -> Box:
+    return shared
 
 
 @pytest.fixture(scope="module")

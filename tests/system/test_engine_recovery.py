@@ -23,17 +23,6 @@ from sampan.spec import docker
 HOST = Path(__file__).with_name("engine_host.py")
 
 
-@pytest.fixture
-def box(tmp_path: Path) -> Iterator[Box]:
-    box = Box(tmp_path / "engine").load_busybox()
-    try:
-        yield box
-        box.remove_all()
-        assert box.leftovers() == []
-    finally:
-        box.close()
-
-
 class Host:
     """A process with an engine in it, to be killed; told what to do by lines of JSON."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +14,6 @@ from sampan.errors import Conflict, InvalidArgument, NotModified
 from sampan.spec import docker
 
 FOR_EVER = ("sleep", "1000")
-
-
-@pytest.fixture
-def box(tmp_path: Path) -> Iterator[Box]:
-    box = Box(tmp_path / "engine").load_busybox()
-    try:
-        yield box
-        box.remove_all()
-        assert box.leftovers() == []
-    finally:
-        box.close()
 
 
 def policy(name: str, count: int = 0, **host: Any) -> dict[str, Any]:

@@ -15,15 +15,6 @@ from sampan.errors import Conflict, InvalidArgument
 from sampan.spec import docker
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
-    box = Box(tmp_path_factory.mktemp("engine")).load_busybox()
-    try:
-        yield box
-    finally:
-        box.close()
-
-
 @pytest.fixture
 def box(shared: Box) -> Iterator[Box]:
     yield shared

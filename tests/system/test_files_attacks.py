@@ -28,12 +28,8 @@ _renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
 
 
 @pytest.fixture(scope="module")
-def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
-    box = Box(tmp_path_factory.mktemp("engine")).load_busybox()
-    try:
-        yield box
-    finally:
-        box.close()
+def box(shared: Box) -> Box:
+    return shared
 
 
 @pytest.fixture
