@@ -65,14 +65,20 @@ class About:
 
 @dataclass(frozen=True, slots=True)
 class Attested:
-    """An index of an image and what is told about it: its document, and the blobs that it leads to."""
+    """What is told about an image: the manifest that an index names, and the blobs that it leads to."""
 
-    index: bytes
+    manifest: Descriptor
     blobs: tuple[bytes, ...]
 
 
+def write_index(images: Sequence[Descriptor], told: Sequence[Attested]) -> bytes:
+    """Return an index of images, whose descriptors name their platforms, and what is told about them."""
+    manifests = [*images, *(one.manifest for one in told)]
+    return msgspec.json.encode(Index(schemaVersion=2, mediaType=OCI_INDEX, manifests=manifests))
+
+
 def attest(about: About, wanted: Wanted, packages: Sequence[Package] = ()) -> Attested:
-    """Return an index of the image and its attestations; packages: for the SBOM, in order."""
+    """Return the attestations of an image; packages: for the SBOM, in order."""
     statements: list[tuple[str, bytes]] = []
     if wanted.sbom:
         statements.append((SBOM, _statement(about, SBOM, _spdx(about, packages))))
@@ -95,15 +101,8 @@ def attest(about: About, wanted: Wanted, packages: Sequence[Package] = ()) -> At
     told = _descriptor(
         manifest, OCI_MANIFEST, {_ABOUT: about.manifest.digest, ATTESTATION: "attestation-manifest"}
     )
-    index = Index(
-        schemaVersion=2,
-        mediaType=OCI_INDEX,
-        manifests=[
-            msgspec.structs.replace(about.manifest, platform=about.platform),
-            msgspec.structs.replace(told, platform=unknown),
-        ],
-    )
-    return Attested(msgspec.json.encode(index), (manifest, config, *(raw for _, raw in statements)))
+    told = msgspec.structs.replace(told, platform=unknown)
+    return Attested(told, (manifest, config, *(raw for _, raw in statements)))
 
 
 def _descriptor(raw: bytes, media_type: str, annotations: dict[str, str]) -> Descriptor:

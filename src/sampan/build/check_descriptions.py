@@ -23,6 +23,12 @@ def missing_descriptions(dockerfile: Dockerfile) -> Iterator[tuple[str, str, Pla
             yield "argument", one.pairs[0][0], place
 
 
+def description_of(one: i.Instruction, name: str) -> str:
+    """Return the comment above an instruction that describes it: `# NAME text`, without the name."""
+    first, _, rest = _comment_above(one.node.place).partition(" ")
+    return rest.strip() if name and first.lower() == name.lower() else ""
+
+
 def _comment_above(place: Place) -> str:
     """Return the text of a comment that stands right above, alone: not below another one or a blank one."""
     above = place.lines[place.first - 2].strip() if place.first > 1 else ""

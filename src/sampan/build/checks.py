@@ -21,6 +21,30 @@ from sampan.build.words import WordError, Words
 from sampan.errors import InvalidArgument
 from sampan.store.references import parse_reference
 
+RULES: Final[Mapping[str, str]] = {
+    "ConsistentInstructionCasing": "Instructions are all in upper case, or all in lower case",
+    "CopyIgnoredFile": "A file that .dockerignore leaves out cannot be copied",
+    "DuplicateStageName": "Each stage has a name of its own",
+    "ExposeInvalidFormat": "EXPOSE takes ports of the container, without address or host port",
+    "ExposeProtoCasing": "The protocol of EXPOSE is in lower case",
+    "FromAsCasing": "AS is in the case of its FROM",
+    "FromPlatformFlagConstDisallowed": "FROM --platform is no constant",
+    "InvalidBaseImagePlatform": "The base image is for the platform that is built for",
+    "InvalidDefaultArgInFrom": "Defaults of arguments lead to a valid base image",
+    "InvalidDefinitionDescription": "A comment above a stage or argument describes it by its name",
+    "JSONArgsRecommended": "CMD and ENTRYPOINT are JSON, so that signals reach the program",
+    "LegacyKeyValueFormat": "ENV and LABEL are written KEY=VALUE",
+    "MaintainerDeprecated": "A label names the author instead of MAINTAINER",
+    "MultipleInstructionsDisallowed": "Only the last of several such instructions counts",
+    "NoEmptyContinuation": "A continued line is followed by no empty one",
+    "RedundantTargetPlatform": "FROM builds for the target platform anyhow",
+    "ReservedStageName": "No stage is named scratch or context",
+    "SecretsUsedInArgOrEnv": "Secrets are no arguments or variables: they stay in the image",
+    "StageNameCasing": "Names of stages are in lower case",
+    "UndefinedArgInFrom": "Arguments that FROM uses are declared before",
+    "UndefinedVar": "Variables are defined before they are used",
+    "WorkdirRelativePath": "WORKDIR is absolute while the base's directory is not known",
+}
 EXPERIMENTAL: Final = frozenset(("CopyIgnoredFile", "InvalidDefinitionDescription"))
 _GUIDE: Final = "https://docs.docker.com/go/dockerfile/rule"
 _SECRET = re.compile(
@@ -44,6 +68,11 @@ class Finding:
     rule: str
     message: str
     place: Place
+
+    @property
+    def description(self) -> str:
+        """What the rule asks for."""
+        return RULES[self.rule]
 
     @property
     def url(self) -> str:

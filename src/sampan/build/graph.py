@@ -51,7 +51,10 @@ class Watcher(Protocol):
 class Graph:
     """The steps of one build. Each stage's thread tells about its own."""
 
-    def __init__(self, dockerfile: Dockerfile, stages: Stages, watcher: Watcher | None) -> None:
+    def __init__(
+        self, dockerfile: Dockerfile, stages: Stages, watcher: Watcher | None, *, platform: str = ""
+    ) -> None:
+        """platform: shown with every step, if it is one of several."""
         self._watcher = watcher
         self._steps: dict[int, Step] = {}
         self._hits: set[str] = set()
@@ -65,7 +68,7 @@ class Graph:
                 digest = hashlib.sha256(seed + f"{index} {number}".encode()).hexdigest()
                 step = Step(
                     f"sha256:{digest}",
-                    _name(stage, one, number, len(shown), alone=len(stages.reached) == 1),
+                    _name(stage, one, number, len(shown), alone=len(stages.reached) == 1, platform=platform),
                     one.node.place,
                     tuple(_needs(stages, stage, one, last)),
                 )
@@ -109,8 +112,9 @@ class Graph:
 _SHOWN = (i.From, i.Run, i.Copy, i.Workdir)
 
 
-def _name(stage: Stage, one: i.Instruction, number: int, total: int, *, alone: bool) -> str:
+def _name(stage: Stage, one: i.Instruction, number: int, total: int, *, alone: bool, platform: str) -> str:
     own = stage.parsed.head.name or ("" if alone else f"stage-{stage.index}")
+    own = f"{platform} {own}".strip()
     counted = f"{number:{len(str(total))}}/{total}"
     return f"[{own} {counted}] {one.node.original}" if own else f"[{counted}] {one.node.original}"
 

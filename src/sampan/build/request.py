@@ -72,6 +72,7 @@ def _no_auth(_domain: str) -> str:
 class BuildRequest:
     """One build. dockerfile: its path in the context; build_args: None takes one away; network: for RUN.
 
+    platform: what is built for, "" this machine's; of_several: others are built beside.
     ignores: the context is whole, `.dockerignore` was not applied yet.
     document: the Dockerfile itself, when it is not in the context; ignore: `.dockerignore`, the same.
     entitlements: what RUN may take beyond its sandbox: network.host, security.insecure.
@@ -91,6 +92,7 @@ class BuildRequest:
     no_cache_stages: frozenset[str] = frozenset()
     pull: bool = False
     platform: str = ""
+    of_several: bool = False
     network: str = ""
     extra_hosts: Sequence[str] = ()
     limits: Limits = field(default_factory=Limits)

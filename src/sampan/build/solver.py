@@ -38,7 +38,7 @@ from sampan.errors import InvalidArgument, SampanError, Unsupported
 from sampan.spec.image import ContainerDefaults, ImageConfig, Platform
 from sampan.store.built import Built, Stack
 from sampan.store.digests import chain_ids
-from sampan.store.platforms import host_platform, parse_platform
+from sampan.store.platforms import host_platform, parse_platform, without_usual_variant
 
 if TYPE_CHECKING:
     from sampan.build.checking import Checked
@@ -72,8 +72,10 @@ class Builder:
         name, raw = find_dockerfile(request, context)
         dockerfile = parse_dockerfile(raw, file=name)
         context.ignore(name, everything=request.ignores, given=request.ignore)
-        own = host_platform()
-        platform = parse_platform(request.platform) if request.platform else own
+        own = without_usual_variant(host_platform())
+        platform = own
+        if request.platform:
+            platform = without_usual_variant(parse_platform(request.platform))
         stages = plan_stages(
             dockerfile,
             build_args=request.build_args,
@@ -172,7 +174,12 @@ class _BuildRun:
         self._trees: dict[str, RootTree] = {}
         self._parents: dict[int, str] = {}
         self._steps = _Steps(plan)
-        self._graph = Graph(plan.dockerfile, plan.stages, watcher)
+        self._graph = Graph(
+            plan.dockerfile,
+            plan.stages,
+            watcher,
+            platform=str(plan.platform) if plan.request.of_several else "",
+        )
 
     def __enter__(self) -> _BuildRun:
         return self
@@ -315,7 +322,9 @@ class _BuildRun:
             state = self._state_of(stage.base).copy()
             state.defaults = with_path(state.defaults)
             return state
-        platform = parse_platform(stage.platform) if stage.platform else self._plan.platform
+        platform = self._plan.platform
+        if stage.platform:
+            platform = without_usual_variant(parse_platform(stage.platform))
         if stage.base == "scratch":
             defaults = with_path(ContainerDefaults(WorkingDir="/"))
             return StageState(defaults, (), platform)

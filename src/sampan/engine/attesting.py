@@ -1,11 +1,15 @@
-"""Attestations of an image that was just built: its names mean an index with them (docs/build.md)."""
+"""Images under an index: those of several platforms, and attestations of them (docs/build.md)."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sampan.build.attestations import About, Material, attest
+import msgspec
+
+from sampan.build.attestations import About, Attested, Material, attest, write_index
 from sampan.build.packages import find_packages
 from sampan.build.trees import RootTree
 from sampan.engine.times import format_time
@@ -17,14 +21,26 @@ if TYPE_CHECKING:
     from sampan.build.host import Host
     from sampan.build.request import BuildRequest, BuildResult
     from sampan.engine.core import Core
+    from sampan.store.model import Image
+    from sampan.store.references import Reference
 
 
-def attest_image(
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One image of an index; told: its attestations, if there are any."""
+
+    image: Image
+    told: Attested | None
+
+
+def list_image(
     core: Core, host: Host, request: BuildRequest, result: BuildResult, *, began_ns: int
-) -> None:
-    """Give an image that was built the attestations that its request asks for."""
+) -> Listed:
+    """Return an image that was built, with the attestations that its request asks for."""
     store = core.store
     image = store.images.get(parse_digest(result.image_id))
+    if not request.attestations:
+        return Listed(image, None)
     epoch = request.build_args.get("SOURCE_DATE_EPOCH")
     times = [int(epoch) * 10**9] * 2 if epoch else [began_ns, time.time_ns()]
     about = About(
@@ -44,6 +60,15 @@ def attest_image(
     if request.attestations.sbom:
         with host.open_root(store.built.stack_of(image)) as root:
             packages = find_packages(RootTree(root))
-    made = attest(about, request.attestations, packages)
-    kept = KeptIndex(made.index, OCI_INDEX, made.blobs)
-    store.arrivals.name_by_index(image.id, request.tags, kept, first=True)
+    return Listed(image, attest(about, request.attestations, packages))
+
+
+def name_listed(core: Core, references: Sequence[Reference], listed: Sequence[Listed]) -> None:
+    """Let names mean an index of images; the first is what they mean where nobody says a platform."""
+    told = [one.told for one in listed if one.told is not None]
+    images = [
+        msgspec.structs.replace(one.image.manifest, platform=one.image.config.platform) for one in listed
+    ]
+    kept = KeptIndex(write_index(images, told), OCI_INDEX, tuple(blob for one in told for blob in one.blobs))
+    for number, one in enumerate(listed):
+        core.store.arrivals.name_by_index(one.image.id, references, kept, first=not number)

@@ -6,6 +6,8 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,7 @@ from sampan.engine.remote_images import RemoteImages
 from sampan.ids import Digest
 from sampan.store.archive.readable import Readable
 from sampan.store.archive.writer import Sink
+from sampan.store.platforms import host_platform, matches, parse_platform
 
 if TYPE_CHECKING:
     from sampan.build.cachemounts import CacheMount
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
     from sampan.build.index import Index
     from sampan.build.known_digests import KnownDigests
     from sampan.build.request import BuildRequest, Output
-    from sampan.build.solver import Builder
+    from sampan.build.solver import Builder, Plan
     from sampan.engine.build_cache import BuildCache, Pruned, PruneWish
     from sampan.engine.image_root import OpenImageRoot
     from sampan.store.saving import OpenSave
@@ -88,7 +91,9 @@ class Builds:
             SampanError: the Dockerfile is wrong, or a step failed; steps that were done are in the cache.
         """
         with open_context() as context:
-            return self.build_in(request, context, output=output, cancel=cancel, begin=begin, watcher=watcher)
+            return self.build_in(
+                request, context, output=output, cancel=cancel, begin=begin, watcher=watcher
+            )[0]
 
     def check(self, request: BuildRequest, open_context: Callable[[], Index]) -> Checked:
         """Look for what is hardly meant in a Dockerfile; nothing is built.
@@ -99,6 +104,29 @@ class Builds:
         with open_context() as context:
             return self._get().check(request, context)
 
+    def outline(self, request: BuildRequest) -> dict[str, object]:
+        """Return what the target of a Dockerfile takes, of a request that has it; else as `check`."""
+        from sampan.build.outlines import outline
+
+        with self.no_context() as context:
+            plan = self._get().prepare(request, context)
+        raw = request.document or b""
+        return outline(plan.dockerfile, plan.stages, raw, build_args=request.build_args)
+
+    def targets(self, request: BuildRequest) -> dict[str, object]:
+        """Return the targets of a Dockerfile; else as `outline`."""
+        from sampan.build.outlines import targets
+
+        with self.no_context() as context:
+            plan = self._get().prepare(request, context)
+        return targets(plan.dockerfile, plan.stages, request.document or b"")
+
+    def no_context(self) -> Index:
+        """Return a context without files."""
+        from sampan.build.index import Index
+
+        return Index()
+
     def build_in(
         self,
         request: BuildRequest,
@@ -108,23 +136,57 @@ class Builds:
         cancel: Cancel,
         begin: Callable[[], None],
         watcher: Watcher | None = None,
-    ) -> str:
-        """Build an image of an open context, and return its id; else as `build`."""
-        builder = self._get()
-        plan = builder.prepare(request, context)
-        begin()
-        began_ns = time.time_ns()
-        result = builder.run(plan, context, output, cancel, watcher=watcher)
-        if request.attestations:
-            from sampan.engine.attesting import attest_image
+    ) -> Sequence[str]:
+        """Build an image of an open context for each platform, and return their ids; else as `build`.
 
-            with output.beside("attestations"):
-                attest_image(self._core, builder.host, request, result, began_ns=began_ns)
+        The first is the one that the names mean where nobody says a platform.
+        """
+        builder = self._get()
+        several = split_platforms(request)
+        if len(several) > 1:  # it may be gone from the context after the first has read it
+            from sampan.build.request import find_dockerfile
+
+            name, raw = find_dockerfile(request, context)
+            several = [replace(one, dockerfile=name, document=raw) for one in several]
+        plans = [builder.prepare(one, context) for one in several]
+        begin()
+        if len(plans) == 1 and not request.attestations:
+            image_ids = [builder.run(plans[0], context, output, cancel, watcher=watcher).image_id]
+        else:
+            image_ids = self._build_listed(request, plans, context, output, cancel, watcher)
         if request.tags:
-            labels = self._core.store.images.get(Digest(result.image_id)).config.config.Labels
+            labels = self._core.store.images.get(Digest(image_ids[0])).config.config.Labels
             for tag in request.tags:
-                self._core.events.emit(image_event("tag", result.image_id, tag.familiar, labels))
-        return result.image_id
+                self._core.events.emit(image_event("tag", image_ids[0], tag.familiar, labels))
+        return image_ids
+
+    def _build_listed(
+        self,
+        request: BuildRequest,
+        plans: Sequence[Plan],
+        context: Index,
+        output: Output,
+        cancel: Cancel,
+        watcher: Watcher | None,
+    ) -> list[str]:
+        """Build images that an index lists: of several platforms, or with attestations."""
+        from sampan.engine.attesting import list_image, name_listed
+
+        builder, listed = self._get(), []
+        for plan in plans:
+            began_ns = time.time_ns()
+            if len(plans) > 1:
+                output.text(f"# {plan.platform}\n")
+            result = builder.run(plan, context, output, cancel, watcher=watcher)
+            with output.beside("attestations") if request.attestations else nullcontext():
+                listed.append(list_image(self._core, builder.host, request, result, began_ns=began_ns))
+        name_listed(self._core, request.tags, listed)
+        image_ids = [str(one.image.id) for one in listed]
+        if len(plans) > 1:
+            output.image(image_ids[0])
+            for tag in request.tags:
+                output.text(f"Successfully tagged {tag.familiar}\n")
+        return image_ids
 
     def spool_path(self) -> str:
         """Return where a context's content may be spooled: a new name that the next start would sweep."""
@@ -146,14 +208,15 @@ class Builds:
 
         return OpenImageRoot(self._core, self._remote, image)
 
-    def open_archive(self, image: str, names: Sequence[str]) -> OpenSave:
-        """Return an image as the archive of `save`, by names that it need not have; else as `open_root`."""
+    def open_archive(self, images: Sequence[str], names: Sequence[str]) -> OpenSave:
+        """Return images as the archive of `save`, by names that they need not have; else as `open_root`."""
         from sampan.engine.hello_image import resolve_image
         from sampan.store.references import parse_tagged
         from sampan.store.saving import Wanted
 
-        found = resolve_image(self._core, image)
-        return self._core.store.saving.open([Wanted(found, tuple(parse_tagged(name) for name in names))])
+        references = tuple(parse_tagged(name) for name in names)
+        found = [resolve_image(self._core, image) for image in images]
+        return self._core.store.saving.open([Wanted(one, references) for one in found])
 
     def cache(self) -> BuildCache:
         """Return what builds keep, to be listed."""
@@ -212,3 +275,17 @@ class Builds:
                 cache = StepCache(store.db, store.built)
                 self._builder = Builder(BuildHost(self._core, self._remote), cache, store.built)
             return self._builder
+
+
+def split_platforms(request: BuildRequest) -> list[BuildRequest]:
+    """Return a request for each platform: one as it is, or several without names; this machine's first.
+
+    Raises:
+        InvalidArgument: one is none.
+    """
+    platforms = list(dict.fromkeys(part for part in request.platform.split(",") if part))
+    if len(platforms) < 2:
+        return [request]
+    own = host_platform()
+    platforms.sort(key=lambda text: not matches(own, parse_platform(text)))
+    return [replace(request, platform=text, tags=(), of_several=True) for text in platforms]

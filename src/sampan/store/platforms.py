@@ -7,6 +7,8 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
+
 from sampan.errors import InvalidArgument, NotFound
 from sampan.spec.image import ATTESTATION, Descriptor, Platform
 
@@ -65,6 +67,15 @@ def parse_platform(text: str) -> Platform:
     architecture = _ALIASES.get(parts[1].lower(), parts[1].lower())
     variant = parts[2] if len(parts) == 3 else _DEFAULT_VARIANT.get(architecture, "")
     return Platform(os=parts[0].lower(), architecture=architecture, variant=variant)
+
+
+def without_usual_variant(platform: Platform) -> Platform:
+    """Return a platform as builds name it: `linux/arm64`, not `linux/arm64/v8`.
+
+    Source: containerd/platforms, database.go, normalizeArch, which BuildKit applies.
+    """
+    usual = (platform.architecture, platform.variant) in (("arm64", "v8"), ("amd64", "v1"))
+    return msgspec.structs.replace(platform, variant="") if usual else platform
 
 
 def matches(wanted: Platform, actual: Platform) -> bool:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from sampan.build.checks import EXPERIMENTAL, Wanted, find_all, parse_wanted
+from sampan.build.checks import EXPERIMENTAL, RULES, Wanted, find_all, parse_wanted
 from sampan.build.parsing import parse_dockerfile
 from sampan.build.patterns import PatternList
 from sampan.errors import InvalidArgument
@@ -109,3 +109,7 @@ def test_texts() -> None:
     )
     assert found[-1].message == "FROM argument 'version' is not declared (did you mean verison?)"
     assert found[-1].url == "https://docs.docker.com/go/dockerfile/rule/undefined-arg-in-from/"
+
+
+def test_every_documented_rule_is_here() -> None:
+    assert len(RULES) == 22

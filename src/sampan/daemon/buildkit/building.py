@@ -50,8 +50,8 @@ class Builder:
 
     def build(
         self, options: Mapping[str, str], solve: m.ControlSolveRequest, *, tags: Sequence[str]
-    ) -> tuple[str, dict[str, str]]:
-        """Build, and return the image's id, and what the client is told beside it.
+    ) -> tuple[Sequence[str], dict[str, str]]:
+        """Build, and return the images' ids as `build_in`, and what the client is told beside them.
 
         Raises:
             SampanError: as `engine.builds.build`. GRPCError: the client refuses something.
@@ -77,7 +77,7 @@ class Builder:
             request = replace(request, contexts=contexts)
             request, context = self._open(inputs, request, sources)
             with context:
-                image_id = self._engine.builds.build_in(
+                image_ids = self._engine.builds.build_in(
                     request,
                     context,
                     output=self._progress,
@@ -85,7 +85,36 @@ class Builder:
                     begin=_nothing,
                     watcher=self._progress,
                 )
-        return image_id, caches.told
+        return image_ids, caches.told
+
+    def answer(self, name: str, options: Mapping[str, str], solve: m.ControlSolveRequest) -> dict[str, bytes]:
+        """Answer a question about the Dockerfile; nothing is built, and of the context little is read.
+
+        Raises:
+            SampanError: the Dockerfile is wrong; else as `build`.
+        """
+        from sampan.daemon.buildkit.subrequests import answer
+
+        sources = read_sources(options)
+        request = read_request(
+            options, dockerfile=sources.dockerfile, tags=(), entitlements=list(solve.entitlements)
+        )
+        builds = self._engine.builds
+        with ExitStack() as held:
+            inputs = Inputs(builds, self._session, self._progress, held)
+            if isinstance(sources.context, Local):
+                document, ignore = inputs.load_dockerfile(sources.dockerfile_directory, sources.dockerfile)
+                if ignore is None:
+                    ignore = "\n".join(inputs.load_ignored(sources.context.name)).encode()
+                request = replace(request, document=document, ignore=ignore)
+            else:
+                request, context = self._open(inputs, request, sources)
+                with context:
+                    from sampan.build.request import find_dockerfile
+
+                    name_there, raw = find_dockerfile(request, context)
+                    request = replace(request, dockerfile=name_there, document=raw)
+        return answer(builds, name, request)
 
     def _open(self, inputs: Inputs, request: BuildRequest, sources: Sources) -> tuple[BuildRequest, Index]:
         """Open the main context; a Dockerfile that lies beside it goes into the request."""

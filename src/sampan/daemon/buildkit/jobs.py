@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
@@ -34,7 +34,7 @@ class Job:
     request: m.ControlSolveRequest
     progress: Progress
     returned: asyncio.Future[m.ReturnRequest]
-    results: dict[str, str] = field(default_factory=dict)  # our references → image ids
+    results: dict[str, Sequence[str]] = field(default_factory=dict)  # our references → image ids
     told: dict[str, str] = field(default_factory=dict)  # what its answer has beside that
 
 

@@ -9,8 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from sampan.build.attestation_options import Wanted, parse_attestations
 from sampan.build.host import Limits
 from sampan.build.remotes import find_remote
+from sampan.daemon.buildkit.subrequests import check_subrequest
 from sampan.errors import InvalidArgument, Unsupported
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ FRONTEND: Final = "dockerfile.v0"
 _ARGUMENT: Final = "build-arg:"
 _LABEL: Final = "label:"
 _CONTEXT: Final = "context:"
+_ATTEST: Final = "attest:"
+_UNHEEDED: Final = ("type", "inline-only", "generator", "version", "builder-id", "filename", "reproducible")
 _UPLOADED: Final = "http://buildkit-session/"  # a tar stream on the client's standard input
 
 
@@ -114,14 +118,30 @@ def read_request(
         extra_hosts=_hosts(options.get("add-hosts", "")),
         limits=_limits(options),
         entitlements=frozenset(entitlements),
+        attestations=read_attestations(options),
     )
 
 
 def _refuse(options: Mapping[str, str]) -> None:
-    if "," in options.get("platform", ""):
-        raise Unsupported("not supported yet: builds for several platforms at once")
     if options.get("requestid"):
-        raise Unsupported(f"not supported yet: {options['requestid']} of a Dockerfile")
+        check_subrequest(options["requestid"])
+
+
+def read_attestations(options: Mapping[str, str]) -> Wanted:
+    """Read what is to be told about the image: what the user asks for, not what buildx adds by itself.
+
+    Raises:
+        InvalidArgument: another kind, field or value.
+    """
+    texts = []
+    for kind, value in _with_prefix(options, _ATTEST):
+        fields = dict(part.partition("=")[::2] for part in value.split(",") if part)
+        if fields.get("inline-only") in ("true", "1"):  # buildx's default for every build: as dockerd's, none
+            continue
+        # Ours lists packages itself, and names no builder.
+        known = ["", *(f"{name}={fields[name]}" for name in fields if name not in _UNHEEDED)]
+        texts.append(f"type={kind}" + ",".join(known))
+    return parse_attestations(texts)
 
 
 def _stages(text: str) -> frozenset[str]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from google.protobuf.message import Message
 from grpclib.const import Cardinality, Handler
@@ -24,7 +25,7 @@ from sampan.daemon.buildkit.connections import texts
 from sampan.daemon.buildkit.failures import of_status, to_grpc
 from sampan.daemon.buildkit.jobs import Job, Jobs
 from sampan.daemon.buildkit.options import FRONTEND
-from sampan.daemon.buildkit.outputs import Output, Sender, names_of, read_outputs
+from sampan.daemon.buildkit.outputs import Output, Sender, check_outputs, names_of, read_outputs
 from sampan.daemon.buildkit.sessions import Sessions
 from sampan.daemon.buildkit.uploads import Uploads
 from sampan.errors import InvalidArgument, NotFound, SampanError, Unsupported
@@ -35,12 +36,17 @@ if TYPE_CHECKING:
     from sampan.build.syntax import Place
     from sampan.engine.engine import Engine
 
+T = TypeVar("T")
+
 _BUILD_ID: Final = "buildkit-controlapi-buildid"
 # What a client may ask of the bridge. Source: BuildKit, frontend/gateway/pb/caps.go.
 _CAPABILITIES: Final = (
     "solve.base", "return", "returnmap", "proto.refarray", "importcaches", "frontend.inputs",
     "gateway.solve.metadata", "gateway.solve.evaluate", "gateway.warnings", "frontend.caps",
 )  # fmt: skip
+
+# Of what graphs may have, the part that buildx asks about. Source: BuildKit, solver/pb/caps.go.
+_OF_GRAPHS: Final = ("exporter.image.attestations", "exporter.multiple")
 
 # buildx exports caches only where a snapshotter is (driver/docker/driver.go).
 _LABELS: Final = {
@@ -118,21 +124,21 @@ class Services:
                 raise Unsupported("not supported: a build by its graph (LLB); only Dockerfiles")
             if request.frontend:
                 reference = await self._run(job, request.frontend, dict(request.frontend_attrs))
-                image_id = job.results[reference]
+                image_ids = job.results[reference]
             else:
-                image_id = _image_of(job, await job.returned)
-            return m.ControlSolveResponse(exporter_response=await self._export(job, outputs, image_id))
+                image_ids = _images_of(job, await job.returned)
+            return m.ControlSolveResponse(exporter_response=await self._export(job, outputs, image_ids))
         finally:
             self._jobs.end(request.ref)
 
-    async def _export(self, job: Job, outputs: list[Output], image_id: str) -> dict[str, str]:
+    async def _export(self, job: Job, outputs: list[Output], image_ids: Sequence[str]) -> dict[str, str]:
         """Carry the outputs out and return what is told of them."""
         told = dict(job.told)
-        if image_id:
+        if image_ids:
             session = await self._sessions.find(job.request.session)
             sender = Sender(self._engine.builds, session, job.progress)
             for output in outputs:
-                told.update(await self._jobs.in_thread(partial(sender.send, output, image_id)))
+                told.update(await self._jobs.in_thread(partial(sender.send, output, image_ids)))
         return told
 
     async def _status(self, stream: Stream[m.StatusRequest, m.StatusResponse]) -> None:
@@ -155,14 +161,19 @@ class Services:
     async def _ping(self, request: Message, metadata: Metadata) -> Message:
         await self._job(metadata)
         capabilities = [m.Capability(id=name, enabled=True) for name in _CAPABILITIES]
-        return m.PongResponse(frontend_api_caps=capabilities, llb_caps=[], workers=[_worker()])
+        known = [m.Capability(id=name, enabled=True) for name in _OF_GRAPHS]
+        return m.PongResponse(frontend_api_caps=capabilities, llb_caps=known, workers=[_worker()])
 
     async def _bridge_solve(self, request: Message, metadata: Metadata) -> Message:
         assert isinstance(request, m.BridgeSolveRequest)
         job = await self._job(metadata)
         if request.frontend_inputs or not request.frontend:
             raise Unsupported("not supported: a build by its graph (LLB); only Dockerfiles")
-        reference = await self._run(job, request.frontend, dict(request.frontend_opt))
+        options = dict(request.frontend_opt)
+        if options.get("requestid"):
+            answered = await self._ask(job, request.frontend, options)
+            return m.BridgeSolveResponse(result=m.Result(metadata=answered))
+        reference = await self._run(job, request.frontend, options)
         result = m.Result(ref=m.Ref(id=reference))
         return m.BridgeSolveResponse(ref=reference, result=result)
 
@@ -185,6 +196,26 @@ class Services:
 
     async def _run(self, job: Job, frontend: str, options: dict[str, str]) -> str:
         """Build, and return the reference of the result."""
+        outputs = read_outputs(job.request)
+        check_outputs(outputs, options)
+        names = names_of(outputs)
+        image_ids, told = await self._in_builder(
+            job, frontend, lambda builder: builder.build(options, job.request, tags=names)
+        )
+        reference = os.urandom(12).hex()
+        job.results[reference] = image_ids
+        job.told.update(told)
+        return reference
+
+    async def _ask(self, job: Job, frontend: str, options: dict[str, str]) -> dict[str, bytes]:
+        """Answer a question about a Dockerfile."""
+        name = options["requestid"]
+        return await self._in_builder(
+            job, frontend, lambda builder: builder.answer(name, options, job.request)
+        )
+
+    async def _in_builder(self, job: Job, frontend: str, act: Callable[[Builder], T]) -> T:
+        """Do something with a builder, in a thread; a client that goes cancels it."""
         from sampan.build.host import Cancel
 
         if frontend != FRONTEND:
@@ -194,16 +225,9 @@ class Services:
         builder = Builder(
             self._engine, session, job.progress, cancel, upload=self._uploads.of(job.request.ref)
         )
-        work = self._jobs.in_thread(
-            partial(
-                builder.build,
-                options,
-                job.request,
-                tags=names_of(read_outputs(job.request)),
-            )
-        )
+        work = self._jobs.in_thread(partial(act, builder))
         try:
-            image_id, told = await asyncio.shield(work)
+            return await asyncio.shield(work)
         except asyncio.CancelledError:
             cancel.set()
             raise
@@ -211,13 +235,9 @@ class Services:
             raise to_grpc(exc, _place_of(job, exc)) from exc
         finally:
             work.add_done_callback(partial(_close, cancel))
-        reference = os.urandom(12).hex()
-        job.results[reference] = image_id
-        job.told.update(told)
-        return reference
 
 
-def _close(cancel: Cancel, work: asyncio.Future[tuple[str, dict[str, str]]]) -> None:
+def _close(cancel: Cancel, work: asyncio.Future[T]) -> None:
     cancel.close()
     if not work.cancelled():
         work.exception()  # told already, or the client that would be told has gone
@@ -237,19 +257,19 @@ def _version() -> m.BuildkitVersion:
     return m.BuildkitVersion(package="sampan", version=f"v{__version__}", revision="")
 
 
-def _image_of(job: Job, returned: m.ReturnRequest) -> str:
-    """Return the image that the client's half of a build came to, "" for none."""
+def _images_of(job: Job, returned: m.ReturnRequest) -> Sequence[str]:
+    """Return the images that the client's half of a build came to."""
     if returned.HasField("error"):
         raise of_status(returned.error)
     result = returned.result
     references = [result.ref.id, result.ref_deprecated, *(one.id for one in result.refs.refs.values())]
     reference = next(filter(None, references), "")
     if not reference:
-        return ""
-    image_id = job.results.get(reference)
-    if image_id is None:
+        return ()
+    image_ids = job.results.get(reference)
+    if image_ids is None:
         raise InvalidArgument(f"the client returned {reference!r}, which is no result of this build")
-    return image_id
+    return image_ids
 
 
 def _place_of(job: Job, error: SampanError) -> Place | None:

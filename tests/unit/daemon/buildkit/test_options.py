@@ -53,8 +53,8 @@ def test_values(options: dict[str, str], name: str, want: object) -> None:
         ({"ulimit": "nofile=x"}, InvalidArgument, "not name=soft"),
         ({"add-hosts": "a"}, InvalidArgument, "not host=address"),
         ({"shm-size": "1m"}, InvalidArgument, "invalid shm-size '1m': no number"),
-        ({"platform": "linux/amd64,linux/arm64"}, Unsupported, "several platforms"),
-        ({"requestid": "frontend.lint"}, Unsupported, "frontend.lint"),
+        ({"attest:other": ""}, InvalidArgument, "type is one of provenance, sbom"),
+        ({"requestid": "frontend.other"}, Unsupported, "frontend.other"),
     ],
 )
 def test_refused(options: dict[str, str], error: type[Exception], match: str) -> None:
