@@ -53,6 +53,17 @@ while True:
 """
 
 
+_ANSWER_WEB = """
+import socket
+sock = socket.create_server(("0.0.0.0", 80))
+print("ready", flush=True)
+while True:
+    peer, _ = sock.accept()
+    peer.recv(1000)
+    peer.sendall(b"HTTP/1.0 200 OK\\r\\n\\r\\nold")
+    peer.close()
+"""
+
 # Each datagram is a connection of its own for the kernel.
 _FLOWS = """
 import socket
@@ -112,6 +123,22 @@ def test_pair_removed_under_a_container(net: NetworkHost) -> None:
     assert f"{before['GlobalIPv6Address']}/64" in net.cli("exec", "web", "ip", "-6", "addr")
     net.remove_containers()
     wait_for(lambda: pairs(net) == [], "nothing is left")
+
+
+def test_a_namespace_that_somebody_holds_loses_its_interface(net: NetworkHost) -> None:
+    idle(net, "gone")
+    idle(net, "other")
+    address = settings(net, "gone")["Networks"]["bridge"]["IPAddress"]
+    space = f"--net=/proc/{net.cli('inspect', '-f', '{{.State.Pid}}', 'gone')}/ns/net"
+    with run_in(space, _ANSWER_WEB) as holder:
+        assert holder.stdout.readline() == "ready\n"
+        assert net.fetch_from("other", address, 80) == "old"
+        net.cli("rm", "-f", "gone")
+        serve(net, "heir")  # gets the address
+        assert settings(net, "heir")["Networks"]["bridge"]["IPAddress"] == address
+        assert net.fetch_from("other", address, 80) == "hi"
+        wait_for(lambda: len(pairs(net)) == 2, "the first pair is gone", 5)
+        assert net.fetch_from("other", address, 80) == "hi"
 
 
 def test_an_old_flow_does_not_reach_a_new_container(net: NetworkHost) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 
@@ -35,6 +37,7 @@ from sampan.network.reservations import PortWish, gained_ports
 from sampan.spec import docker
 
 _EMPTY = docker.EndpointSettings()
+_KERNEL_S = 0.3  # within it the kernel has removed a namespace that nobody holds, most often
 
 
 class Attachment:
@@ -117,6 +120,8 @@ class Networking:
         self.netspaces = Netspaces(launchers)
         self._events = events
         self._links = Worker("links")
+        self._leftovers = Worker("leftovers")
+        self._closing = threading.Event()
 
     def wanted(self, record: Record) -> list[tuple[NetworkRecord, docker.EndpointSettings]]:
         """Return the networks that a container is to be in, the one of NetworkMode first.
@@ -155,8 +160,18 @@ class Networking:
         except OSError as exc:
             log.error("network is not taken away yet", container=container_id, reason=exc)
             return []
-        self._links.submit(lambda: self.networks.remove_links(places))
+        self._links.submit(lambda: self._end(places))
         return [network_event(network, "disconnect", container_id) for network, _ in found]
+
+    def _end(self, places: Sequence[Place]) -> None:
+        later = self.networks.end(places)
+        if later:
+            due = time.monotonic() + _KERNEL_S
+            self._leftovers.submit(lambda: self._remove_leftovers(later, due))
+
+    def _remove_leftovers(self, places: Sequence[Place], due: float) -> None:
+        self._closing.wait(due - time.monotonic())
+        self.networks.remove_links(places)
 
     def connect(
         self,
@@ -306,11 +321,14 @@ class Networking:
 
     def settle(self, timeout_s: float) -> bool:
         """Wait until interfaces that are being removed are gone, and namespaces that are being made there."""
-        return self._links.drain(timeout_s) and self.netspaces.settle(timeout_s)
+        workers = (self._links, self._leftovers)  # in this order: the one fills the other
+        return all(one.drain(timeout_s) for one in workers) and self.netspaces.settle(timeout_s)
 
     def close(self, timeout_s: float) -> None:
         """Let go; containers keep their network."""
+        self._closing.set()
         self._links.close(timeout_s)
+        self._leftovers.close(timeout_s)
         self.netspaces.close()
         self.naming.close()
         self.networks.close()

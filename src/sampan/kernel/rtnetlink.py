@@ -26,15 +26,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
 
-_RTM_DELLINK, _RTM_GETLINK = 17, 18
+_RTM_DELLINK, _RTM_GETLINK, _RTM_SETLINK = 17, 18, 19
 _RTM_NEWADDR = 20
 _RTM_NEWROUTE, _RTM_GETROUTE = 24, 26
 _CREATE, _EXCL, _REPLACE = 0x400, 0x200, 0x100
-_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO = 1, 3, 4, 10, 18
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_PROTINFO, _IFLA_LINKINFO = 1, 3, 4, 10, 12, 18
 _IFLA_AF_SPEC, _IFLA_GROUP, _IFLA_NET_NS_FD = 26, 27, 28
 _INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA = 1, 2, 4, 5
 _VETH_PEER = 1
-_BRPORT_MODE, _BRPORT_ISOLATED = 4, 33
+_BRPORT_STATE, _BRPORT_MODE, _BRPORT_FLUSH, _BRPORT_ISOLATED = 1, 4, 24, 33
+_AF_BRIDGE = 7
+_STATE_DISABLED = 0  # linux/if_bridge.h, BR_STATE_DISABLED
 _INET6_ADDR_GEN_MODE, _GEN_NONE = 8, b"\1"
 _BR_FORWARD_DELAY = 1
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
@@ -117,6 +119,24 @@ def set_port(name: str, *, hairpin: int, isolated: int) -> Request:
     info = pack_nested(_IFLA_LINKINFO, pack_attribute(_INFO_SLAVE_KIND, b"bridge"), data)
     body = pack_link(0) + pack_attribute(_IFLA_IFNAME, name_bytes(name))
     return Request(RTM_NEWLINK, body + info, what=f"set bridge port {name}")
+
+
+def silence_port(index: int) -> Request:
+    """Let nothing pass a bridge's port any more, and forget who is behind it; one that is gone is fine.
+
+    The kernel waits for nobody here, as it does when a link is set down or removed. By the bridge's own
+    message: behind any other change of a port its bridge has another look at it, and opens it again. Does
+    nothing where the kernel's spanning tree protocol has the port's state.
+    """
+    settings = pack_nested(
+        _IFLA_PROTINFO,
+        pack_attribute(_BRPORT_STATE, bytes([_STATE_DISABLED])),
+        pack_attribute(_BRPORT_FLUSH, b""),
+    )
+    body = pack_link(index, family=_AF_BRIDGE) + settings
+    # The link; from its bridge; set down by hand; a bridge of the host's with the spanning tree protocol.
+    ignore = (errno.ENODEV, errno.EOPNOTSUPP, errno.ENETDOWN, errno.EBUSY)
+    return Request(_RTM_SETLINK, body, what=f"silence bridge port {index}", ignore=ignore)
 
 
 def set_host_end_up(name: str) -> Request:

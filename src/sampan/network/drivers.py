@@ -3,8 +3,8 @@
 `Networks` decides who is in which network, at which address and ports, and remembers it; a driver does it.
 
 ```
- prepare ──► connect ──► route_outward      withdraw (quick) ──► remove_links (slow, later) ──► remove
-    └── again and again is fine ──┘              └──── what is gone already is fine ────┘
+ prepare ──► connect ──► route_outward      withdraw (quick) ──► [end ──►] remove_links (slow) ──► remove
+    └── again and again is fine ──┘              └────── what is gone already is fine ──────┘
 ```
 """
 
@@ -59,6 +59,13 @@ class Driver(Protocol):
 
     def withdraw(self, places: Sequence[Place]) -> None:
         """Let nothing lead to a container's places any more, whether `connect` got to its end or not."""
+
+    def end(self, places: Sequence[Place]) -> Sequence[Place]:
+        """Do at once what has to be done for withdrawn places whose namespace ends.
+
+        Returns those whose interfaces the kernel removes with it: `remove_links` is called for them later,
+        in case somebody holds the namespace.
+        """
 
     def remove_links(self, places: Sequence[Place], *, inside: socket | None, namespace: int = -1) -> None:
         """Remove interfaces; slow. Those that are gone are fine.

@@ -11,7 +11,7 @@ import os
 import threading
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address, ip_network
-from socket import AF_INET, AF_INET6
+from socket import AF_INET, AF_INET6, if_nametoindex
 from typing import TYPE_CHECKING, Final
 
 from sampan import log
@@ -64,6 +64,8 @@ class Links:
         self._names = names
         self._lock = threading.Lock()
         self._socket: socket | None = None
+        self._removing = threading.Lock()  # of its own: a removal is slow, and a start must not wait for it
+        self._removing_socket: socket | None = None
         self._bridges: dict[str, int] = {}
         self._odd: set[tuple[str, str]] = set()  # (bridge, address) with a MAC address of the user's
 
@@ -159,8 +161,16 @@ class Links:
     def remove(self, name: str) -> None:
         """Remove an interface; one that is gone is fine."""
         self.forget_bridge(name)
+        with self._removing:
+            if self._removing_socket is None:
+                self._removing_socket = netsocket.open_socket()
+            netsocket.run(self._removing_socket, [rtnetlink.delete_link(name)])
+
+    def silence(self, names: Iterable[str]) -> None:
+        """Let nothing pass the host's ends of pairs any more; those that are gone are fine."""
+        requests = [rtnetlink.silence_port(index) for index in map(_find_index, names) if index]
         with self._lock:
-            netsocket.run(self._open(), [rtnetlink.delete_link(name)])
+            netsocket.run(self._open(), requests)
 
     def remove_bridge(self, network: NetworkRecord) -> None:
         """Remove a network's bridge. One that was there before, known by its MAC address, stays as it is."""
@@ -270,11 +280,20 @@ class Links:
                 self.remove(name)
 
     def close(self) -> None:
-        """Close the socket; the interfaces stay."""
-        with self._lock:
-            if self._socket is not None:
-                self._socket.close()
-                self._socket = None
+        """Close the sockets; the interfaces stay."""
+        with self._lock, self._removing:
+            for sock in (self._socket, self._removing_socket):
+                if sock is not None:
+                    sock.close()
+            self._socket = self._removing_socket = None
+
+
+def _find_index(name: str) -> int:
+    """Return the index of an interface of ours, 0 if it is gone."""
+    try:
+        return if_nametoindex(name)
+    except OSError:
+        return 0
 
 
 def _check_bridge(name: str, found: rtnetlink.Link | None) -> int:

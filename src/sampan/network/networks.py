@@ -490,6 +490,10 @@ class Networks:
                 self._rows.change_endpoint(changed)
                 self._live[record.id].endpoints[container] = changed
 
+    def end(self, places: Iterable[Place]) -> list[Place]:
+        """Cut off released places whose namespace ends; return those to call `remove_links` for later."""
+        return [place for driver, some in self._by_driver(places) for place in driver.end(some)]
+
     def remove_links(
         self, places: Iterable[Place], *, inside: socket | None = None, namespace: int = -1
     ) -> None:

@@ -104,6 +104,10 @@ class Sublinks:
     def withdraw(self, places: Sequence[Place]) -> None:
         """Nothing leads here."""
 
+    def end(self, places: Sequence[Place]) -> Sequence[Place]:
+        """Nothing: the links are in the namespace, and nothing of them here."""
+        return ()
+
     def remove_links(self, places: Sequence[Place], *, inside: socket | None, namespace: int = -1) -> None:
         """Remove the links of a container that goes on; those of others are gone with them."""
         if inside is not None:

@@ -105,6 +105,11 @@ class CniNetworks:
         with self._left:
             self._leaving |= {(endpoint.container, endpoint.interface) for _, endpoint in places}
 
+    def end(self, places: Sequence[Place]) -> Sequence[Place]:
+        """DEL: a new ADD waits for it."""
+        self.remove_links(places, inside=None)
+        return ()
+
     def remove_links(self, places: Sequence[Place], *, inside: socket | None, namespace: int = -1) -> None:
         """DEL."""
         path = f"/proc/{os.getpid()}/fd/{namespace}" if namespace >= 0 else ""
