@@ -297,6 +297,6 @@ def _add_networks(flags: Flags, body: Body, host: Body) -> None:
     if len(wanted) == 1 and "=" not in wanted[0] and not aliases and not settings:
         host["NetworkMode"] = wanted[0]
         return
-    from sampan.cli import port_flags
+    from sampan.cli import endpoint_flags
 
-    port_flags.add_endpoints(flags, wanted or ["default"], aliases, body, host)
+    endpoint_flags.add_endpoints(flags, wanted or ["default"], aliases, body, host)

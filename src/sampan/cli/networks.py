@@ -151,7 +151,7 @@ def remove(context: Context, flags: Flags, names: list[str]) -> int:
 
 def connect(context: Context, flags: Flags, arguments: list[str]) -> int:
     """Put a container in one more network."""
-    from sampan.cli.port_flags import network_settings
+    from sampan.cli.endpoint_flags import network_settings
 
     body = {"Container": arguments[1], "EndpointConfig": network_settings(flags)}
     path = f"/networks/{quote(arguments[0])}/connect"

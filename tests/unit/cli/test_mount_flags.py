@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sampan.cli.create_body import create_body
+from sampan.cli.fields import split_fields
 from sampan.cli.flags import parse_flags
-from sampan.cli.mount_flags import parse_mount, parse_rate, split_fields
+from sampan.cli.mount_flags import parse_mount, parse_rate
 from sampan.cli.outcome import UsageError
 from sampan.cli.run_flags import CREATE
 
