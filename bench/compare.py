@@ -6,6 +6,7 @@ import argparse
 import datetime
 import os
 import platform
+import random
 import signal
 import subprocess
 import sys
@@ -58,8 +59,12 @@ def time_command(command: Sequence[str], *, limit_s: float | None = None) -> flo
     return spent
 
 
-def alternate(row: Row, contestants: Contestants, rounds: int) -> Row:
-    """Run every contestant once a round; one that cannot run here is left out of the row, and said."""
+def alternate(row: Row, contestants: Contestants, rounds: int, *, pause_s: float = 0.0) -> Row:
+    """Run every contestant once a round; one that cannot run here is left out of the row, and said.
+
+    In another order each round, since what one leaves to be cleared away is on the next one's time; pause_s:
+    how long that is waited for.
+    """
     able = {}
     for name, command in contestants.items():
         try:
@@ -67,9 +72,10 @@ def alternate(row: Row, contestants: Contestants, rounds: int) -> Row:
             able[name] = command
         except (RuntimeError, OSError) as exc:
             print(f"{row.name}: {name} left out: {exc}", file=sys.stderr)
-    for _ in range(rounds):
-        for name, command in able.items():
-            row.values.setdefault(name, []).append(time_command(command))
+    for number in range(rounds):
+        for name in random.Random(number).sample(sorted(able), len(able)):
+            time.sleep(pause_s)
+            row.values.setdefault(name, []).append(time_command(able[name]))
     return row
 
 

@@ -1,8 +1,9 @@
 """Networks beside a hand-made veth, bridge and nft set-up, and starts with a port beside the peers.
 
-`python -m bench.networks [--rounds N] [--seconds S] [throughput] [start]`, as root; in a network namespace of
-its own, so the machine's tables, bridges and forwarding stay as they are. About four minutes. Throughput is
-iperf3's, in the containers' namespaces; connections are made and closed one after another.
+`python -m bench.networks [--rounds N] [--seconds S] [throughput] [http] [start]`, as root; in a network
+namespace of its own, so the machine's tables, bridges and forwarding stay as they are. About five minutes.
+Throughput is iperf3's, in the containers' namespaces; connections are made and closed one after another; HTTP
+is wrk and nginx, a new connection for each request, eight at once.
 
 What else runs on the machine makes every value worse, and seldom both contestants' alike: so they take turns,
 each row has its ratio round by round, and iperf3 also tells what processor time a gigabit takes.
@@ -13,6 +14,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
+import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,6 +34,7 @@ _HOST, _LAN = "192.0.2.1", "192.0.2.9"
 _PORT, _PUBLISHED = 5201, 15201
 _CONNECTIONS = 2000
 _PATIENCE_S = 60
+_PAUSE_S = 0.2  # within it all have cleared away what they left
 _SERVER = """
 import socket, sys
 server = socket.create_server(("", int(sys.argv[1])), backlog=512)
@@ -201,6 +206,82 @@ def connections(setup: Setup, client: Sequence[str], address: str, port: int) ->
         server.wait()
 
 
+_NGINX = """
+daemon off;
+worker_processes 1;
+pid {folder}/pid;
+error_log /dev/null;
+events {{ worker_connections 1024; }}
+http {{
+  access_log off;
+  server {{ listen {port} backlog=1024; location / {{ return 200 "hi"; }} }}
+}}
+"""
+
+
+def http(
+    setup: Setup, client: Sequence[str], address: str, port: int, *, folder: Path, seconds: float
+) -> Flow:
+    """Ask nginx by wrk, each time by a new connection, eight at once; cost: wrk's own processor time."""
+    config = folder / "nginx.conf"
+    config.write_text(_NGINX.format(folder=folder, port=_PORT))
+    server = subprocess.Popen([*setup.server, "nginx", "-p", folder, "-c", config])
+    try:
+        url = f"http://{address}:{port}/"
+        engines.wait_for((folder / "pid").exists, "nginx")
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        said = _output(
+            *client,
+            "wrk",
+            "-t",
+            "1",
+            "-c",
+            "8",
+            "-d",
+            f"{max(1, round(seconds))}s",
+            "-H",
+            "Connection: close",
+            url,
+        )
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        found = re.search(r"(\d+) requests in", said)
+        rate = re.search(r"Requests/sec:\s*([\d.]+)", said)
+        assert found is not None
+        assert rate is not None
+        return Flow(float(rate[1]), spent / int(found[1]) * 1e6)
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def http_rows(
+    engine: engines.Engine, outside: Sequence[str], folder: Path, rounds: int, seconds: float
+) -> list[Row]:
+    """Compare connections of real programs; none where wrk or nginx is missing, which is said."""
+    missing = [name for name in ("wrk", "nginx") if shutil.which(name) is None]
+    if missing:
+        print(
+            f"HTTP is left out: {', '.join(missing)} not found "
+            "(apt-get install wrk nginx-light)", file=sys.stderr,
+        )  # fmt: skip
+        return []
+    rows = [
+        Row("network: wrk and nginx between two containers", "1/s", "within 3 %"),
+        Row("the same", "µs each"),
+        Row("network: wrk and nginx through a published port", "1/s", "within 3 %"),
+        Row("the same", "µs each"),
+    ]
+
+    def measure(one: Setup) -> list[Flow]:
+        return [
+            http(one, one.client, one.address, _PORT, folder=folder, seconds=seconds),
+            http(one, outside, _HOST, one.port, folder=folder, seconds=seconds),
+        ]
+
+    return beside_by_hand(rows, engine, measure, rounds)
+
+
 def throughput_rows(engine: engines.Engine, outside: Sequence[str], rounds: int, seconds: float) -> list[Row]:
     """Compare sampan's network with the hand-made one, in turn."""
     rows = [
@@ -213,6 +294,22 @@ def throughput_rows(engine: engines.Engine, outside: Sequence[str], rounds: int,
         Row("network: connections through a published port", "1/s", "likewise"),
         Row("the same", "µs each"),
     ]
+
+    def measure(one: Setup) -> list[Flow]:
+        return [
+            throughput(one, one.client, one.address, _PORT, seconds),
+            throughput(one, outside, _HOST, one.port, seconds),
+            connections(one, one.client, one.address, _PORT),
+            connections(one, outside, _HOST, one.port),
+        ]
+
+    return beside_by_hand(rows, engine, measure, rounds)
+
+
+def beside_by_hand(
+    rows: list[Row], engine: engines.Engine, measure: Callable[[Setup], list[Flow]], rounds: int
+) -> list[Row]:
+    """Fill rows, two for each flow, by measuring sampan's set-up and the hand-made one in turn."""
     with ExitStack() as stack:
         setups = {
             "sampan": stack.enter_context(in_sampan(engine)),
@@ -220,14 +317,7 @@ def throughput_rows(engine: engines.Engine, outside: Sequence[str], rounds: int,
         }
         for number in range(rounds):
             for name in sorted(setups, reverse=number % 2 == 1):
-                one = setups[name]
-                flows = (
-                    throughput(one, one.client, one.address, _PORT, seconds),
-                    throughput(one, outside, _HOST, one.port, seconds),
-                    connections(one, one.client, one.address, _PORT),
-                    connections(one, outside, _HOST, one.port),
-                )
-                values = [value for flow in flows for value in (flow.rate, flow.cost)]
+                values = [value for flow in measure(setups[name]) for value in (flow.rate, flow.cost)]
                 for row, value in zip(rows, values, strict=True):
                     row.values.setdefault(name, []).append(value)
     return rows
@@ -247,7 +337,7 @@ def ratios(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def start_row(found: dict[str, engines.Engine], root: Path, rounds: int) -> Row:
+def start_rows(found: dict[str, engines.Engine], root: Path, rounds: int) -> list[Row]:
     """Time a start with a published port; runc has no network at all, nor has `sampan, none`."""
     own = found["sampan"]
     contestants: Contestants = {"sampan, none": own.run("--rm", "--network", "none", "busybox", "true")}
@@ -258,8 +348,9 @@ def start_row(found: dict[str, engines.Engine], root: Path, rounds: int) -> Row:
     contestants["runc"] = (
         "/usr/sbin/runc", "--root", f"{root}/runc", "run", "--bundle", str(bundle), "bench-runc",
     )  # fmt: skip
-    row = Row("network: run --rm -p 18080:80 busybox true", "ms", "≤ 1/8 of docker, ≤ runc")
-    return alternate(row, contestants, rounds)
+    what = "network: run --rm -p 18080:80 busybox true"
+    row = alternate(Row(what, "ms", "≤ 1/8 of docker, ≤ runc"), contestants, rounds, pause_s=_PAUSE_S)
+    return [row, alternate(Row(f"{what}, one after another", "ms"), contestants, rounds)]
 
 
 def main() -> None:
@@ -273,7 +364,7 @@ def main() -> None:
     parser.add_argument("--root", type=Path, default=Path("/var/tmp"), help="where scratch files go")
     parser.add_argument("names", nargs="*", help="throughput, start; both without")
     options = parser.parse_args()
-    names = options.names or ["throughput", "start"]
+    names = options.names or ["throughput", "http", "start"]
     rows: list[Row] = []
     with ExitStack() as stack:
         root = stack.enter_context(engines.scratch(options.root))
@@ -281,7 +372,9 @@ def main() -> None:
         own = stack.enter_context(engines.sampan(root / "sampan", bridge=True))
         if "throughput" in names:
             rows += throughput_rows(own, outside, options.rounds, options.seconds)
-            print(ratios(rows), flush=True)
+        if "http" in names:
+            rows += http_rows(own, outside, root, options.rounds, options.seconds)
+        print(ratios(rows), flush=True)
         if "start" in names:
             found = {"sampan": own}
             makers: list[Callable[[Path], object]] = [_dockerd, engines.podman]
@@ -292,7 +385,7 @@ def main() -> None:
                     print(f"{maker.__name__} left out: {exc}", file=sys.stderr)
                     continue
                 found[engine.name] = engine
-            rows.append(start_row(found, root, options.rounds))
+            rows += start_rows(found, root, options.rounds)
     print(render(rows, options.rounds))
     sys.stdout.flush()
 
