@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
-from tests.system.network_host import HOST, NetworkHost, network_host
+from tests.system.network_host import HOST, NetworkHost, idle, network_host
 from tests.system.postgres import ENVIRONMENT, load_postgres, needs_postgres
 from tests.system.sampand import needs_busybox, needs_root, wait_for
 
@@ -122,6 +124,23 @@ def test_default_address(net: NetworkHost) -> None:
     assert net.docker("network", "create", "-o", option, "mine").code == 0
     serve(net, "other", "--network", "mine", "-p", "8082:80")
     assert ports(net, "other") == [f"80/tcp -> {HOST}:8082"]
+
+
+def test_ten_thousand_ports_cost_no_rule(net: NetworkHost) -> None:
+    idle(net, "few", "-p", "8080:80")
+    before = rules(net)
+    flags = ("-d", "--name", "many", "-p", f"{HOST}:20000-29999:80-10079")
+    done = net.sampan("run", *flags, "busybox", "sh", "-c", SERVER)
+    assert done.code == 0, done.err
+    assert rules(net) == before
+    wait_for(lambda: net.fetch(HOST, 20000, lan="lan") == "hi", "it answers")
+    assert net.sampan("rm", "-f", "many").code == 0
+    assert rules(net) == before
+
+
+def rules(net: NetworkHost) -> list[Any]:
+    shown = json.loads(net.on_host("nft", "-j", "--terse", "list", "ruleset").text)["nftables"]
+    return [item["rule"] for item in shown if "rule" in item]
 
 
 def test_show_ports(net: NetworkHost) -> None:
