@@ -207,7 +207,7 @@ def test_refusals_change_nothing(net: NetworkHost) -> None:
         (["-o", "com.docker.network.driver.mtu=67"], "invalid MTU '67'"),
         (
             ["--subnet", "10.1.0.0/24", "--subnet", "10.1.0.0/16"],
-            "Pool overlaps with other one on this address space",
+            "multiple overlapping subnet configuration is not supported",
         ),
         (["--subnet", "10.1.0.0/24", "--gateway", "10.2.0.1"], "10.2.0.1"),
         (["--driver", "nonsense"], "could not find plugin nonsense"),
