@@ -144,6 +144,41 @@ def test_onbuild(sampand: Sampand, tmp_path: Path) -> None:
     assert json.loads(sampand.docker("inspect", "-f", "{{json .Config.OnBuild}}", "seed").text) in (None, [])
 
 
+def test_onbuild_copies_from_a_stage_that_nothing_else_needs(sampand: Sampand, tmp_path: Path) -> None:
+    """`--from` in a trigger means a stage of the Dockerfile at hand, and that one's own base."""
+    build(sampand, tmp_path, "FROM busybox\nONBUILD COPY --from=tool /t /got\n")
+    sampand.docker("tag", "seed", "seed-onbuild")
+    text = "FROM busybox AS below\nRUN echo made > /t\nFROM below AS tool\nFROM busybox AS other\nRUN false\n"
+    build(sampand, tmp_path, f"{text}FROM seed-onbuild\nRUN cat /got\n")
+    assert run(sampand, "cat", "/got") == "made"
+    own = "FROM busybox AS own\nONBUILD COPY --from=tool /t /own\nFROM own\nRUN true\n"
+    build(sampand, tmp_path, f"{text}{own}")
+    assert run(sampand, "cat", "/own") == "made"
+
+
+def test_mount_points_leave_nothing_in_the_layer(sampand: Sampand, tmp_path: Path) -> None:
+    """Below a link of the base, too, and not where the base has the place already."""
+    (tmp_path / "f").write_text("x")
+    text = (
+        "FROM busybox\nRUN mkdir -p /run /here && ln -s ../run /var/run && ln -s /var/run/deep /far\n"
+        "RUN --mount=type=tmpfs,target=/var/run/x --mount=type=bind,source=f,target=/far/a/y "
+        "--mount=type=cache,target=/here --mount=type=secret,id=none,target=/new/s "
+        "echo kept > /var/run/kept\n"
+    )
+    build(sampand, tmp_path, text)
+    shown = run(sampand, "sh", "-c", "find /run /here /new; readlink /var/run")
+    assert shown.split() == ["/run", "/run/kept", "/here", "../run"]
+
+
+def test_a_frontend_that_is_not_dockers_is_named(sampand: Sampand, tmp_path: Path) -> None:
+    for name in ("dockerfile:1", "dockerfile:1.7-labs", "dockerfile-upstream:master", "dockerfile"):
+        assert "frontend" not in build(sampand, tmp_path, f"# syntax=docker/{name}\nFROM busybox\nRUN true\n")
+    text = "FROM busybox\nRUN true\n"
+    said = "[Warning] the frontend x/y:2 is not run"
+    assert said in build(sampand, tmp_path, f"# syntax=x/y:2\n{text}")
+    assert said in build(sampand, tmp_path, text, "--build-arg", "BUILDKIT_SYNTAX=x/y:2")
+
+
 @pytest.mark.parametrize(
     ("ignore", "want"),
     [

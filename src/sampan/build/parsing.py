@@ -16,6 +16,7 @@ from sampan.build.words import WordError, split_raw
 from sampan.errors import InvalidArgument
 
 _STAGE_NAME = re.compile(r"[a-z][a-z0-9\-_.]*")
+_OWN_SYNTAX = re.compile(r"(?:docker\.io/)?docker/dockerfile(?:-upstream)?(?:[:@].*)?\s*$")
 _REPEATED: Final = frozenset({"mount", "exclude"})
 _BOOLEANS: Final = frozenset({"link", "parents", "keep-git-dir", "unpack"})
 _FLAGS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -88,6 +89,12 @@ def parse_node(node: Node, *, escape: str = "\\") -> i.Instruction:
         raise
     except InvalidArgument as exc:
         raise node.error(str(exc)) from exc
+
+
+def other_syntax(dockerfile: Dockerfile, build_args: Mapping[str, str | None]) -> str:
+    """Return the frontend that a file, or BUILDKIT_SYNTAX, asks for, if it is not Docker's; else ""."""
+    name = build_args.get("BUILDKIT_SYNTAX") or dockerfile.tree.directives.get("syntax", "")
+    return "" if not name or _OWN_SYNTAX.match(name) else name
 
 
 def parse_trigger(text: str, node: Node, *, escape: str = "\\") -> i.Instruction:

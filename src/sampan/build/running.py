@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import os
 import posixpath
-import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from sampan.build.copying import Wish, copy_selection
 from sampan.build.failed_steps import FailedSteps
 from sampan.build.host import Cancel, Command, Host, Ran, StepMount
 from sampan.build.mount_options import parse_mount
+from sampan.build.mount_points import remove_mount_points
 from sampan.build.request import BuildRequest
 from sampan.build.selecting import Selection, select, selection_digest
 from sampan.build.stages import PROXIES
@@ -25,8 +25,6 @@ from sampan.build.state import StageState
 from sampan.build.trees import Tree
 from sampan.build.words import WordError, Words
 from sampan.errors import Forbidden, InvalidArgument, ProcessFailed
-from sampan.kernel.constants import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS
-from sampan.kernel.resolve import openat2
 from sampan.store.built import top_of
 from sampan.store.trees import remove_tree
 
@@ -235,7 +233,7 @@ class Runner:
             ran = stack.enter_context(self._host.run(state.stack, command))
             if self._cancel.is_set:
                 raise InvalidArgument("the build was cancelled")
-            _remove_mount_points(ran.upper, self._host, state, [mount.target for mount in mounts])
+            remove_mount_points(ran.upper, self._host.lower(state.stack), [mount.target for mount in mounts])
             if ran.code:
                 kept = self._keep(ran, step, run, state)
                 raise CommandFailed(step.argv, ran.code, kept=kept)
@@ -313,63 +311,3 @@ class Runner:
         return StepMount(
             kind="bind", source=source, target=bound.mount.target, read_only=bound.mount.read_only
         )
-
-
-def _remove_mount_points(upper: str, host: Host, state: StageState, targets: Sequence[str]) -> None:
-    """Take away what was made only to be mounted over: empty, and not in the layers below.
-
-    By descriptors, and through no link: the step may have put one, out of the root, where the directory of a
-    mount point was (CVE-2024-23652).
-    """
-    lower = host.lower(state.stack)
-    for target in targets:
-        path = target.strip("/")
-        while path and not any(_is_there(folder, path) for folder in lower):
-            if not _remove_empty(upper, path, also_file=path == target.strip("/")):
-                break
-            path = posixpath.dirname(path)
-
-
-def _is_there(folder: str, path: str) -> bool:
-    try:
-        with _parent(folder, path) as fd:
-            os.lstat(posixpath.basename(path), dir_fd=fd)
-    except OSError:
-        return False
-    return True
-
-
-def _remove_empty(folder: str, path: str, *, also_file: bool) -> bool:
-    """Remove an empty directory, or, also_file, an empty file; tell whether it is gone."""
-    name = posixpath.basename(path)
-    try:
-        with _parent(folder, path) as fd:
-            status = os.lstat(name, dir_fd=fd)
-            if stat.S_ISDIR(status.st_mode):
-                os.rmdir(name, dir_fd=fd)
-            elif stat.S_ISREG(status.st_mode) and not status.st_size and also_file:
-                os.unlink(name, dir_fd=fd)
-            else:
-                return False
-    except OSError:
-        return False
-    return True
-
-
-@contextmanager
-def _parent(folder: str, path: str) -> Iterator[int]:
-    """Open the directory that a path lies in, below folder, through no link."""
-    folder_fd = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fd = openat2(
-            folder_fd,
-            posixpath.dirname(path) or ".",
-            os.O_PATH | os.O_DIRECTORY,
-            resolve=RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS,
-        )
-    finally:
-        os.close(folder_fd)
-    try:
-        yield fd
-    finally:
-        os.close(fd)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -24,7 +24,7 @@ from sampan.build.graph import Graph, Watcher
 from sampan.build.host import Cancel, Host
 from sampan.build.index import Index
 from sampan.build.ordering import InOrder
-from sampan.build.parsing import Dockerfile, parse_dockerfile, parse_trigger
+from sampan.build.parsing import Dockerfile, other_syntax, parse_dockerfile, parse_trigger
 from sampan.build.request import BuildRequest, BuildResult, FilesSource, Output, find_dockerfile
 from sampan.build.running import CommandFailed, Runner
 from sampan.build.stages import PROXIES, Stage, Stages, plan_stages
@@ -32,9 +32,10 @@ from sampan.build.state import StageState
 from sampan.build.stepping import Stepper
 from sampan.build.syntax import DockerfileError
 from sampan.build.trees import RootTree, Tree
+from sampan.build.triggers import reach_triggers
 from sampan.build.voices import StageVoice
 from sampan.build.words import WordError
-from sampan.errors import InvalidArgument, SampanError, Unsupported
+from sampan.errors import InvalidArgument, SampanError
 from sampan.spec.image import ContainerDefaults, ImageConfig, Platform
 from sampan.store.built import Built, Stack
 from sampan.store.digests import chain_ids
@@ -106,6 +107,13 @@ class Builder:
         Raises:
             SampanError: a step failed, or the build was cancelled.
         """
+        stages = reach_triggers(
+            plan.stages,
+            plan.request,
+            Bases(self.host, plan.request, output, cancel),
+            escape=plan.dockerfile.tree.escape,
+        )
+        plan = replace(plan, stages=stages)
         with ExitStack() as stack:
             run = _BuildRun(
                 self.host,
@@ -192,6 +200,8 @@ class _BuildRun:
     def run(self) -> BuildResult:
         """Run every stage that is reached, then finish the image."""
         plan = self._plan
+        if other := other_syntax(plan.dockerfile, plan.request.build_args):
+            self._output.warn(f"the frontend {other} is not run: the file is read as docker/dockerfile")
         for number, argument in enumerate(plan.dockerfile.arguments, 1):
             self._output.text(f"Step {number}/{self._steps.total} : {argument.node.original}\n")
         threads = [
@@ -390,8 +400,6 @@ class _BuildRun:
         """Return the files of a stage or image, opened once for the build."""
         index = self._plan.stages.find(name, before=stage)
         if index is not None:
-            if index not in self._ended:
-                raise Unsupported(f"not supported yet: stage {name!r} is needed by an ONBUILD trigger only")
             return self._open(f"stage {index}", self._state_of(index).stack)
         source = self._plan.request.contexts.get(name.lower())
         if isinstance(source, FilesSource):

@@ -156,14 +156,19 @@ def _find_target(stages: Sequence[Stage], target: str) -> int:
 
 
 def _reach(stages: Stages, target: int) -> tuple[int, ...]:
+    return tuple(sorted(closure(stages, [target])))
+
+
+def closure(stages: Stages, wanted: Sequence[int]) -> set[int]:
+    """Return stages and all that they need, by their own text."""
     reached: set[int] = set()
-    pending = [target]
+    pending = list(wanted)
     while pending:
         index = pending.pop()
         if index not in reached:
             reached.add(index)
             pending += needs_of(stages, stages.all[index])
-    return tuple(sorted(reached))
+    return reached
 
 
 def needs_of(stages: Stages, stage: Stage) -> list[int]:
