@@ -13,6 +13,27 @@ _LOCALLY_ADMINISTERED = bytes.fromhex("02420a000005")
 _ETHERTYPE = bytes.fromhex("88b5")  # IEEE 802, for local experiments
 
 
+def test_what_a_link_is() -> None:
+    def inside() -> None:
+        sock = netsocket.open_socket()
+        netsocket.run(sock, [])
+        assert rtnetlink.find_link(sock, "bridge0") is None
+        netsocket.run(sock, [rtnetlink.new_bridge("bridge0", mac=_LOCALLY_ADMINISTERED, mtu=1400)])
+        found = rtnetlink.find_link(sock, "bridge0")
+        assert found is not None
+        assert found.index == socket.if_nametoindex("bridge0")
+        assert (found.kind, found.mac, found.group) == ("bridge", _LOCALLY_ADMINISTERED, 0)
+        netsocket.run(sock, [rtnetlink.set_group(found.index, 7)])
+        changed = rtnetlink.find_link(sock, "bridge0")
+        assert changed is not None
+        assert changed.group == 7
+        loopback = rtnetlink.find_link(sock, "lo")
+        assert loopback is not None
+        assert loopback.kind == ""
+
+    run_isolated(inside, namespaces=c.CLONE_NEWNET)
+
+
 def test_a_silent_port_passes_nothing_and_is_forgotten() -> None:
     def inside() -> None:
         for line in (

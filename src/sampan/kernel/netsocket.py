@@ -65,11 +65,14 @@ def widen(sock: socket, size_bytes: int) -> None:
 def run(sock: socket, requests: Sequence[Request]) -> None:
     """Send requests as one packet; the kernel does them in order and goes on after one that fails.
 
-    Not for two threads at once: the answers are this call's.
+    Without any nothing is sent: the kernel refuses an empty packet (ENODATA). Not for two threads at once:
+    the answers are this call's.
 
     Raises:
         OSError: the first failure that its request does not ignore; what is in the text.
     """
+    if not requests:
+        return
     first = next_sequence()
     messages = [
         pack_message(
