@@ -25,7 +25,7 @@ def connections(host: NetworkHost, count: int, seed: int) -> list[str]:
     host.cli("network", "create", "--ipv6", "mine")
     serve(host, "web", "-p", "8080:80")
     _connect_and_disconnect(host)
-    before, there = census.take(host), _on_host(host)
+    before, there = census.take(host), on_host(host)
     times = []
     for number in range(count):
         begin = time.perf_counter()
@@ -37,7 +37,7 @@ def connections(host: NetworkHost, count: int, seed: int) -> list[str]:
     tenth = count // 10 or 1
     first, last = median(times[:tenth]) * 1000, median(times[-tenth:]) * 1000
     print(f"median of the first tenth {first:.1f} ms, of the last {last:.1f} ms")
-    return [*census.differences(before, census.take(host)), *_changes(host, there)]
+    return [*census.differences(before, census.take(host)), *changes(host, there)]
 
 
 def _connect_and_disconnect(host: NetworkHost) -> None:
@@ -151,7 +151,7 @@ def network_kills(host: NetworkHost, count: int, seed: int) -> list[str]:
     host.kill()  # the steady container's shim is no child of the launcher's any more
     host.start()
     _cycle(host)
-    before, there = census.take(host), _on_host(host)
+    before, there = census.take(host), on_host(host)
     violations: list[str] = []
     for number in range(count):
         worker = threading.Thread(target=_disturb, args=(host,))
@@ -170,7 +170,7 @@ def network_kills(host: NetworkHost, count: int, seed: int) -> list[str]:
     _cycle(host)
     census.settle(host, before)
     left = [line for line in census.differences(before, census.take(host)) if "fds" not in line]
-    return [*violations, *left, *_changes(host, there)]
+    return [*violations, *left, *changes(host, there)]
 
 
 def _cycle(host: NetworkHost) -> None:
@@ -194,7 +194,7 @@ def _disturb(host: NetworkHost) -> None:
             raise
 
 
-def _on_host(host: NetworkHost) -> dict[str, list[str]]:
+def on_host(host: NetworkHost) -> dict[str, list[str]]:
     """Return the interfaces, addresses' owners, and elements of every set that the host has."""
     tables = json.loads(host.on_host("nft", "-j", "list", "ruleset").text)["nftables"]
     found = {f"set {one['name']}": one.get("elem", []) for item in tables for one in _sets(item)}
@@ -207,12 +207,12 @@ def _sets(item: dict[str, object]) -> list[dict[str, object]]:
     return [one for kind, one in item.items() if kind in ("set", "map") and isinstance(one, dict)]
 
 
-def _changes(host: NetworkHost, before: dict[str, list[str]]) -> list[str]:
+def changes(host: NetworkHost, before: dict[str, list[str]]) -> list[str]:
     """Return what of the host is another than before, once what is under way is done."""
     try:
-        wait_for(lambda: _on_host(host) == before, "the host is as before", 20)
+        wait_for(lambda: on_host(host) == before, "the host is as before", 20)
     except AssertionError:
-        after = _on_host(host)
+        after = on_host(host)
         return [
             f"{name}: was {before.get(name)}, is {after[name]}"
             for name in after

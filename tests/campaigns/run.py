@@ -18,6 +18,7 @@ from tests.campaigns import census
 from tests.campaigns.archives import archives
 from tests.campaigns.builds import builds
 from tests.campaigns.fuzz import fuzz
+from tests.campaigns.network_steps import network_steps
 from tests.campaigns.networks import connections, crowd, crowds, full_table, network_kills
 from tests.campaigns.outputs import outputs
 from tests.campaigns.power_cuts import power_cuts
@@ -150,6 +151,7 @@ ON_A_HOST: dict[str, Callable[[NetworkHost, int, int], list[str]]] = {
     "full-table": full_table,
     "fuzz": fuzz,
     "network-kills": network_kills,
+    "network-steps": network_steps,
     "projects": projects,
 }
 
