@@ -21,5 +21,13 @@ def test_what_a_page_names_is_there(page: Path) -> None:
     modules = re.findall(r"`([\w./-]+\.py)(?:::\w+)?`", text)
     ends = {f"/{file}" for file in FILES}
     assert [name for name in modules if not any(end.endswith(f"/{name}") for end in ends)] == []
+    named = re.findall(r"`([\w./-]+\.py)::(\w+)`", text)
+    assert [f"{file}::{name}" for file, name in named if not has_test(file, name)] == []
     links = re.findall(r"\]\(([^)#: ]+)(?:#[^)]*)?\)", text)
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def has_test(file: str, name: str) -> bool:
+    """Tell whether a file of that name has a function of that name."""
+    found = [ROOT / one for one in FILES if f"/{one}".endswith(f"/{file}")]
+    return any(re.search(rf"^ *(?:async )?def {name}\(", path.read_text(), re.MULTILINE) for path in found)
