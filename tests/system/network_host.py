@@ -105,6 +105,13 @@ class NetworkHost(Sampand):
         script = f"printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 2 {address} {port} | tail -n 1"
         return self.docker("exec", container, "sh", "-c", script).text
 
+    def remove_networks(self) -> None:
+        """Remove every network that a test has made: prune leaves what is only a configuration."""
+        self.call("POST", "/networks/prune")
+        for network in self.call("GET", "/networks"):
+            if network["ConfigOnly"]:
+                self.call("DELETE", f"/networks/{network['Id']}")
+
     def close(self) -> None:
         try:
             super().close()

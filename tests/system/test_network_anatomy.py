@@ -5,43 +5,36 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
 from xml.etree import ElementTree
 
 import pytest
-from tests.system.network_host import HOST, LAN, NetworkHost, network_host
+from tests.system.network_host import HOST, LAN, NetworkHost
 from tests.system.sampand import needs_busybox, needs_root
 
 pytestmark = [needs_root, needs_busybox]
 
 
 @pytest.fixture(scope="module")
-def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NetworkHost]:
-    with network_host(tmp_path_factory.mktemp("anatomy")) as daemon:
-        yield daemon
-
-
-@pytest.fixture(scope="module")
-def network(net: NetworkHost) -> dict[str, str]:
+def network(net_host: NetworkHost) -> dict[str, str]:
     """Two containers on a network; return what they and it are called."""
-    assert net.docker("network", "create", "--subnet", "10.6.0.0/24", "mine").code == 0
+    assert net_host.docker("network", "create", "--subnet", "10.6.0.0/24", "mine").code == 0
     for name, flags in (("web", ("-p", f"{HOST}:8080:80")), ("other", ())):
-        done = net.docker(
+        done = net_host.docker(
             "run", "-d", "--name", name, "--network", "mine", *flags, "busybox", "sleep", "1000"
         )
         assert done.code == 0, done.err
-    found = {name: net.docker("inspect", "-f", "{{.State.Pid}}", name).text for name in ("web", "other")}
-    return {**found, "bridge": f"br-{net.call('GET', '/networks/mine')['Id'][:12]}"}
+    found = {name: net_host.docker("inspect", "-f", "{{.State.Pid}}", name).text for name in ("web", "other")}
+    return {**found, "bridge": f"br-{net_host.call('GET', '/networks/mine')['Id'][:12]}"}
 
 
-def shown(net: NetworkHost, *flags: str) -> str:
-    done = net.sampan("network", "inspect", "--anatomy", *flags, "mine")
+def shown(net_host: NetworkHost, *flags: str) -> str:
+    done = net_host.sampan("network", "inspect", "--anatomy", *flags, "mine")
     assert done.code == 0, done.err
     return done.text
 
 
-def test_tree(net: NetworkHost, network: dict[str, str]) -> None:
-    text = shown(net)
+def test_tree(net_host: NetworkHost, network: dict[str, str]) -> None:
+    text = shown(net_host)
     assert re.search(rf"{network['bridge']} up 10\.6\.0\.1/24 mtu 1500 02:42", text)
     assert "route 10.6.0.0/24" in text
     for name, address in (("web", "10.6.0.2"), ("other", "10.6.0.3")):
@@ -54,42 +47,42 @@ def test_tree(net: NetworkHost, network: dict[str, str]) -> None:
     assert "MISSING" not in text
 
 
-def test_counters(net: NetworkHost, network: dict[str, str]) -> None:
-    before = json.loads(shown(net, "--format", "json"))
-    done = net.docker("exec", "web", "ping", "-c", "3", "-s", "1000", "10.6.0.3")
+def test_counters(net_host: NetworkHost, network: dict[str, str]) -> None:
+    before = json.loads(shown(net_host, "--format", "json"))
+    done = net_host.docker("exec", "web", "ping", "-c", "3", "-s", "1000", "10.6.0.3")
     assert done.code == 0, done.err
-    after = json.loads(shown(net, "--format", "json"))
+    after = json.loads(shown(net_host, "--format", "json"))
     assert after["Sent"] - before["Sent"] > 2 * 3000  # both send
     inside = {one["Name"]: one["Inside"] for one in after["Containers"]}
     assert inside["web"]["Sent"] > 3000
     assert after["Sent"] == inside["web"]["Sent"] + inside["other"]["Sent"]
 
 
-def test_picture(net: NetworkHost, network: dict[str, str]) -> None:
-    root = ElementTree.fromstring(shown(net, "--format", "svg"))
+def test_picture(net_host: NetworkHost, network: dict[str, str]) -> None:
+    root = ElementTree.fromstring(shown(net_host, "--format", "svg"))
     texts = [one.text or "" for one in root.iter("{http://www.w3.org/2000/svg}text")]
     assert f"web, process {network['web']}" in texts
     assert any("map ports_at4: tcp 8080" in text for text in texts)
 
 
-def test_what_is_gone_is_said(net: NetworkHost, network: dict[str, str]) -> None:
+def test_what_is_gone_is_said(net_host: NetworkHost, network: dict[str, str]) -> None:
     """Read back, not remembered: an element and an address that somebody removes are not shown."""
     table = next(
         line.split()[-1]
-        for line in net.on_host("nft", "list", "tables").text.splitlines()
+        for line in net_host.on_host("nft", "list", "tables").text.splitlines()
         if "sampan" in line
     )
-    net.on_host("nsenter", "-t", network["other"], "-n", "ip", "link", "set", "eth0", "down")
-    net.on_host("iptables", "-P", "FORWARD", "DROP")
-    text = shown(net)
+    net_host.on_host("nsenter", "-t", network["other"], "-n", "ip", "link", "set", "eth0", "down")
+    net_host.on_host("iptables", "-P", "FORWARD", "DROP")
+    text = shown(net_host)
     assert "eth0 DOWN" in text
     assert re.search(r"forward 0: 0 rules, else drop +# ip filter FORWARD", text)
     assert f"# inet {table} forward" in text
 
 
-def test_refusals(net: NetworkHost) -> None:
-    assert "is made of nothing" in net.sampan("network", "inspect", "--anatomy", "host").err
-    assert "network absent not found" in net.sampan("network", "inspect", "--anatomy", "absent").err
-    done = net.sampan("network", "inspect", "--anatomy", "--format", "png", "mine")
+def test_refusals(net_host: NetworkHost) -> None:
+    assert "is made of nothing" in net_host.sampan("network", "inspect", "--anatomy", "host").err
+    assert "network absent not found" in net_host.sampan("network", "inspect", "--anatomy", "absent").err
+    done = net_host.sampan("network", "inspect", "--anatomy", "--format", "png", "mine")
     assert "'png' is none of tree, json, svg" in done.err
     assert LAN not in done.err

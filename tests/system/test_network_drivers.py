@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.system.network_host import HOST, LAN, NetworkHost, network_host
+from tests.system.network_host import HOST, LAN, NetworkHost
 from tests.system.sampand import Sampand, needs_busybox, needs_root, wait_for
 
 CNI_PLUGINS = Path("/usr/lib/cni")
@@ -31,17 +31,8 @@ def lists(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def net(tmp_path_factory: pytest.TempPathFactory, lists: Path) -> Iterator[NetworkHost]:
-    options = [f"--cni-config={lists}", f"--cni-plugins={CNI_PLUGINS}"]
-    with network_host(tmp_path_factory.mktemp("drivers"), *options) as daemon:
-        yield daemon
-
-
-@pytest.fixture(autouse=True)
-def _clean(net: NetworkHost) -> Iterator[None]:
-    yield
-    net.remove_containers()
-    net.call("POST", "/networks/prune")
+def net_options(lists: Path) -> tuple[str, ...]:
+    return f"--cni-config={lists}", f"--cni-plugins={CNI_PLUGINS}"
 
 
 def ok(net: Sampand, *words: str) -> str:

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
-from tests.system.network_host import HOST, NetworkHost, idle, network_host, serve, settings
+from tests.system.network_host import HOST, NetworkHost, idle, serve, settings
 from tests.system.sampand import needs_busybox, needs_root, wait_for
 
 pytestmark = [needs_root, needs_busybox]
@@ -76,19 +76,6 @@ from sampan.network.tracking import read_table
 table = read_table()
 print(table.entries, table.limit, table.dropped)
 """
-
-
-@pytest.fixture(scope="module")
-def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NetworkHost]:
-    with network_host(tmp_path_factory.mktemp("network")) as daemon:
-        yield daemon
-
-
-@pytest.fixture(autouse=True)
-def _clean(net: NetworkHost) -> Iterator[None]:
-    yield
-    net.remove_containers()
-    net.call("POST", "/networks/prune")
 
 
 def bridge_of(net: NetworkHost, network: str) -> str:

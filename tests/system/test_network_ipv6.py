@@ -4,27 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 
-import pytest
-from tests.system.network_host import HOST6, LAN, LAN6, NetworkHost, idle, network_host, serve, settings
+from tests.system.network_host import HOST6, LAN, LAN6, NetworkHost, idle, serve, settings
 from tests.system.sampand import needs_busybox, needs_root, wait_for
 
 pytestmark = [needs_root, needs_busybox]
 PREFIX = "com.docker.network.bridge."
-
-
-@pytest.fixture(scope="module")
-def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NetworkHost]:
-    with network_host(tmp_path_factory.mktemp("network")) as daemon:
-        yield daemon
-
-
-@pytest.fixture(autouse=True)
-def _clean(net: NetworkHost) -> Iterator[None]:
-    yield
-    net.remove_containers()
-    net.call("POST", "/networks/prune")
 
 
 def inside(net: NetworkHost, name: str, *command: str) -> str:
@@ -52,7 +37,9 @@ def test_unique_local_subnets(net: NetworkHost) -> None:
 
 def test_inside(net: NetworkHost) -> None:
     net.cli("network", "create", "--ipv6", "--subnet", "fd77:1::/64", "--gateway", "fd77:1::9", "mine")
-    idle(net, "web", "--network", "mine", "--ip6", "fd77:1::77", "-h", "web")
+    mac = ("--mac-address", "02:42:00:00:00:77")
+    idle(net, "web", "--network", "mine", "--ip6", "fd77:1::77", *mac, "-h", "web")
+    assert inside(net, "web", "cat", "/sys/class/net/eth0/address") == mac[1]
     found = settings(net, "web")["Networks"]["mine"]
     assert (found["GlobalIPv6Address"], found["GlobalIPv6PrefixLen"]) == ("fd77:1::77", 64)
     assert found["IPv6Gateway"] == "fd77:1::9"

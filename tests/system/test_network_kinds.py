@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +12,6 @@ import pytest
 from tests.system.network_host import HOST, HOST6, NetworkHost, idle, network_host, serve, settings
 
 pytestmark = pytest.mark.usefixtures("net")
-
-
-@pytest.fixture(scope="module")
-def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NetworkHost]:
-    with network_host(tmp_path_factory.mktemp("kinds")) as daemon:
-        yield daemon
-
-
-@pytest.fixture(autouse=True)
-def _clean(net: NetworkHost) -> Iterator[None]:
-    yield
-    net.remove_containers()
-    net.call("POST", "/networks/prune")
 
 
 def show(net: NetworkHost, name: str) -> Any:

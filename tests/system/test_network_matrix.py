@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
-from tests.system.network_host import NetworkHost, network_host
+from tests.system.network_host import NetworkHost
 from tests.system.network_matrix import FAMILIES, KINDS, expected, measure, reaches_loopback6
 from tests.system.sampand import needs_busybox, needs_root
 
 pytestmark = [needs_root, needs_busybox]
-
-
-@pytest.fixture(scope="module")
-def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NetworkHost]:
-    with network_host(tmp_path_factory.mktemp("network")) as daemon:
-        yield daemon
 
 
 def test_matrix(net: NetworkHost) -> None:

@@ -3,26 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
-import pytest
-from tests.system.network_host import NetworkHost, idle, network_host, settings
+from tests.system.network_host import NetworkHost, idle, settings
 from tests.system.sampand import needs_busybox, needs_root, wait_for
 
 pytestmark = [needs_root, needs_busybox]
-
-
-@pytest.fixture(scope="module")
-def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NetworkHost]:
-    with network_host(tmp_path_factory.mktemp("network")) as daemon:
-        yield daemon
-
-
-@pytest.fixture(autouse=True)
-def _clean(net: NetworkHost) -> Iterator[None]:
-    yield
-    net.remove_containers()
-    net.call("POST", "/networks/prune")
 
 
 def inside(net: NetworkHost, name: str, *command: str) -> str:

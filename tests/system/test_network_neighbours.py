@@ -21,17 +21,9 @@ BUS = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration
 pytestmark = [needs_root, needs_busybox]
 
 
-@pytest.fixture(scope="module")
-def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NetworkHost]:
-    with network_host(tmp_path_factory.mktemp("neighbours")) as daemon:
-        yield daemon
-
-
 @pytest.fixture(autouse=True)
 def _clean(net: NetworkHost) -> Iterator[None]:
     yield
-    net.remove_containers()
-    net.call("POST", "/networks/prune")
     for tool in ("iptables", "ip6tables"):
         for chain in ("INPUT", "FORWARD", "OUTPUT"):
             assert net.on_host(tool, "-P", chain, "ACCEPT").code == 0

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.system.network_host import HOST, NetworkHost, idle, network_host
+from tests.system.network_host import HOST, NetworkHost, idle
 from tests.system.postgres import ENVIRONMENT, load_postgres, needs_postgres
 from tests.system.sampand import needs_busybox, needs_root, wait_for
 
@@ -16,16 +15,8 @@ pytestmark = [needs_root, needs_busybox]
 
 
 @pytest.fixture(scope="module")
-def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NetworkHost]:
-    with network_host(tmp_path_factory.mktemp("ports"), "--ip=127.0.0.1") as daemon:
-        yield daemon
-
-
-@pytest.fixture(autouse=True)
-def _clean(net: NetworkHost) -> Iterator[None]:
-    yield
-    net.remove_containers()
-    net.call("POST", "/networks/prune")
+def net_options() -> tuple[str, ...]:
+    return ("--ip=127.0.0.1",)
 
 
 def serve(net: NetworkHost, name: str, *flags: str) -> None:

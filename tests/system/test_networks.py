@@ -7,10 +7,9 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
-import pytest
-from tests.system.network_host import HOST, LAN, NetworkHost, idle, network_host, serve, settings
+from tests.system.network_host import HOST, LAN, NetworkHost, idle, serve, settings
 from tests.system.sampand import needs_busybox, needs_root, wait_for
 
 pytestmark = [needs_root, needs_busybox]
@@ -19,19 +18,6 @@ import socket, sys
 with socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=2) as sock:
     print(sock.makefile().read())
 """
-
-
-@pytest.fixture(scope="module")
-def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NetworkHost]:
-    with network_host(tmp_path_factory.mktemp("network")) as daemon:
-        yield daemon
-
-
-@pytest.fixture(autouse=True)
-def _clean(net: NetworkHost) -> Iterator[None]:
-    yield
-    net.remove_containers()
-    net.call("POST", "/networks/prune")
 
 
 def test_reaches(net: NetworkHost) -> None:
@@ -139,6 +125,31 @@ def test_port_taken(net: NetworkHost) -> None:
     assert net.docker("inspect", "-f", "{{.State.Status}}", "second").text == "created"
     net.docker("rm", "-f", "web")
     assert net.docker("start", "second").code == 0
+
+
+def test_starts_at_once_share_nothing(net: NetworkHost) -> None:
+    """Of several starts that want one port one gets it; chosen ports and addresses are each one's own."""
+
+    def make(name: str, binding: dict[str, str]) -> str:
+        host = {"PortBindings": {"80/tcp": [binding]}}
+        body = {"Image": "busybox", "Cmd": ["sleep", "1000"], "HostConfig": host}
+        return str(net.call("POST", f"/containers/create?name={name}", body)["Id"])
+
+    def start(container: str) -> tuple[int, bytes]:
+        status, _, answer = net.request("POST", f"/containers/{container}/start")
+        return status, answer
+
+    rivals = [make(f"rival-{number}", {"HostPort": "9000"}) for number in range(4)]
+    others = [make(f"other-{number}", {}) for number in range(4)]
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(start, [*rivals, *others]))
+    assert sorted(status for status, _ in answers[:4]) == [204, 500, 500, 500]
+    assert all(b"port is already allocated" in answer for status, answer in answers[:4] if status == 500)
+    assert [status for status, _ in answers[4:]] == [204] * 4
+    found = [settings(net, one) for one in others]
+    assert len({one["Ports"]["80/tcp"][0]["HostPort"] for one in found}) == 4
+    inside = net.call("GET", "/networks/bridge")["Containers"].values()
+    assert len({one["IPv4Address"] for one in inside}) == len(inside) == 5
 
 
 def test_addresses(net: NetworkHost) -> None:

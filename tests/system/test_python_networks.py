@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.system.network_host import NetworkHost, network_host
+from tests.system.network_host import NetworkHost
 from tests.system.sampand import needs_busybox, needs_root
 
 import sampan
@@ -17,12 +16,6 @@ pytestmark = [needs_root, needs_busybox]
 
 PAGE = Path(__file__).parents[2] / "docs" / "python-api.md"
 EXAMPLES = re.findall(r"```py\n(.*?)```", PAGE.read_text(), re.DOTALL)
-
-
-@pytest.fixture(scope="module")
-def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NetworkHost]:
-    with network_host(tmp_path_factory.mktemp("networks")) as host:
-        yield host
 
 
 def test_the_examples(
