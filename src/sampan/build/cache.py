@@ -75,20 +75,29 @@ class StepCache:
         self._built = built
         self._lock = threading.Lock()
         self._busy: dict[str, tuple[threading.Lock, int]] = {}
+        self._used: list[tuple[int, str]] = []
         db.migrate(COMPONENT, _STEPS)
 
     def find(self, key: str, below: Stack) -> Done | None:
-        """Return what a step came to, if its layer is still there."""
+        """Return what a step came to, if its layer is still there; see `note_uses`."""
         row = self._db.query_one(f"SELECT {_COLUMNS} FROM build_steps WHERE key = ?", (key,))  # noqa: S608
         if row is None:
             return None
         done = _done(row)
         if done.layer is not None and not self._built.has((*below, done.layer)):
             return None
-        self._db.execute(
-            "UPDATE build_steps SET used_ns = ?, uses = uses + 1 WHERE key = ?", (time.time_ns(), key)
-        )
+        with self._lock:
+            self._used.append((time.time_ns(), key))
         return done
+
+    def note_uses(self) -> None:
+        """Record what `find` has found, in one transaction: for the end of a build."""
+        with self._lock:
+            used, self._used = self._used, []
+        if used:
+            with self._db.transaction():
+                for one in used:
+                    self._db.execute("UPDATE build_steps SET used_ns = ?, uses = uses + 1 WHERE key = ?", one)
 
     def make(
         self,

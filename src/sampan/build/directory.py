@@ -103,7 +103,7 @@ class DirectoryContext(Index):
         kind = _KINDS.get(stat.S_IFMT(status.st_mode))
         if kind is None:
             return False
-        made = make_entry(kind, path)
+        made = make_entry(kind, "")  # its name is the item's path
         made.mode = stat.S_IMODE(status.st_mode)
         made.mtime_ns = status.st_mtime_ns
         item = self._items[path] = Item(path, made)
@@ -143,11 +143,12 @@ class DirectoryContext(Index):
             while piece := file.read(_PIECE):
                 yield memoryview(piece)
             facts = _facts(os.fstat(fd))
-        if facts != (self._unknown.get(item.path) or self._known.facts(item.path)):
+        listed = self._unknown.get(item.path)
+        if facts != listed if listed is not None else not self._known.find(item.path, facts):
             raise _changed(item.path)
 
     def close(self) -> None:
-        """Remember the digests, and close the directory."""
+        """Remember the digests, close the directory, and give the memory of the list back."""
         if self._fd >= 0:
             until = self._began_ns - _RACY_NS
             digests = {
@@ -158,6 +159,9 @@ class DirectoryContext(Index):
             self._known.add(digests)
             os.close(self._fd)
             self._fd = -1
+        self._known.close()
+        for held in (self._items, self._names, self._listed, self._unknown, self._links):
+            held.clear()
 
 
 def _facts(status: os.stat_result) -> Facts:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import struct
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
@@ -22,7 +23,9 @@ from sampan.kernel.files import write_atomic
 _KEPT: Final = 64  # directories
 
 Facts = tuple[int, int, int, int, int]
-_Record = tuple[int, int, int, int, int, str]  # flat: there may be 50,000 of them
+_FACTS: Final = struct.Struct("<5Q")
+_WORD: Final = (1 << 64) - 1
+_Record = bytes  # facts and digest: there may be 50,000 of them, and numbers would take three times as much
 _decoder = msgspec.msgpack.Decoder(dict[str, _Record])
 _encoder = msgspec.msgpack.Encoder()
 
@@ -48,12 +51,9 @@ class KnownDigests:
     def find(self, path: str, facts: Facts) -> str:
         """Return the digest of a file that is what it was, "" for others."""
         record = self._records.get(path)
-        return record[5] if record is not None and record[:5] == facts else ""
-
-    def facts(self, path: str) -> Facts | None:
-        """Return what was remembered of a file."""
-        record = self._records.get(path)
-        return record[:5] if record is not None else None
+        if record is None or not record.startswith(_packed(facts)):
+            return ""
+        return record[_FACTS.size :].hex()
 
     def add(self, digests: Mapping[str, tuple[Facts, str]]) -> None:
         """Remember digests beside the others."""
@@ -76,13 +76,17 @@ class KnownDigests:
                 os.unlink(self._path)
         self._path = ""
 
+    def close(self) -> None:
+        """Give the memory back; nothing is found any more."""
+        self._records = {}
+
     def _write(self, records: dict[str, _Record]) -> None:
         self._records = records
         if not self._path:
             return
         try:
             os.makedirs(self._folder, 0o700, exist_ok=True)
-            write_atomic(self._path, _encoder.encode(records))
+            write_atomic(self._path, _encode(records))
             self._forget_oldest()
         except OSError as exc:
             log.warning("digests of a context's files cannot be kept", reason=exc)
@@ -95,5 +99,28 @@ class KnownDigests:
                 os.unlink(path)
 
 
+def _encode(records: dict[str, _Record]) -> bytes:
+    try:
+        return _encoder.encode(records)
+    except UnicodeEncodeError:
+        return _encoder.encode({path: one for path, one in records.items() if _can_be_written(path)})
+
+
 def _records(digests: Mapping[str, tuple[Facts, str]]) -> dict[str, _Record]:
-    return {path: (*facts, digest) for path, (facts, digest) in digests.items()}
+    return {path: _packed(facts) + bytes.fromhex(digest) for path, (facts, digest) in digests.items()}
+
+
+def _packed(facts: Facts) -> bytes:
+    try:
+        return _FACTS.pack(*facts)
+    except struct.error:  # a time before 1970
+        return _FACTS.pack(*(fact & _WORD for fact in facts))
+
+
+def _can_be_written(path: str) -> bool:
+    """Tell whether a name is UTF-8; of other files nothing is remembered."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -152,6 +152,7 @@ class RemoteContext(Context):
                 }
             )
         super().close()
+        self._known.close()
         for held in (self._items, self._names, self._files, self._numbers, self._arriving, self._there):
             held.clear()
 

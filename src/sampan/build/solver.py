@@ -196,6 +196,7 @@ class _BuildRun:
         self._opened.close()
         self._files.close()
         self._remotes.close()
+        self._cache.note_uses()
 
     def run(self) -> BuildResult:
         """Run every stage that is reached, then finish the image."""

@@ -237,9 +237,9 @@ def _entry_of(fd: int, path: str, status: os.stat_result) -> Entry:
 
 
 def make_entry(kind: bytes, path: str) -> Entry:
-    """Return an entry of root's without content."""
+    """Return an entry of root's without content. path: "" where the item says it."""
     entry = Entry()
-    entry.name, entry.kind = os.fsencode(path), kind
+    entry.name, entry.kind = os.fsencode(path) if path else b"", kind
     entry.mode = 0o755 if kind == headers.DIRECTORY else 0o644
     entry.uid = entry.gid = entry.size = entry.stored_bytes = entry.mtime_ns = 0
     entry.linkname, entry.device, entry.xattrs, entry.sparse = b"", (0, 0), None, None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -89,6 +90,8 @@ async def _serve(options: DaemonOptions, engine: Engine, listeners: list[Listene
     hosts = [listener.address for listener in listeners]
     door = Door(engine, Program(options, hosts, stopping))
     servers = [await _listen(door, listener) for listener in listeners]
+    gc.collect()
+    gc.freeze()  # what is there now stays: a large build's collections need not look at it each time
     log.info("sampand is ready", hosts=",".join(hosts), version=__version__)
     ready.tell("ready")
     notify_manager("READY=1")
@@ -106,4 +109,9 @@ async def _give_memory_back() -> None:
     """Keep what a burst of requests took from staying with us: Python frees it, malloc holds on to it."""
     while True:
         await asyncio.sleep(_TRIM_S)
-        await asyncio.to_thread(give_back)
+        await asyncio.to_thread(_give_back)
+
+
+def _give_back() -> None:
+    gc.collect()  # empties Python's lists of free objects, too: a few of them hold a megabyte each
+    give_back()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from functools import lru_cache
 
 from sampan.ids import Digest
 
@@ -20,5 +21,11 @@ def chain_ids(diff_ids: Iterable[Digest]) -> list[Digest]:
     """
     chain: list[Digest] = []
     for diff_id in diff_ids:
-        chain.append(digest_of(f"{chain[-1]} {diff_id}".encode()) if chain else diff_id)
+        chain.append(_above(chain[-1], diff_id) if chain else diff_id)
     return chain
+
+
+@lru_cache(maxsize=256)
+def _above(below: Digest, diff_id: Digest) -> Digest:
+    """Return the name of a stack and one more layer; a build asks for each of its stacks many times."""
+    return digest_of(f"{below} {diff_id}".encode())
