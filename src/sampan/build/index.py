@@ -27,7 +27,13 @@ class Index:
         self._names: dict[str, set[str]] = {"": set()}
 
     def put(self, item: Item) -> None:
-        """Add a file, with the directories above it; a later one of the same name counts."""
+        """Add a file, with the directories above it; a later one of the same name counts.
+
+        Raises:
+            InvalidArgument: the whole context would be something else than a directory.
+        """
+        if not (item.path or item.is_directory):
+            raise InvalidArgument("context: its root is no directory")
         parent, _, name = item.path.rpartition("/")
         if item.path:
             if parent not in self._names:
@@ -42,8 +48,9 @@ class Index:
 
     def drop(self, path: str) -> None:
         """Take a file or a directory with all below it away."""
-        for name in sorted(self._names.pop(path, ())):
+        for name in self.names(path):
             self.drop(f"{path}/{name}")
+        self._names.pop(path, None)
         if self._items.pop(path, None) is not None:
             parent, _, name = path.rpartition("/")
             self._names[parent].discard(name)
