@@ -202,6 +202,26 @@ def test_a_slave_sees_mounts_of_the_host(daemon: Sampand, tmp_path: Path) -> Non
         umount(str(source))
 
 
+def test_propagation_of_what_is_private_is_refused(daemon: Sampand, tmp_path: Path) -> None:
+    source = tmp_path / "private"
+    source.mkdir()
+    mount(str(source), str(source), None, MS_BIND)
+    try:
+        mount(None, str(source), None, 1 << 18)  # MS_PRIVATE
+        for kind, want in (
+            ("rslave", "shared or slave"),
+            ("slave", "shared or slave"),
+            ("rshared", "shared"),
+        ):
+            create(daemon, kind, {"Binds": [f"{source}:/m:{kind}"]}, "true")
+            status, _, body = daemon.request("POST", f"/containers/{kind}/start")
+            message = f"path {source} is mounted on {source} but it is not a {want} mount"
+            assert (status, json.loads(body)["message"]) == (400, message)
+    finally:
+        daemon.remove_containers()
+        umount(str(source))
+
+
 def test_mounts_and_users_after_kill_9(daemon: Sampand) -> None:
     options = {"type": "tmpfs", "device": "tmpfs"}
     daemon.call("POST", "/volumes/create", {"Name": "memory", "DriverOpts": options})

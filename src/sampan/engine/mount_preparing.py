@@ -15,6 +15,7 @@ from sampan.engine.records import Record
 from sampan.engine.users import User
 from sampan.engine.volume_mounting import needs_mount
 from sampan.errors import InvalidArgument, Unsupported
+from sampan.kernel.mountinfo import read_mountinfo
 from sampan.spec import docker
 
 
@@ -37,6 +38,7 @@ def _prepare(core: Core, record: Record, mount: UserMount, user: User) -> UserMo
         case "bind":
             check_source(mount)
             make_source(mount)
+            _check_propagation(mount)
     return mount if mount.ids is None else _with_owners(mount, user)
 
 
@@ -91,6 +93,31 @@ def make_source(mount: UserMount) -> None:
         pass  # a file, a device, a socket: bound as it is
     except OSError as exc:
         raise InvalidArgument(f"cannot make bind source {mount.source}: {exc.strerror}") from exc
+
+
+def _check_propagation(mount: UserMount) -> None:
+    """Refuse to hear of mounts, or to pass them on, where nothing ever would come.
+
+    Raises:
+        InvalidArgument: in Docker's words.
+    """
+    wanted = mount.propagation.removeprefix("r")
+    if wanted not in ("shared", "slave"):
+        return
+    path = os.path.realpath(mount.source)
+    above = [one for one in read_mountinfo() if _is_below(path, one.mount_point)]
+    found = max(reversed(above), key=lambda one: len(one.mount_point))  # of several at one place, the last
+    kinds = {tag.partition(":")[0] for tag in found.propagation}
+    if "shared" in kinds or (wanted == "slave" and "master" in kinds):
+        return
+    kind = "shared" if wanted == "shared" else "shared or slave"
+    raise InvalidArgument(
+        f"path {mount.source} is mounted on {found.mount_point} but it is not a {kind} mount"
+    )
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return folder == "/" or path == folder or path.startswith(f"{folder}/")
 
 
 def volume_names(record: Record) -> list[str]:
