@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.system.quota_disk import quota_disk
 
 from sampan.kernel.projectquota import set_project_quota
 
@@ -22,27 +23,12 @@ pytestmark = [
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
     """A directory on a file system with project quotas."""
-    image, place = tmp_path / "image", tmp_path / "mounted"
-    place.mkdir()
-    for module in ("loop", "quota_v2"):  # built in, or not there at all: then the mount fails
-        if shutil.which("modprobe"):
-            subprocess.run(["modprobe", "-q", module], check=False)
     for parent in tmp_path.parents:
         if str(parent).startswith("/tmp/"):
             parent.chmod(0o755)  # another user has to come by
     tmp_path.chmod(0o755)
-    with open(image, "wb") as file:
-        file.truncate(32 << 20)
-    subprocess.run(
-        ["mkfs.ext4", "-q", "-O", "quota,project", "-E", "quotatype=prjquota", str(image)], check=True
-    )
-    mounted = subprocess.run(["mount", "-o", "loop,prjquota", str(image), str(place)], capture_output=True)
-    if mounted.returncode != 0:
-        pytest.skip("the kernel has no ext4 project quotas (CONFIG_QFMT_V2), or no loop device")
-    try:
+    with quota_disk(tmp_path) as place:
         yield place
-    finally:
-        subprocess.run(["umount", str(place)], check=True)
 
 
 def test_a_directory_holds_so_much_and_no_more(folder: Path) -> None:

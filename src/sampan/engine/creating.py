@@ -22,7 +22,7 @@ from sampan.engine.mount_planning import MountMaker, gather_mounts, undo_mounts
 from sampan.engine.mount_preparing import check_source, make_source
 from sampan.engine.planning import plan_bundle
 from sampan.engine.records import Record
-from sampan.engine.requests import check_platform, check_request, merge_image
+from sampan.engine.requests import check_platform, check_request, merge_image, root_size
 from sampan.engine.users import User
 from sampan.errors import InvalidArgument
 from sampan.ids import ContainerId, new_container_id
@@ -115,7 +115,8 @@ class Creator:
             undo.add(core.index.release_name, record.name, record.id)
             for mount in record.mounts or ():
                 make_source(mount)
-            snapshot = core.store.snapshots.prepare(ContainerId(record.id), image)
+            size_bytes = root_size(record.host)
+            snapshot = core.store.snapshots.prepare(ContainerId(record.id), image, size_bytes=size_bytes)
             undo.add(core.store.snapshots.remove, ContainerId(record.id))
             undo.add(undo_mounts, core, record.id)
             mounts = MountMaker(core, record, snapshot).make()

@@ -24,6 +24,7 @@ from sampan.spec import docker
 from sampan.spec.image import ImageConfig
 from sampan.spec.signals import parse_signal
 from sampan.store.platforms import parse_platform
+from sampan.store.volume_options import parse_size
 
 _MAX_HOSTNAME: Final = 64  # HOST_NAME_MAX (limits.h)
 
@@ -42,8 +43,6 @@ def check_request(request: docker.ContainerCreate) -> None:
 
 
 _INSTEAD: Final = {
-    "StorageOpt": "limit what grows: --mount type=tmpfs,target=DIR,tmpfs-size=10m, or a volume made with "
-    "--opt size=10m where the file system has project quotas",
     "UsernsMode": "idmap of -v says as whom a mounted directory's files appear (docs/volumes.md)",
 }
 
@@ -92,6 +91,7 @@ def _check_port(text: str) -> None:
 
 
 def _check_host(host: docker.HostConfig) -> None:
+    root_size(host)
     _refuse_not_yet(host)
     if host.OomScoreAdj < -1000 or host.OomScoreAdj > 1000:
         raise InvalidArgument(f"Invalid value {host.OomScoreAdj}, range for oom score adj is [-1000, 1000]")
@@ -120,6 +120,19 @@ def _check_host(host: docker.HostConfig) -> None:
         raise InvalidArgument(f"invalid ConsoleSize {host.ConsoleSize}: two numbers, height and width")
 
 
+def root_size(host: docker.HostConfig) -> int | None:
+    """Return how many bytes the container may write to its root; None: as many as there are.
+
+    Raises:
+        InvalidArgument: another option of the storage, or no size.
+    """
+    for name in host.StorageOpt:
+        if name.lower() != "size":
+            raise InvalidArgument(f"unknown storage option {name!r}: there is size alone")
+    sizes = [parse_size(text) for text in host.StorageOpt.values()]
+    return sizes[-1] if sizes else None
+
+
 def _refuse_not_yet(host: docker.HostConfig) -> None:
     """Refuse fields whose time has not come, unless they hold what every client sends."""
     check_ports(host)
@@ -130,7 +143,6 @@ def _refuse_not_yet(host: docker.HostConfig) -> None:
             f'could not select device driver "{request.Driver}" with capabilities: {wanted}'
         )
     for field, neutral in (
-        ("StorageOpt", ({},)),
         ("UsernsMode", ("", "host")),
         ("Cgroup", ("",)),
         ("CpuCount", (0,)),

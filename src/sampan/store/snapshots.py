@@ -10,9 +10,10 @@ from collections.abc import Collection
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
-from sampan.errors import Conflict, NotFound
+from sampan.errors import Conflict, NotFound, Unsupported
 from sampan.ids import ContainerId, Digest, parse_container_id
 from sampan.kernel.mountinfo import read_mountinfo
+from sampan.kernel.projectquota import set_project_quota
 from sampan.lean import Undo
 from sampan.store.collector import Collector
 from sampan.store.database import Database
@@ -46,20 +47,29 @@ class Snapshots:
         self._collector = collector
         self._init_layers: set[str] = set()  # seen on the disk: never removed before their layer
 
-    def prepare(self, container_id: ContainerId, image: Image | None) -> Snapshot:
+    def prepare(
+        self, container_id: ContainerId, image: Image | None, *, size_bytes: int | None = None
+    ) -> Snapshot:
         """Make the directories of a container's root; None is an empty root (mount points only).
 
         The image's layers stay on the disk until `remove`, whatever happens to the image.
+        size_bytes: how much the container may write.
 
         Raises:
-            Conflict: the container has a snapshot.
+            Conflict: the container has a snapshot. Unsupported: what it writes cannot be limited here.
         """
         sources = self._sources.of(image) if image else []
+        top = sources[-1].chain_id if sources else None
         with self._layers.ensure(sources):
-            return self.prepare_on(container_id, sources[-1].chain_id if sources else None)
+            return self.prepare_on(container_id, top, size_bytes=size_bytes)
 
     def prepare_on(
-        self, container_id: ContainerId, top: Digest | None, *, mount_points: bool = True
+        self,
+        container_id: ContainerId,
+        top: Digest | None,
+        *,
+        mount_points: bool = True,
+        size_bytes: int | None = None,
     ) -> Snapshot:
         """Make them above a chain of layers that the caller holds; see `prepare`.
 
@@ -80,6 +90,10 @@ class Snapshots:
             os.mkdir(snapshot.root, 0o700)
             undo.add(os.rmdir, snapshot.root)
             self.drivers.of(snapshot).fill(snapshot)
+            if size_bytes is not None:
+                undo.add(remove_tree, snapshot.work)
+                undo.add(remove_tree, snapshot.upper)
+                _limit(snapshot, size_bytes)
             undo.commit()
         return snapshot
 
@@ -211,3 +225,22 @@ class Snapshots:
         for mount in read_mountinfo():
             if mount.mount_point == folder or mount.mount_point.startswith(f"{folder}/"):
                 raise Conflict(f"cannot remove {folder}: {mount.mount_point} is still mounted")
+
+
+def _limit(snapshot: Snapshot, size_bytes: int) -> None:
+    """Limit what a container may write. Quotas hold for its root, too: the overlay drops CAP_SYS_RESOURCE.
+
+    Source: fs/overlayfs/super.c, "Never override disk quota limits".
+    """
+    if snapshot.driver != OVERLAY:
+        raise Unsupported(
+            f"the size of a container's root cannot be limited with the storage driver {snapshot.driver}"
+        )
+    try:
+        set_project_quota(snapshot.upper, size_bytes, also=(snapshot.work,))
+    except OSError as exc:
+        raise Unsupported(
+            f"the size of a container's root cannot be limited: no project quotas ({exc.strerror})",
+            hint="the data root needs ext4 or xfs mounted with prjquota; or limit what grows: "
+            "--mount type=tmpfs,target=DIR,tmpfs-size=10m",
+        ) from exc

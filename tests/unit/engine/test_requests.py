@@ -40,7 +40,6 @@ def host(**fields: object) -> docker.ContainerCreate:
 
 
 NOT_YET = {
-    "StorageOpt": {"size": "1g"},
     "UsernsMode": "private",
     "Cgroup": "container:x",
     "CpuCount": 1,
@@ -50,10 +49,12 @@ NOT_YET = {
 }
 
 
-def test_a_limit_of_the_root_says_what_can_be_limited() -> None:
-    with pytest.raises(Unsupported) as caught:
-        check_request(host(StorageOpt={"size": "1g"}))
-    assert "tmpfs-size=" in caught.value.hint
+@pytest.mark.parametrize(
+    ("options", "match"), [({"size": "much"}, "invalid size: 'much'"), ({"colour": "1"}, "'colour'")]
+)
+def test_a_limit_of_the_root_that_is_none(options: dict[str, str], match: str) -> None:
+    with pytest.raises(InvalidArgument, match=match):
+        check_request(host(StorageOpt=options))
 
 
 @pytest.mark.parametrize("field", NOT_YET)
