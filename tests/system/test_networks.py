@@ -230,6 +230,14 @@ def test_network_commands(net: NetworkHost) -> None:
     assert net.docker("network", "prune", "-f").text.split()[-1] == "mine"
 
 
+def test_the_smallest_mtu(net: NetworkHost) -> None:
+    """Below 1280 the kernel has no IPv6 on an interface (RFC 8200, section 5)."""
+    net.cli("network", "create", "-o", "com.docker.network.driver.mtu=68", "mine")
+    idle(net, "web", "--network", "mine")
+    assert net.cli("exec", "web", "cat", "/sys/class/net/eth0/mtu") == "68"
+    assert net.docker("exec", "web", "ping", "-c", "1", "-W", "2", "-s", "20", LAN).code == 0
+
+
 def test_own_command_line(net: NetworkHost) -> None:
     made = net.sampan("network", "create", "--subnet", "10.9.0.0/24", "--label", "a=b", "mine")
     assert made.code == 0, made.err

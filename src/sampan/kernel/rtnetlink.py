@@ -139,10 +139,14 @@ def silence_port(index: int) -> Request:
     return Request(_RTM_SETLINK, body, what=f"silence bridge port {index}", ignore=ignore)
 
 
-def set_host_end_up(name: str) -> Request:
-    """Bring an interface up that will be a bridge's port: it gets no IPv6 link-local address."""
+def set_host_end_up(name: str, *, ipv6: int) -> Request:
+    """Bring an interface up that will be a bridge's port: it gets no IPv6 link-local address.
+
+    ipv6: 0, it can have none (the kernel has no IPv6, or its MTU is below 1280), and the kernel would refuse
+    to hear of it.
+    """
     body = pack_link(0, flags=IFF_UP, change=IFF_UP) + pack_attribute(_IFLA_IFNAME, name_bytes(name))
-    return Request(RTM_NEWLINK, body + _without_link_local(), what=f"bring up link {name}")
+    return Request(RTM_NEWLINK, body + (_without_link_local() if ipv6 else b""), what=f"bring up link {name}")
 
 
 def set_master(name: str, bridge: int) -> Request:

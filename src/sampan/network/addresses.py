@@ -62,7 +62,7 @@ def choose_subnet(taken: Iterable[IPv4Network], bases: Iterable[Base] = DEFAULT_
             return candidate
     raise Unavailable(
         "could not find an available, non-overlapping IPv4 address pool among the defaults to assign to the "
-        "network",
+        "network: all predefined address pools have been fully subnetted",  # both: clients look for either
         hint="name one with --subnet, or remove networks that nobody uses",
     )
 

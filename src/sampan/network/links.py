@@ -18,7 +18,7 @@ from sampan import log
 from sampan.errors import Forbidden, Unavailable
 from sampan.kernel import arp, netsocket, rtnetlink
 from sampan.network.forwarding import set_up_bridge
-from sampan.network.model import Endpoint, NetworkRecord, Pool, Pool6
+from sampan.network.model import MIN_MTU6, Endpoint, NetworkRecord, Pool, Pool6
 from sampan.network.ruleset import has_address
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ class Links:
         self._socket: socket | None = None
         self._removing = threading.Lock()  # of its own: a removal is slow, and a start must not wait for it
         self._removing_socket: socket | None = None
+        self._ipv6 = os.path.exists("/proc/sys/net/ipv6")
         self._bridges: dict[str, int] = {}
         self._odd: set[tuple[str, str]] = set()  # (bridge, address) with a MAC address of the user's
 
@@ -195,8 +196,9 @@ class Links:
             peer_mac=bytes.fromhex(endpoint.mac.replace(":", "")),
             peer_namespace=namespace,
         )
+        ipv6 = int(self._ipv6 and network.mtu >= MIN_MTU6)
         with self._lock:
-            netsocket.run(self._open(), [pair, rtnetlink.set_host_end_up(endpoint.veth)])
+            netsocket.run(self._open(), [pair, rtnetlink.set_host_end_up(endpoint.veth, ipv6=ipv6)])
         self._set_up_inside(endpoint, network, inside)
         try:
             self._put_on_bridge(endpoint, network)
