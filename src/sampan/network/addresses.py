@@ -107,6 +107,11 @@ def make_pool(
         InvalidArgument: no subnet, or an address outside it.
     """
     network = parse_subnet(subnet)
+    if network.is_loopback or network.is_multicast:
+        what = "loopback" if network.is_loopback else "multicast"
+        raise InvalidArgument(
+            f"invalid subnet {network}: these are {what} addresses, no container can have one"
+        )
     inside = parse_subnet(ip_range) if ip_range else network
     if not _is_inside(inside, network):
         raise InvalidArgument(f"invalid ip-range {ip_range}: it is not inside subnet {network}")
@@ -114,6 +119,10 @@ def make_pool(
     for text in (*aux.values(), *([gateway] if gateway else [])):
         if parse_any_address(text) not in network:
             raise InvalidArgument(f"invalid address {text}: it is not inside subnet {network}")
+        if parse_any_address(text) in edges_of(network):
+            raise InvalidArgument(
+                f"invalid address {text}: it is subnet {network}'s own, no interface can have it"
+            )
     taken = {parse_any_address(text) for text in aux.values()}
     if gateway and parse_any_address(gateway) in taken:
         raise InvalidArgument(f"gateway {gateway} is an auxiliary address, too")
@@ -123,6 +132,17 @@ def make_pool(
         raise InvalidArgument(f"subnet {network} has no room for a gateway")
     kind = Pool if network.version == 4 else Pool6
     return kind(subnet=str(network), gateway=str(chosen), ip_range=str(inside) if ip_range else "", aux=aux)
+
+
+def edges_of(network: Network) -> tuple[Address, ...]:
+    """Return the addresses that are a subnet's own: its first, and IPv4's broadcast.
+
+    The first is any router's in IPv6 (RFC 4291, section 2.6.1). Of two addresses, or one, all are for
+    interfaces (RFC 3021, RFC 6164).
+    """
+    if network.max_prefixlen - network.prefixlen < 2:
+        return ()
+    return (network[0], network[-1]) if network.version == 4 else (network[0],)
 
 
 def check_apart(wanted: Pool | Pool6, taken: Pool | Pool6, *, owner: str) -> None:
@@ -238,12 +258,10 @@ class Allocator:
         self.network: Network = pool.network
         self._kind = IPv4Address if self.network.version == 4 else IPv6Address
         inside: Network = parse_subnet(pool.ip_range) if pool.ip_range else self.network
-        size = self.network.max_prefixlen - self.network.prefixlen
-        low = 1 if size > 1 else 0  # the network's own, in IPv6 that of any router (RFC 4291, section 2.6.1)
-        high = low if self.network.version == 4 else 0  # broadcast
-        self._first = max(int(inside[0]), int(self.network[0]) + low)
-        self._last = min(int(inside[-1]), int(self.network[-1]) - high)
-        self._edges = {int(self.network[0])} | ({int(self.network[-1])} if high else set())
+        self._edges = {int(one) for one in edges_of(self.network)}
+        low, high = int(self.network[0]), int(self.network[-1])
+        self._first = max(int(inside[0]), low + (low in self._edges))
+        self._last = min(int(inside[-1]), high - (high in self._edges))
         self._taken = {int(parse_any_address(one)) for one in (pool.gateway, *pool.aux.values())}
         self._hint = self._first  # nothing below it is free
 

@@ -40,6 +40,15 @@ def test_range_and_aux() -> None:
         one.take()
 
 
+@pytest.mark.parametrize("subnet", ["10.0.0.0/31", "fd00::/127"])
+def test_two_addresses(subnet: str) -> None:
+    """Both are for interfaces, also when sampand comes back and gives the first again."""
+    second = subnet.replace("0.0/31", "0.1").replace("::/127", "::1")
+    first = allocator(subnet, gateway=second).take()
+    assert first == subnet.partition("/")[0]
+    assert allocator(subnet, gateway=second).take_this(first) == first
+
+
 def test_several_subnets() -> None:
     pools = [make_pool(subnet=subnet) for subnet in ("10.0.0.0/30", "10.1.0.0/29")]
     some = Allocators(pools, name="mine")
@@ -78,6 +87,12 @@ def test_asked_for() -> None:
             {"subnet": "10.0.0.0/24", "gateway": "10.0.0.5", "aux": {"a": "10.0.0.5"}},
             "auxiliary address, too",
         ),
+        ({"subnet": "10.0.0.0/24", "gateway": "10.0.0.0"}, "subnet 10.0.0.0/24's own"),
+        ({"subnet": "10.0.0.0/24", "gateway": "10.0.0.255"}, "subnet 10.0.0.0/24's own"),
+        ({"subnet": "fd00::/64", "aux": {"a": "fd00::"}}, "subnet fd00::/64's own"),
+        ({"subnet": "127.8.0.0/16"}, "loopback addresses"),
+        ({"subnet": "224.0.0.0/24"}, "multicast addresses"),
+        ({"subnet": "ff05::/64"}, "multicast addresses"),
     ],
 )
 def test_wrong_pools(fields: dict[str, object], match: str) -> None:
