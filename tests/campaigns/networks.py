@@ -78,22 +78,31 @@ def _crowd(host: NetworkHost, networks: list[str], count: int, seed: int) -> lis
             flush=True,
         )
     violations = []
+    full = _neighbour_table_was_full()
     for number, network in enumerate(networks):
         violations += [f"{name} is not reached by name" for name in _unreached(host, network, count)]
         stranger = f"{networks[number - 1]}-0"
         if len(networks) > 1 and _pings(host, f"{network}-0", stranger):
             violations.append(f"{stranger} from {network}: reached by name")
-    print(f"{count * len(networks)} names asked for, {len(violations)} violations", flush=True)
+    print(
+        f"{count * len(networks)} names asked for, {len(violations)} violations; "
+        f"the table of neighbours was full {_neighbour_table_was_full() - full} times",
+        flush=True,
+    )
     for one in host.call("GET", "/containers/json"):
         host.call("DELETE", f"/containers/{one['Id']}?force=1")
     return violations
 
 
 def _unreached(host: NetworkHost, network: str, count: int) -> list[str]:
-    """Ask for each name from another container of its network, a hundred at a time; return what fails."""
-    script = (
-        "while [ $1 -lt $2 ]; do ping -c 1 -W 5 $0-$1 >/dev/null || echo $0-$1; set -- $(($1 + 1)) $2; done"
-    )
+    """Ask for each name from another container of its network, a hundred at a time; return what fails.
+
+    Three times, with a second between: packets are lost while the kernel's table of neighbours is full, which
+    all namespaces share (net.ipv4.neigh.default.gc_thresh3, 1,024 as it comes).
+    """
+    ping = "ping -c 1 -W 5 $0-$1 >/dev/null 2>&1"
+    tries = f"{ping} || (sleep 1; {ping}) || (sleep 1; {ping})"
+    script = f"while [ $1 -lt $2 ]; do {tries} || echo $0-$1; set -- $(($1 + 1)) $2; done"
     missing = []
     for first in range(0, count, 100):
         asks = f"{network}-{(first + 100) % count}"
@@ -101,6 +110,13 @@ def _unreached(host: NetworkHost, network: str, count: int) -> list[str]:
         done = host.docker("exec", asks, *words, timeout_s=600)
         missing += done.text.split() if done.code == 0 else [f"{asks}: {done.err}"]
     return missing
+
+
+def _neighbour_table_was_full() -> int:
+    """Return how often since the machine's start; a line a processor (net/core/neighbour.c)."""
+    head, *lines = Path("/proc/net/stat/arp_cache").read_text().splitlines()
+    place = head.split().index("table_fulls")
+    return sum(int(line.split()[place], 16) for line in lines)
 
 
 def _pings(host: NetworkHost, container: str, name: str) -> bool:
