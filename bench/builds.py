@@ -27,6 +27,7 @@ SMALL = 100
 BIG_FILES, BIG_MB = 100, 10
 CONTEXT_GB = 5
 SOURCES = 40
+_ONCE_MS = 5000
 _C_PACKAGES: Final = ("tcc", "libc6", "libc6-dev", "linux-libc-dev")
 _NETWORK: Final = "--network=none"
 
@@ -104,7 +105,10 @@ def _measure(
     limit_s: float = 60,
     prepare: Callable[[], None] = lambda: None,
 ) -> None:
-    """Run every builder once a round, after prepare; warm: and once before, which is not counted."""
+    """Run every builder once a round, after prepare; warm: and once before, which is not counted.
+
+    Who takes longer than limit_s is left out, who takes longer than a few seconds is measured once.
+    """
     able = dict(builders)
     for number in range(rounds + warm):
         for name, command in list(able.items()):
@@ -120,6 +124,8 @@ def _measure(
             _tell(f"{row.name}: {name} {value:.3g} {row.unit}{'' if counts else ' (does not count)'}")
             if counts:
                 row.values.setdefault(name, []).append(value)
+                if spent > _ONCE_MS:
+                    del able[name]
 
 
 def _write(folder: Path, dockerfile: str) -> str:
@@ -138,7 +144,7 @@ def _many_files(row: Row, folder: Path, _: object, builders: dict[str, Command])
             (folder / f"d{number // 500}").mkdir()
         (folder / f"d{number // 500}" / f"f{number}").write_text(f"{number}\n" * 50)
     path = _write(folder, "FROM busybox\nCOPY . /d\nRUN true\n")
-    _measure(row, builders, (path,))
+    _measure(row, builders, (path,), rounds=3)
 
 
 def _small_steps(row: Row, folder: Path, _: object, builders: dict[str, Command]) -> None:
@@ -157,7 +163,7 @@ def _one_of_a_gigabyte(row: Row, folder: Path, _: object, builders: dict[str, Co
         (folder / "f0").write_text(f"{len(changed)}")
 
     path = _write(folder, "FROM busybox\nCOPY . /d\n")
-    _measure(row, builders, (path,), rounds=2, prepare=change)
+    _measure(row, builders, (path,), rounds=3, prepare=change)
 
 
 def _two_stages(row: Row, folder: Path, _: object, builders: dict[str, Command]) -> None:

@@ -42,6 +42,7 @@ def builds(daemon: Sampand, count: int, seed: int) -> list[str]:
             how = dice.choice(("sampand", "client", "step"))
             door = dice.choice(("sampan", "classic", "buildx"))
             word = f"fail{number}" if how == "step" else f"n{number}"
+            (context / "many/f0").write_text(f"{number}\n")
             _break_off(daemon, context, door, how, word, after_s=dice.uniform(0.05, 1.0))
             violations += [
                 f"{number} ({how}, {door}): {text}" for text in _check(daemon, context, f"n{number}", dice)
@@ -50,6 +51,8 @@ def builds(daemon: Sampand, count: int, seed: int) -> list[str]:
                 break
             if number % 20 == 19:
                 print(f"{number + 1} builds broken off", flush=True)
+        checked = daemon.sampan("system", "check", "--images")
+        violations += [] if checked.code == 0 else [checked.text]
         _prune(daemon)
         census.settle(daemon, before)
         after = census.take(daemon)
@@ -61,7 +64,8 @@ def builds(daemon: Sampand, count: int, seed: int) -> list[str]:
 def _write(folder: Path) -> Path:
     (folder / "many").mkdir()
     for number in range(_FILES):
-        (folder / "many" / f"f{number}").write_text(f"{number}\n" * 50)
+        large = 1000 if number % 30 == 1 else 1  # those are linked from the layer before
+        (folder / "many" / f"f{number}").write_text(f"{number}\n" * 50 * large)
     (folder / "Dockerfile").write_text(_DOCKERFILE)
     return folder
 
