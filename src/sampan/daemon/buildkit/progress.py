@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -34,6 +34,7 @@ class Progress:
         self._told: list[m.StatusResponse] = []
         self._ended = False
         self._changed = asyncio.Event()
+        self._over = asyncio.Event()
         self._vertexes: dict[str, m.Vertex] = {}
         self._logged: dict[str, int] = {}
         self.failed: Step | None = None
@@ -154,6 +155,7 @@ class Progress:
                 self._end(digest, cached=False, error=None)
         self._ended = True
         self._wake()
+        self._loop.call_soon_threadsafe(self._over.set)
 
     def _begin(self, vertex: m.Vertex) -> None:
         vertex.started.CopyFrom(now())
@@ -193,7 +195,13 @@ class Progress:
                 return
             else:
                 await self._changed.wait()
-            await asyncio.sleep(_PAUSE_S)
+            await self._pause()
+
+    async def _pause(self) -> None:
+        """Let some more come together; at the end a client waits for nothing else."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PAUSE_S):
+                await self._over.wait()
 
 
 _PULL: Final = "[internal] pull of a base image"
