@@ -9,8 +9,8 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -40,7 +40,8 @@ _STEPS: Final = (
     # Of the blob: a layer that came from elsewhere is compressed.
     f"ALTER TABLE build_steps ADD COLUMN media_type TEXT NOT NULL DEFAULT '{OCI_LAYER}'",
 )
-_EARLIER: Final = 4  # layers of one line that are looked at
+_EARLIER: Final = 4  # layers of one line that are looked at,
+_USED: Final = 2  # and taken: records are large
 _COLUMNS: Final = "chain_id, diff_id, blob, blob_bytes, created_ns, media_type"
 
 Document = Mapping[str, object]
@@ -122,19 +123,20 @@ class StepCache:
         return done[0]
 
     @contextmanager
-    def earlier(self, line: str) -> Iterator[EarlierLayer | None]:
-        """Give a layer that an instruction has made before, the latest that has a record of its files."""
+    def earlier(self, line: str) -> Iterator[Sequence[EarlierLayer]]:
+        """Give layers that an instruction has made before, the latest two with a record of their files."""
         rows = self._db.query(
             "SELECT chain_id FROM build_steps WHERE line = ? AND chain_id <> '' "
             "ORDER BY created_ns DESC, used_ns DESC LIMIT ?",
             (line, _EARLIER),
         )
-        for row in rows:
-            with self._built.files_of(Digest(str(row[0]))) as found:
-                if found is not None:
-                    yield EarlierLayer(*found)
-                    return
-        yield None
+        layers: list[EarlierLayer] = []
+        with ExitStack() as held:
+            for row in rows:
+                found = held.enter_context(self._built.files_of(Digest(str(row[0]))))
+                if found is not None and len(layers) < _USED:
+                    layers.append(EarlierLayer(*found))
+            yield layers
 
     def take(
         self,

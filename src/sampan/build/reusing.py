@@ -21,7 +21,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -58,6 +58,7 @@ class EarlierLayer:
 
 @dataclass(frozen=True, slots=True)
 class _Source:
+    layer: int  # which of the earlier ones
     size: int
     mtime_ns: int
     path: bytes
@@ -73,9 +74,12 @@ class _Placed:
 class LayerFiles:
     """The regular files of a layer that a COPY makes, by one thread."""
 
-    def __init__(self, earlier: EarlierLayer | None) -> None:
-        self._directory = earlier.directory if earlier is not None else ""
-        self._known = _read(earlier.record) if earlier is not None else {}
+    def __init__(self, earlier: Sequence[EarlierLayer] = ()) -> None:
+        """earlier: the latest first; they may differ in times, as those that different clients send."""
+        self._directories = [os.fsencode(layer.directory) for layer in earlier]
+        self._known: dict[tuple[bytes, str], list[_Source]] = {}
+        for number, layer in enumerate(earlier):
+            _read(layer.record, number, self._known)
         self._placed: dict[bytes, _Placed] = {}
         self._found: dict[bytes, _Source] = {}
 
@@ -83,16 +87,17 @@ class LayerFiles:
         """Tell whether the earlier layer has a file, so that its content is not asked for."""
         if not self._known or not is_candidate(tree, item):
             return False
-        known = self._known.get((name, item.digest))
-        if known is None or known.size != item.entry.size or not self._is_there(known):
-            return False
-        self._found[name] = known
-        return True
+        known = self._known.get((name, item.digest), ())
+        for source in sorted(known, key=lambda one: one.mtime_ns != item.entry.mtime_ns):
+            if source.size == item.entry.size and self._is_there(source):
+                self._found[name] = source
+                return True
+        return False
 
     def _is_there(self, source: _Source) -> bool:
         """Look at the file itself: somebody who writes into the data root is not passed on."""
         try:
-            status = os.lstat(os.path.join(os.fsencode(self._directory), source.path))
+            status = os.lstat(os.path.join(self._directories[source.layer], source.path))
         except OSError:
             return False
         return stat.S_ISREG(status.st_mode) and (status.st_size, status.st_mtime_ns) == (
@@ -116,7 +121,7 @@ class LayerFiles:
         """Put the content of what was left out into the upper directory; return a record of its files."""
         records: list[_Record] = []
         with ExitStack() as stack:
-            folders = _Folders(stack, upper, self._directory)
+            folders = _Folders(stack, upper, self._directories)
             for path, placed in self._placed.items():
                 folder, _, name = path.rpartition(b"/")
                 target = folders.target(folder)
@@ -140,20 +145,22 @@ def is_candidate(tree: Tree, item: Item) -> bool:
     )
 
 
-def _read(record: bytes) -> dict[tuple[bytes, str], _Source]:
+def _read(record: bytes, layer: int, known: dict[tuple[bytes, str], list[_Source]]) -> None:
+    """Add what a layer has to what is known."""
     try:
         found = _decoder.decode(record)
     except msgspec.MsgspecError:
-        return {}  # of another version
-    return {(name, digest): _Source(size, mtime_ns, path) for name, digest, size, mtime_ns, path in found}
+        return  # of another version
+    for name, digest, size, mtime_ns, path in found:
+        known.setdefault((name, digest), []).append(_Source(layer, size, mtime_ns, path))
 
 
 class _Folders:
     """The directories that files lie in, one of each side open at a time; times of the new one are kept."""
 
-    def __init__(self, stack: ExitStack, upper: str, earlier: str) -> None:
+    def __init__(self, stack: ExitStack, upper: str, earlier: Sequence[bytes]) -> None:
         self._upper = _opened(stack, upper)
-        self._earlier = _opened(stack, earlier) if earlier else -1
+        self._earlier = [_opened(stack, directory) for directory in earlier]
         self._stack = stack
         self._now: dict[int, tuple[bytes, ExitStack, int]] = {}
 
@@ -161,9 +168,9 @@ class _Folders:
         """Return a directory of the new layer; its times are put back when the next one is opened."""
         return self._open(self._upper, path, keep_times=True)
 
-    def source(self, path: bytes) -> int:
-        """Return a directory of the earlier layer."""
-        return self._open(self._earlier, path, keep_times=False)
+    def source(self, layer: int, path: bytes) -> int:
+        """Return a directory of an earlier layer."""
+        return self._open(self._earlier[layer], path, keep_times=False)
 
     def _open(self, root: int, path: bytes, *, keep_times: bool) -> int:
         here = self._now.get(root)
@@ -181,7 +188,7 @@ class _Folders:
         return fd
 
 
-def _opened(stack: ExitStack, path: str) -> int:
+def _opened(stack: ExitStack, path: str | bytes) -> int:
     fd = os.open(path, _DIRECTORY | os.O_CLOEXEC)
     stack.callback(os.close, fd)
     return fd
@@ -190,7 +197,7 @@ def _opened(stack: ExitStack, path: str) -> int:
 def _fill(folders: _Folders, target: int, name: bytes, path: bytes, source: _Source) -> None:
     """Give a file that was left out its content: a link to the same path of the earlier layer, or a copy."""
     folder, _, source_name = source.path.rpartition(b"/")
-    source_fd = folders.source(folder)
+    source_fd = folders.source(source.layer, folder)
     if path == source.path and _is_same(source_fd, target, name):
         try:
             os.link(name, _NEW_NAME, src_dir_fd=source_fd, dst_dir_fd=target, follow_symlinks=False)

@@ -260,8 +260,8 @@ class Stepper:
             stack, upper, document=document, line=line, at_ns=self._epoch_ns, files=record
         )
 
-    def _earlier(self, line: str) -> AbstractContextManager[EarlierLayer | None]:
-        return self._cache.earlier(line) if self._cached else nullcontext()
+    def _earlier(self, line: str) -> AbstractContextManager[Sequence[EarlierLayer]]:
+        return self._cache.earlier(line) if self._cached else nullcontext(())
 
     def _find(self, key: str, document: Document, line: str, *, created_by: str, below: Stack) -> Done | None:
         """Look for a step in our own cache, then in those of others; what they have is ours then."""

@@ -48,14 +48,14 @@ def item(*, digest: str = "of x") -> Item:
 
 
 def record_of(folder: Path) -> bytes:
-    files = LayerFiles(None)
+    files = LayerFiles()
     files.add(PATH, NAME, item())
     return files.finish(str(folder))
 
 
 def test_found_again(earlier: Path, tmp_path: Path) -> None:
     upper = make(tmp_path / "upper", b"")
-    files = LayerFiles(EarlierLayer(str(earlier), record_of(earlier)))
+    files = LayerFiles([EarlierLayer(str(earlier), record_of(earlier))])
     assert files.find(NAME, TREE, item())
     files.add(PATH, NAME, item())
     record = files.finish(str(upper))
@@ -74,13 +74,13 @@ def test_another_file_at_that_name_is_not_taken(tmp_path: Path, *, is_new: bool)
     record = record_of(earlier)
     if is_new:
         os.utime(earlier / os.fsdecode(PATH))
-    files = LayerFiles(EarlierLayer(str(earlier), record))
+    files = LayerFiles([EarlierLayer(str(earlier), record)])
     assert not files.find(NAME, TREE, item(digest="of x" if is_new else "of y"))
 
 
 def test_what_was_replaced_is_forgotten(tmp_path: Path) -> None:
     upper = make(tmp_path / "upper", b"y" * SIZE)
-    files = LayerFiles(None)
+    files = LayerFiles()
     files.add(PATH, NAME, item())
     files.drop(PATH)
     assert files.finish(str(upper)) == b""
@@ -88,4 +88,17 @@ def test_what_was_replaced_is_forgotten(tmp_path: Path) -> None:
 
 def test_a_record_of_another_version_is_nothing(tmp_path: Path) -> None:
     earlier = make(tmp_path / "earlier", b"x" * SIZE)
-    assert not LayerFiles(EarlierLayer(str(earlier), b"\xc1 what is it")).find(NAME, TREE, item())
+    assert not LayerFiles([EarlierLayer(str(earlier), b"\xc1 what is it")]).find(NAME, TREE, item())
+
+
+def test_of_two_layers_the_one_with_the_same_times(tmp_path: Path) -> None:
+    layers = [make(tmp_path / name, b"x" * SIZE) for name in ("latest", "before")]
+    os.utime(layers[0] / os.fsdecode(PATH), (1_600_000_001, 1_600_000_001))
+    upper = make(tmp_path / "upper", b"")
+    files = LayerFiles([EarlierLayer(str(layer), record_of(layer)) for layer in layers])
+    wanted = item()
+    wanted.entry.mtime_ns = 1_600_000_000 * 10**9
+    assert files.find(NAME, TREE, wanted)
+    files.add(PATH, NAME, wanted)
+    files.finish(str(upper))
+    assert [(layer / os.fsdecode(PATH)).stat().st_nlink for layer in layers] == [1, 2]
