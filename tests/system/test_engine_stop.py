@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,9 @@ from typing import Any
 import pytest
 from tests.system.engine_kit import Box, wait_until
 
-from sampan.errors import NotModified
+from sampan.errors import NotModified, Unavailable
+from sampan.runtime.launcher import client
+from sampan.spec import docker
 
 SCRIPT = "".join(f"trap 'exit {number}' {number}; " for number in (10, 12, 15, 37))
 
@@ -93,3 +97,62 @@ def test_of_several_stops_at_once_each_is_answered(box: Box) -> None:
         answers = [future.result(30) for future in [pool.submit(stop) for _ in range(4)]]
     assert "killed" in answers
     assert box.state(container).Status == "exited"
+
+
+def _hang(box: Box, container: str) -> int:
+    shim = box.engine.containers._core.index.get(container).shim
+    assert shim is not None
+    os.kill(shim.shim_pid, signal.SIGSTOP)
+    return shim.shim_pid
+
+
+def test_a_shim_that_hangs_delays_only_who_asks_it(box: Box) -> None:
+    container = box.start("sh", "-c", "trap 'exit 7' HUP; echo ready; while :; do sleep 0.02; done")
+    wait_until(lambda: b"ready" in box.log_text(container), "its handler is there")
+    other = box.start("sleep", "1000")
+    actions: list[str] = []
+    subscription = box.engine.events.subscribe(lambda event: actions.append(event.Action or ""))
+    containers = box.engine.containers
+    shim = _hang(box, container)
+    with ThreadPoolExecutor(4) as pool:
+        try:
+            kill = pool.submit(containers.kill, container, "HUP")
+            untold = containers._core.index.get(container).untold_signals
+            wait_until(lambda: untold, "the shim is being asked")
+            quick: list[Callable[[], object]] = [
+                lambda: containers.inspect(container),
+                lambda: containers.update(container, docker.ContainerUpdate(PidsLimit=60)),
+                lambda: containers.kill(other, "KILL"),
+                lambda: box.wait(other),
+            ]
+            for call in quick:
+                pool.submit(call).result(5)
+            assert not kill.done()
+        finally:
+            os.kill(shim, signal.SIGCONT)
+        kill.result(20)
+        assert box.wait(container).status_code == 7
+    subscription.cancel()
+    mine = [action for action in actions if action in ("kill", "die", "update")]
+    assert mine == ["update", "kill", "die", "kill", "die"]  # the other's, then its own
+
+
+@pytest.mark.parametrize("how", ["stop", "kill", "remove"])
+def test_a_shim_that_hangs_is_killed_with_its_container(
+    box: Box, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr(client, "_ANSWER_S", 0.2)
+    container = box.start("sleep", "1000")
+    _hang(box, container)
+    containers = box.engine.containers
+    with pytest.raises(Unavailable, match="the shim did not answer within"):
+        containers.kill(container, "HUP")
+    if how == "stop":
+        report = containers.stop(container)
+        assert (report.killed, report.reason) == (True, "the shim did not answer within 0 s")
+    if how == "kill":
+        containers.kill(container, "KILL")
+    if how == "remove":
+        containers.remove(container, force=True)
+    else:
+        assert box.state(container).ExitCode == 137

@@ -49,6 +49,7 @@ class Container:
         self.health: Health | None = None  # replaced, never changed; None without a check, or never started
         self.checker_pid = 0  # of the process that runs its checks, 0 for none (docs/restarts-and-health.md)
         self.pauses = 0  # how often it was paused: a check across a pause says nothing
+        self.untold_signals: list[int] = []  # sent, or being sent; their `kill` events come before `die`
         self.explanation: list[Document] = []
         self.file_users = FileUsers()
 

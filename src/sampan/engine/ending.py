@@ -113,7 +113,12 @@ class Ender:
             )
             container.ended_shim, container.shim = container.shim, None
             self._prober.end(container)
-            events = [container_event(container, "oom")] if oom_killed else []
+            events = [
+                container_event(container, "kill", signal=str(signal)) for signal in container.untold_signals
+            ]
+            container.untold_signals.clear()
+            if oom_killed:
+                events.append(container_event(container, "oom"))
             events += self._core.networking.detach(container.id)
             events += unmount_events(record)
             events.append(_die_event(container, record))

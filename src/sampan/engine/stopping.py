@@ -89,7 +89,13 @@ class Stopper:
         began_s = time.monotonic()
         name = program_name(container)
         before = read_disposition(container, number)
-        self._send(container, number)
+        try:
+            self._send(container, number)
+        except Unavailable as exc:
+            self._kill_with_shim(container, ended, exc)
+            return StopReport(
+                signal=number, killed=True, waited_s=time.monotonic() - began_s, reason=str(exc)
+            )
         lost = ("unhandled", "ignored")
         if now_if_unhandled and before in lost and read_disposition(container, number) in lost:
             limit_s = 0.0  # read twice: a program may install its handler at any moment
@@ -174,12 +180,26 @@ class Stopper:
         Raises:
             Unavailable: a process does not die even so (it hangs in the kernel).
         """
-        self._send(container, SIGKILL)
-        if ended.wait(_DEATH_S):
-            return
+        shim = container.shim
+        try:
+            self._send(container, SIGKILL)
+            if ended.wait(_DEATH_S):
+                return
+            if shim is not None:
+                shim.kill_all()
+        except Unavailable as exc:
+            return self._kill_with_shim(container, ended, exc)
+        self._await_death(container, ended)
+
+    def _kill_with_shim(self, container: Container, ended: _EndWatch, reason: Unavailable) -> None:
+        """Kill a shim that does not answer; the kernel kills the container with it."""
+        log.warning("shim does not answer, killing it", container=container.id, reason=reason)
         shim = container.shim
         if shim is not None:
-            shim.kill_all()
+            shim.kill_shim()
+        self._await_death(container, ended)
+
+    def _await_death(self, container: Container, ended: _EndWatch) -> None:
         if not ended.wait(_DEATH_S):
             raise Unavailable(
                 f"container {container.id} does not die", hint="a process hangs in the kernel: see dmesg"
@@ -189,19 +209,35 @@ class Stopper:
         """Send a signal to the first process; a frozen one is thawed to see it.
 
         As Docker: with a stop signal of its own only that and SIGKILL thaw a container.
+
+        Raises:
+            Unavailable: the shim hangs. No lock was held, so that it delayed nobody else.
         """
-        shim = container.shim
-        if shim is None:
-            return  # it has just ended; whoever waits for that is told
-        with container.lock:  # so that `die` is told after it
-            try:
-                shim.signal(number)
-            except (Conflict, NotFound, Unavailable):
-                return  # it has ended, and its shim may have gone, too
-            self._core.events.emit(container_event(container, "kill", signal=str(number)))
+        with container.lock:
+            shim = container.shim
+            if shim is None:
+                return  # it has just ended; whoever waits for that is told
+            container.untold_signals.append(number)
+        sent = False
+        try:
+            shim.signal(number)
+            sent = True
+        except (Conflict, NotFound):
+            return  # it has ended, and its shim may have gone, too
+        finally:
+            self._tell_signal(container, number, sent=sent)
         wakes = not container.record.config.StopSignal or number in (SIGKILL, self._stop_signal(container))
         if wakes and container.state.status == "paused":
             self._thaw(container)
+
+    def _tell_signal(self, container: Container, number: int, *, sent: bool) -> None:
+        """Tell of a signal that was sent, unless the end came first and told of it (`Ender.ended`)."""
+        with container.lock:
+            if number not in container.untold_signals:
+                return
+            container.untold_signals.remove(number)
+            if sent:
+                self._core.events.emit(container_event(container, "kill", signal=str(number)))
 
     def pause(self, container: Container) -> None:
         """See `Containers.pause`."""

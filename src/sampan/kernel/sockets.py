@@ -19,6 +19,7 @@ from _socket import (
     MSG_TRUNC,
     SCM_RIGHTS,
     SO_PEERCRED,
+    SO_SNDTIMEO,
     SOCK_CLOEXEC,
     SOCK_SEQPACKET,
     SOCK_STREAM,
@@ -40,6 +41,7 @@ _USUAL_MESSAGE = 1 << 16
 MAX_FDS = 253  # include/net/scm.h: SCM_MAX_FD
 _SUN_PATH = 108  # sizeof(sockaddr_un.sun_path), with its NUL
 _UCRED = struct.Struct("=iII")  # struct ucred: pid, uid, gid
+_TIMEVAL = struct.Struct("@ll")  # struct timeval: seconds, microseconds
 
 
 @record
@@ -146,14 +148,22 @@ def listen_at(
     return sock
 
 
-def connect_at(directory: int | str, name: str, kind: int = SOCK_STREAM) -> socket:
+def connect_at(
+    directory: int | str, name: str, kind: int = SOCK_STREAM, *, timeout_s: float | None = None
+) -> socket:
     """Return a socket connected to the one with this name in a directory (descriptor, or path of any length).
 
+    timeout_s: how long to wait, at most, for room in the queue of one that accepts nobody.
+
     Raises:
-        OSError: errno and filename are set; ECONNREFUSED, nobody listens.
+        OSError: errno and filename are set; ECONNREFUSED, nobody listens; EAGAIN, the time is over.
     """
     sock = socket(AF_UNIX, kind | SOCK_CLOEXEC, 0)
     try:
+        if timeout_s is not None:  # unix(7): connect(2) heeds it; a non-blocking one would not wait at all
+            sock.setsockopt(
+                SOL_SOCKET, SO_SNDTIMEO, _TIMEVAL.pack(int(timeout_s), int(timeout_s % 1 * 10**6))
+            )
         with _Address(directory, name) as address:
             _named(sock.connect, address)
     except BaseException:

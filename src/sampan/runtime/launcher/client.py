@@ -6,12 +6,14 @@ a launcher or shim that does not answer in time gives Unavailable, and the calle
 
 from __future__ import annotations
 
+import os
 import select
 from _socket import SOCK_SEQPACKET
 
 from sampan import fastjson
 from sampan.errors import Conflict, InvalidArgument, NotFound, Unavailable
 from sampan.kernel.files import read_file
+from sampan.kernel.process import pidfd_send_signal
 from sampan.kernel.sockets import close_all, connect_at, seqpacket_pair
 from sampan.runtime.launcher.exit_record import read_exit_record
 from sampan.runtime.launcher.messages import (
@@ -79,6 +81,7 @@ __all__ = [
     "read_exit_record",
 ]
 
+_SIGKILL = 9
 _ANSWER_S = 10.0  # a shim answers at once unless it is starting an exec
 _SPAWN_S = 20.0
 _VIEW_S = 30.0  # a file system of another machine may be slow to mount on
@@ -342,10 +345,31 @@ class ShimHandle:
         """Send a signal to init, never to a stranger with its pid.
 
         Raises:
-            Conflict: init has ended.
+            Conflict: init has ended. NotFound: the shim has gone.
             InvalidArgument: there is no such signal.
+            Unavailable: the shim did not answer in time.
         """
-        self._ask({"op": "signal", "number": number})
+        try:
+            self._ask({"op": "signal", "number": number})
+        except _Gone as exc:
+            raise NotFound(str(exc)) from exc
+
+    def kill_shim(self) -> None:
+        """Kill the shim itself, and the container with it (PR_SET_PDEATHSIG): for one that does not answer.
+
+        Our connection tells that it is the shim: while that stands, its pid is no stranger's.
+        """
+        try:
+            pidfd = os.pidfd_open(self.shim_pid)
+        except ProcessLookupError:
+            return
+        try:
+            if not _hung_up(self._sock):
+                pidfd_send_signal(pidfd, _SIGKILL)
+        except ProcessLookupError:
+            pass
+        finally:
+            os.close(pidfd)
 
     def clear_log(self) -> None:
         """Begin the container's log anew; who follows it goes on.
@@ -394,11 +418,11 @@ class ShimHandle:
         self._sock.close()
 
     def _ask(
-        self, document: Mapping[str, object], fds: Sequence[int] = (), *, timeout_s: float = _ANSWER_S
+        self, document: Mapping[str, object], fds: Sequence[int] = (), *, timeout_s: float | None = None
     ) -> Document:
         sock = _connect(self.run_dir)
         try:
-            return _ask(sock, document, fds, timeout_s)
+            return _ask(sock, document, fds, _ANSWER_S if timeout_s is None else timeout_s)
         finally:
             sock.close()
 
@@ -444,7 +468,9 @@ def connect_shim(run_dir: str) -> ShimHandle:
 
 def _connect(run_dir: str) -> socket:
     try:
-        return connect_at(run_dir, SOCKET, SOCK_SEQPACKET)
+        return connect_at(run_dir, SOCKET, SOCK_SEQPACKET, timeout_s=_ANSWER_S)
+    except BlockingIOError as exc:  # it takes no connection, and its queue is full
+        raise Unavailable(f"the shim did not answer within {_ANSWER_S:.0f} s") from exc
     except (FileNotFoundError, ConnectionRefusedError) as exc:
         raise NotFound(f"no shim answers at {run_dir}") from exc
 
@@ -487,6 +513,12 @@ def _receive_with_fds(sock: socket, timeout_s: float, who: str) -> tuple[Documen
         close_all(fds)
         raise
     return document, fds
+
+
+def _hung_up(sock: socket) -> bool:
+    poll = select.poll()
+    poll.register(sock.fileno(), 0)
+    return bool(poll.poll(0))
 
 
 def _readable(sock: socket, timeout_s: float) -> bool:
