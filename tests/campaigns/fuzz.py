@@ -47,12 +47,17 @@ class _Program:
         raise AssertionError
 
 
+def every_route() -> list[tuple[str, str]]:
+    """Return method and pattern of each route that sampand has."""
+    return build_router(_Program()).routes()
+
+
 def fuzz(daemon: NetworkHost, count: int, seed: int) -> list[str]:
     """Send count requests; the census, the log and the answers must be clean."""
     daemon.stop()
     daemon.log.unlink()
     daemon.start("--log-level=info")
-    routes = build_router(_Program()).routes()
+    routes = every_route()
     print(f"{len(routes)} routes", flush=True)
     _use_networks(daemon)
     run = _Run(daemon, routes)

@@ -11,7 +11,6 @@ from typing import Final
 from sampan import log
 from sampan.engine.container import Container
 from sampan.engine.journal import Journal
-from sampan.engine.patterns import compile_filter
 from sampan.engine.types import Subscription
 from sampan.errors import InvalidArgument
 from sampan.spec import docker
@@ -206,12 +205,6 @@ def _image_matches(value: str, event: docker.Event) -> bool:
 
 
 def _actor_matches(value: str, actor: docker.Actor) -> bool:
-    """Match as a prefix of the id, or as a regular expression on id or name."""
+    """Match the beginning of the id or of the name. Source: moby, api/types/filters, FuzzyMatch."""
     name = actor.Attributes.get("name", "")
-    if actor.ID.startswith(value) or name == value.removeprefix("/"):
-        return True
-    try:
-        pattern = compile_filter(value, key="name")
-    except InvalidArgument:
-        return False
-    return bool(pattern.search(actor.ID) or pattern.search(name))
+    return actor.ID.startswith(value) or name.startswith(value.removeprefix("/"))
