@@ -106,7 +106,7 @@ def test_pair_removed_under_a_container(net: NetworkHost) -> None:
     assert net.on_host("ip", "link", "delete", pair).code == 0
     wait_for(lambda: net.fetch(HOST, 8080, lan="lan") == "hi", "it is reached again", 5)
     assert settings(net, "web")["Networks"]["mine"] == before
-    assert net.docker("exec", "web", "ping", "-c", "1", "-W", "2", "192.0.2.9").code == 0
+    assert net.docker("exec", "web", "ping", "-c", "1", "-W", "20", "192.0.2.9").code == 0
     assert f"{before['GlobalIPv6Address']}/64" in net.cli("exec", "web", "ip", "-6", "addr")
     net.remove_containers()
     wait_for(lambda: pairs(net) == [], "nothing is left")

@@ -52,7 +52,7 @@ def test_inside(net: NetworkHost) -> None:
     idle(net, "other", "--network", "mine")
     assert settings(net, "other")["Networks"]["mine"]["GlobalIPv6Address"] == "fd77:1::1"
     assert "fd77:1::77" in inside(net, "other", "nslookup", "-type=aaaa", "web")
-    assert net.docker("exec", "other", "ping", "-6", "-c", "1", "-W", "2", "web").code == 0
+    assert net.docker("exec", "other", "ping", "-6", "-c", "1", "-W", "20", "web").code == 0
     taken = net.docker("run", "--network", "mine", "--ip6", "fd77:1::77", "busybox", "true")
     assert "Address already in use: fd77:1::77 in network mine" in taken.err
     away = net.docker("run", "--network", "mine", "--ip6", "fd78::1", "busybox", "true")
@@ -101,7 +101,7 @@ def test_an_ipv4_network_has_none(net: NetworkHost) -> None:
 def test_outside_is_reached_by_nat66(net: NetworkHost) -> None:
     net.cli("network", "create", "--ipv6", "mine")
     idle(net, "web", "--network", "mine")
-    assert net.docker("exec", "web", "ping", "-6", "-c", "1", "-W", "2", LAN6).code == 0
+    assert net.docker("exec", "web", "ping", "-6", "-c", "1", "-W", "20", LAN6).code == 0
     net.cli("network", "create", "--ipv6", "-o", f"{PREFIX}enable_ip_masquerade=false", "open")
     idle(net, "bare", "--network", "open")
     assert net.docker("exec", "bare", "ping", "-6", "-c", "1", "-W", "1", LAN6).code != 0
@@ -150,7 +150,7 @@ def test_routed_mode_has_no_port_of_the_host(net: NetworkHost) -> None:
     assert "0.0.0.0:8080->80/tcp" in net.cli("ps")
     net.on_lan("ip", "route", "add", "2001:db8:9::/64", "via", HOST6)
     assert net.on_lan("/bin/busybox", "ping", "-6", "-c", "3", "-W", "5", "2001:db8:9::2").code == 0
-    assert net.docker("exec", "web", "ping", "-6", "-c", "1", "-W", "2", LAN6).code == 0  # its own address
+    assert net.docker("exec", "web", "ping", "-6", "-c", "1", "-W", "20", LAN6).code == 0  # its own address
     net.on_lan("ip", "route", "del", "2001:db8:9::/64")
 
 
@@ -164,7 +164,7 @@ def test_isolated_and_inhibited_bridges_have_no_address(net: NetworkHost) -> Non
             "inet6 fe80", ""
         )
     idle(net, "second", "--network", "alone")
-    assert net.docker("exec", "second", "ping", "-c", "1", "-W", "2", "in-alone").code == 0
+    assert net.docker("exec", "second", "ping", "-c", "1", "-W", "20", "in-alone").code == 0
 
 
 def test_options(net: NetworkHost) -> None:
@@ -179,7 +179,7 @@ def test_options(net: NetworkHost) -> None:
     assert settings(net, "web")["Ports"]["80/tcp"] == [{"HostIp": "127.0.0.1", "HostPort": "8080"}]
     seen = net.on_lan("timeout", "5", "sh", "-c", "true")
     assert seen.code == 0
-    assert net.docker("exec", "web", "ping", "-c", "1", "-W", "2", LAN).code == 0
+    assert net.docker("exec", "web", "ping", "-c", "1", "-W", "20", LAN).code == 0
     wait_for(lambda: "192.0.2.77" in net.on_lan("ip", "neigh").text, "packets came from that address")
     answer = net.call(
         "POST", "/networks/create", {"Name": "told", "Options": {"com.docker.network.bridge.nonsense": "1"}}

@@ -36,7 +36,7 @@ def test_ipv6_alone(net: NetworkHost) -> None:
     assert "inet " not in inside(net, "web", "ip", "addr", "show", "eth0")
     assert net.fetch(HOST6, 8080, lan="lan") == "hi"
     idle(net, "other", "--network", "six")
-    assert net.docker("exec", "other", "ping", "-6", "-c", "1", "-W", "2", "web").code == 0
+    assert net.docker("exec", "other", "ping", "-6", "-c", "1", "-W", "20", "web").code == 0
     macs = {one["MacAddress"] for one in show(net, "six")["Containers"].values()}
     assert len(macs) == 2
     assert found["Networks"]["six"]["MacAddress"] in inside(net, "web", "ip", "link", "show", "eth0")

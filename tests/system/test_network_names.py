@@ -15,7 +15,7 @@ def inside(net: NetworkHost, name: str, *command: str) -> str:
 
 
 def pings(net: NetworkHost, name: str, target: str) -> bool:
-    return net.docker("exec", name, "ping", "-c", "1", "-W", "2", target).code == 0
+    return net.docker("exec", name, "ping", "-c", "1", "-W", "20", target).code == 0
 
 
 def test_link_on_the_default_network(net: NetworkHost) -> None:
@@ -151,7 +151,7 @@ def test_neighbours_learn_another_mac_address(net: NetworkHost) -> None:
     idle(net, "peer", "--network", "mine")
     for flags in (("--mac-address", "02:42:00:00:00:99"), (), ("--mac-address", "02:42:00:00:00:98")):
         idle(net, "web", "--network", "mine", "--ip", "10.9.0.7", *flags)
-        assert net.docker("exec", "peer", "ping", "-c", "1", "-W", "2", "10.9.0.7").code == 0, flags
+        assert net.docker("exec", "peer", "ping", "-c", "1", "-W", "20", "10.9.0.7").code == 0, flags
         net.cli("rm", "-f", "web")
 
 

@@ -76,7 +76,7 @@ def test_source_address_is_kept(net: NetworkHost) -> None:
 
 
 def test_outside_is_reached(net: NetworkHost) -> None:
-    done = net.docker("run", "--rm", "busybox", "ping", "-c", "1", "-W", "2", "192.0.2.9")
+    done = net.docker("run", "--rm", "busybox", "ping", "-c", "1", "-W", "20", "192.0.2.9")
     assert done.code == 0, done.err
     net.docker("network", "create", "--internal", "inner")
     inner = net.docker(
@@ -193,7 +193,7 @@ def test_several_subnets(net: NetworkHost) -> None:
     assert net.fetch(HOST, 8080, lan="lan") == "hi"
     for address in ("10.10.0.129", "fd91::2", "second"):
         assert net.fetch_from("first", address, 80) == "hi"
-    assert net.docker("exec", "first", "ping", "-c", "1", "-W", "2", LAN).code == 0
+    assert net.docker("exec", "first", "ping", "-c", "1", "-W", "20", LAN).code == 0
     net.kill()
     net.start()
     idle(net, "fourth", "--network", "mine")
@@ -235,7 +235,7 @@ def test_the_smallest_mtu(net: NetworkHost) -> None:
     net.cli("network", "create", "-o", "com.docker.network.driver.mtu=68", "mine")
     idle(net, "web", "--network", "mine")
     assert net.cli("exec", "web", "cat", "/sys/class/net/eth0/mtu") == "68"
-    assert net.docker("exec", "web", "ping", "-c", "1", "-W", "2", "-s", "20", LAN).code == 0
+    assert net.docker("exec", "web", "ping", "-c", "1", "-W", "20", "-s", "20", LAN).code == 0
 
 
 def test_own_command_line(net: NetworkHost) -> None:
@@ -294,7 +294,7 @@ def test_host_and_none_are_for_life(net: NetworkHost) -> None:
         assert why in net.docker("network", *words).err, words
     net.cli("network", "disconnect", "--force", "none", "bare")
     net.cli("network", "connect", "mine", "bare")
-    assert net.docker("exec", "bare", "ping", "-c", "1", "-W", "2", "web").code == 0
+    assert net.docker("exec", "bare", "ping", "-c", "1", "-W", "20", "web").code == 0
 
 
 def test_a_bridge_of_the_hosts_own(net: NetworkHost) -> None:
@@ -357,7 +357,7 @@ def test_bridge_removed_by_hand(net: NetworkHost) -> None:
     ]
     net.docker("rm", "-f", "before")
     net.on_host("ip", "link", "delete", bridge)
-    done = net.docker("run", "--rm", "busybox", "ping", "-c", "1", "-W", "2", "192.0.2.9")
+    done = net.docker("run", "--rm", "busybox", "ping", "-c", "1", "-W", "20", "192.0.2.9")
     assert done.code == 0, done.err
 
 
