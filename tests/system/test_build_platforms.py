@@ -146,3 +146,10 @@ def test_several_outputs(sampand: Sampand, context: Path, tmp_path: Path) -> Non
     assert sampand.docker("image", "inspect", "outputs").code == 0
     with tarfile.open(path) as archive:
         assert "made" in archive.getnames()
+
+
+@needs_buildx
+def test_annotations_are_told_not_to_be_kept(sampand: Sampand, context: Path) -> None:
+    done = build(sampand, context, "--annotation=index:one=1", "--output=type=image")
+    assert done.code == 0, done.err
+    assert "annotations are not kept: annotation-index.one" in done.err

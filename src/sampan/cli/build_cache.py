@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from sampan.cli.archives import check_destination, open_archive, read_pieces, write_archive
-from sampan.cli.listing import show_rows
+from sampan.cli.build_rows import show_kept
 from sampan.cli.outcome import UsageError
-from sampan.cli.table import human_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.cli.context import Context
     from sampan.cli.flags import Flags
-    from sampan.cli.listing import Row
 
 _PATH = "/sampan/v1/build/mounts"
 _HEADINGS = {"Id": "ID", "Size": "SIZE", "InUse": "IN USE", "LastUsedAt": "LAST USED"}
@@ -25,30 +23,12 @@ def cache(context: Context, flags: Flags, arguments: list[str]) -> int:
     """
     verb, names = arguments[0], arguments[1:]
     if verb == "ls" and not names:
-        return _list(context, flags)
+        return show_kept(context, flags, _PATH, _HEADINGS)
     if verb == "export" and names:
         return _export(context, flags, names[0])
     if verb == "import" and names:
         return _import(context, flags, names[0])
     raise UsageError("write: builder cache ls, builder cache export ID, or builder cache import ID")
-
-
-def _list(context: Context, flags: Flags) -> int:
-    found = context.session().call("GET", _PATH)
-    rows: list[Row] = []
-    for one in found if isinstance(found, list) else []:
-        if isinstance(one, dict):
-            size = one.get("Size")
-            rows.append(
-                {
-                    "Id": str(one.get("Id")),
-                    "Size": human_size(size if isinstance(size, int) else 0),
-                    "InUse": "true" if one.get("InUse") else "false",
-                    "LastUsedAt": str(one.get("LastUsedAt")),
-                }
-            )
-    show_rows(rows, form=flags.text("format"), fields=tuple(_HEADINGS), headings=_HEADINGS)
-    return 0
 
 
 def _export(context: Context, flags: Flags, mount_id: str) -> int:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 
+from sampan.cli.build_rows import show_kept
 from sampan.cli.commands import find_command, load
 from sampan.cli.flags import parse_flags
-from sampan.cli.listing import show_rows
 from sampan.cli.outcome import Failed, complain, report
-from sampan.cli.table import human_size
 from sampan.client.http import quote
 from sampan.errors import Conflict, NotFound, SampanError
 
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 
     from sampan.cli.context import Context
     from sampan.cli.flags import Flags
-    from sampan.cli.listing import Row
 
 _HEX = frozenset(b"0123456789abcdef")  # what an id is made of; the rest may mean another path
 _PATH = "/sampan/v1/build/failed"
@@ -28,7 +26,7 @@ _HEADINGS = {"Id": "ID", "CreatedAt": "CREATED", "ExitCode": "EXIT CODE", "Size"
 def debug(context: Context, flags: Flags, arguments: list[str]) -> int:
     """Run a shell, or a command, in a failed step's files; without an id list what is kept."""
     if not arguments:
-        return _list(context, flags)
+        return show_kept(context, flags, _PATH, _HEADINGS)
     return _open(context, arguments[0], arguments[1:])
 
 
@@ -43,18 +41,6 @@ def after_failure(context: Context, error: Failed, step_id: str, *, opens: bool)
     except SampanError as exc:
         report(exc)
     return error.code
-
-
-def _list(context: Context, flags: Flags) -> int:
-    found = context.session().call("GET", _PATH)
-    rows: list[Row] = []
-    for one in found if isinstance(found, list) else []:
-        if isinstance(one, dict):
-            size = one.get("Size")
-            shown = human_size(size if isinstance(size, int) else 0)
-            rows.append({**{name: str(one.get(name)) for name in _HEADINGS}, "Size": shown})
-    show_rows(rows, form=flags.text("format"), fields=tuple(_HEADINGS), headings=_HEADINGS)
-    return 0
 
 
 def _open(context: Context, step_id: str, command: list[str]) -> int:

@@ -25,6 +25,7 @@ from sampan.build.cache_format import MOST_BYTES
 from sampan.build.cache_options import CacheFromOption, CacheToOption, read_cache_from, read_cache_to
 from sampan.build.cache_places import CacheFrom, CacheTo
 from sampan.daemon.buildkit import messages_pb2 as m
+from sampan.daemon.buildkit.pieces import Pieces, next_data
 from sampan.daemon.buildkit.sessions import Session
 from sampan.errors import InvalidArgument, NotFound, SampanError, Unsupported
 from sampan.ids import Digest, parse_digest
@@ -206,28 +207,26 @@ class _Blob:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._stack = AsyncExitStack()
-        self._rest = b""
+        self._first = b""
+        self._pieces = Pieces(self._take)
 
     async def open(self, digest: Digest, metadata: list[tuple[str, str]]) -> None:
         """Ask for it."""
         method = UnaryStreamMethod(self._session.channel, _READ, m.ReadContentRequest, m.ReadContentResponse)
         self._stream = await self._stack.enter_async_context(method.open(metadata=metadata))
         await self._stream.send_message(m.ReadContentRequest(digest=digest), end=True)
-        self._rest = await self._next()
+        self._first = await next_data(self._stream.recv_message)  # one that is not there is told here
 
     def read(self, size: int, /) -> bytes:
         """Return up to size bytes, b"" at the end."""
-        if not self._rest:
-            with _told():
-                self._rest = self._session.wait(self._next())
-        piece, self._rest = self._rest[:size], self._rest[size:]
-        return piece
+        return self._pieces.read(size)
 
-    async def _next(self) -> bytes:
-        while (message := await self._stream.recv_message()) is not None:
-            if message.data:
-                return message.data
-        return b""
+    def _take(self) -> bytes:
+        first, self._first = self._first, b""
+        if first:
+            return first
+        with _told():
+            return self._session.wait(next_data(self._stream.recv_message))
 
     async def close(self) -> None:
         """End it; fine at any time."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from sampan.build.ignore import read_patterns
 from sampan.build.index import IGNORE
 from sampan.build.remote_context import RemoteContext, Take
 from sampan.daemon.buildkit.filesync import Transfer
+from sampan.daemon.buildkit.pieces import Pieces
 from sampan.daemon.buildkit.progress import Progress
 from sampan.daemon.buildkit.sessions import Session
 from sampan.errors import InvalidArgument
@@ -89,7 +90,7 @@ class Inputs:
         with self._progress.node(f"[internal] load remote build context {place}"):
             upload = self._session.wait(self._session.open_upload(place))
             try:
-                return self._builds.receive(_Readable(self._session, upload.read))
+                return self._builds.receive(Pieces(lambda: self._session.wait(upload.read())))
             finally:
                 self._session.wait(upload.close())
 
@@ -152,19 +153,3 @@ class _Shown:
 
     def _tell(self, *, done: bool) -> None:
         self._progress.count(self._node, "transferring context:", current=self._size, done=done)
-
-
-class _Readable:
-    """A stream of the session's loop as a file of a thread."""
-
-    def __init__(self, session: Session, read: Callable[[], Coroutine[Any, Any, bytes]]) -> None:
-        self._session = session
-        self._read = read
-        self._rest = b""
-
-    def read(self, size: int, /) -> bytes:
-        """Return up to size bytes, b"" at the end."""
-        if not self._rest:
-            self._rest = self._session.wait(self._read())
-        piece, self._rest = self._rest[:size], self._rest[size:]
-        return piece

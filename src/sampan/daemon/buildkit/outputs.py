@@ -24,11 +24,15 @@ _SENT: Final = ("tar", "local", *_ARCHIVES)
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One output. number: its place in the request, by which the client knows it."""
+    """One output. number: its place in the request, by which the client knows it.
+
+    annotations: texts that are not kept; the user is told so.
+    """
 
     number: int
     kind: str
     names: tuple[str, ...]
+    annotations: tuple[str, ...] = ()
 
 
 def read_outputs(request: m.ControlSolveRequest) -> list[Output]:
@@ -52,7 +56,8 @@ def _read(number: int, kind: str, attributes: Mapping[str, str]) -> Output:
     if kind in _ARCHIVES and attributes.get("tar", "true") != "true":
         raise Unsupported(f"not supported yet: output of type {kind} as a directory", hint="use dest=FILE")
     names = attributes.get("name", "")
-    return Output(number, kind, tuple(name for name in names.split(",") if name))
+    annotations = tuple(sorted(name for name in attributes if name.startswith("annotation")))
+    return Output(number, kind, tuple(name for name in names.split(",") if name), annotations)
 
 
 def check_outputs(outputs: Sequence[Output], options: Mapping[str, str]) -> None:
@@ -89,6 +94,8 @@ class Sender:
         Raises:
             SampanError, GRPCError: the client does not take it.
         """
+        if output.annotations:
+            self._progress.warn(f"annotations are not kept: {', '.join(output.annotations)}")
         if output.kind in _HERE:
             return self._tell(output, image_ids)
         if output.kind != "local":

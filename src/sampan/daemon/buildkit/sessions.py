@@ -21,6 +21,7 @@ from sampan import log
 from sampan.daemon.buildkit import filesync
 from sampan.daemon.buildkit import messages_pb2 as m
 from sampan.daemon.buildkit.connections import SessionChannel
+from sampan.daemon.buildkit.pieces import next_data
 from sampan.errors import NotFound
 
 T = TypeVar("T")
@@ -160,10 +161,7 @@ class Upload:
 
     async def read(self) -> bytes:
         """Return the next piece, b"" at the end."""
-        while (message := await self._stream.recv_message()) is not None:
-            if message.data:
-                return message.data
-        return b""
+        return await next_data(self._stream.recv_message)
 
     async def close(self) -> None:
         """End it; fine at any time."""
