@@ -141,6 +141,8 @@ def by_hand() -> Iterator[Setup]:
         for holder in holders:
             holder.kill()
             holder.wait()
+        for command in ("nft delete table ip hand", "ip link delete hand0"):
+            subprocess.run(command.split(), capture_output=True)  # as much of it as was made
 
 
 @contextmanager
