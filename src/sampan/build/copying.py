@@ -239,8 +239,9 @@ class _FilesPlacer(Placer):
             super()._write_parts(fd, parts)
 
     def _clear(self, parent_fd: int, name: bytes) -> None:
-        super()._clear(parent_fd, name)
-        self._files.drop(self._real(parent_fd, name))
+        path = self._real(parent_fd, name)
+        super()._clear(parent_fd, name)  # may close the parent's descriptor
+        self._files.drop(path)
 
     def _real(self, parent_fd: int, name: bytes) -> bytes:
         """Return where a name of an open directory is below the root."""
