@@ -20,6 +20,8 @@ from typing import Any
 import pytest
 from tests.system.sampand import busybox_tar, wait_for
 
+from sampan.tls import client_context
+
 needs_registry = pytest.mark.skipif(
     which("docker-registry") is None, reason="no registry (Debian: docker-registry)"
 )
@@ -194,7 +196,7 @@ def serve_registry(
         config["http"]["tls"] = {"certificate": f"{tls}/server-cert.pem", "key": f"{tls}/server-cert-key.pem"}
         if mutual:
             config["http"]["tls"]["clientcas"] = [f"{tls}/ca.pem"]
-        context = ssl.create_default_context(cafile=f"{tls}/ca.pem")
+        context = client_context(f"{tls}/ca.pem")
         context.load_cert_chain(f"{tls}/cert.pem", f"{tls}/key.pem")
     authorization = ""
     if htpasswd is not None:

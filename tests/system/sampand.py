@@ -29,6 +29,18 @@ DOCKERS = {"docker 28": "/usr/local/bin/docker", "docker 20.10": "/usr/bin/docke
 DOCKER = next((path for path in DOCKERS.values() if Path(path).exists()), "docker")
 SAMPAND = Path(sys.executable).parent / "sampand"
 
+
+def _release(docker: str) -> int:
+    """Return the first number of a docker client's version, 0 without one."""
+    if not Path(docker).exists():
+        return 0
+    shown = subprocess.run([docker, "--version"], capture_output=True, text=True, check=True).stdout
+    return int(shown.removeprefix("Docker version ").partition(".")[0])
+
+
+needs_docker_28 = pytest.mark.skipif(
+    _release(DOCKER) < 28, reason="this machine's docker client is older than what is tried (28)"
+)
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="containers are made as root")
 needs_busybox = pytest.mark.skipif(not BUSYBOX.exists(), reason="no static busybox (Debian: busybox-static)")
 

@@ -18,7 +18,7 @@ from tests.system.registry_kit import (
     needs_registry,
     serve_registry,
 )
-from tests.system.sampand import Sampand, busybox_tar, needs_busybox, needs_root, serve
+from tests.system.sampand import Sampand, busybox_tar, needs_busybox, needs_docker_28, needs_root, serve
 from tests.system.store_kit import entry, tar
 
 pytestmark = [needs_root, needs_busybox, needs_registry, pytest.mark.peers]
@@ -76,6 +76,7 @@ def test_pull_by_digest_of_nothing_and_of_an_unknown_tag(daemon: Sampand, regist
     assert "manifest unknown" in done.err
 
 
+@needs_docker_28
 def test_platforms_of_an_index(daemon: Sampand, registry: Registry) -> None:
     native, other = busybox_image(), make_image([tar(entry("arm"))], architecture="arm64")
     for image in (native, other):

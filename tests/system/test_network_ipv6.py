@@ -6,7 +6,7 @@ import json
 import re
 
 from tests.system.network_host import HOST6, LAN, LAN6, NetworkHost, idle, serve, settings
-from tests.system.sampand import needs_busybox, needs_root, wait_for
+from tests.system.sampand import needs_busybox, needs_docker_28, needs_root, wait_for
 
 pytestmark = [needs_root, needs_busybox]
 PREFIX = "com.docker.network.bridge."
@@ -210,6 +210,7 @@ def test_sysctls_of_an_interface(net: NetworkHost) -> None:
     assert "this kernel has no sysctl net.ipv4.conf.eth0.nonsense" in unknown.err
 
 
+@needs_docker_28
 def test_ports_follow_the_gateway(net: NetworkHost) -> None:
     net.cli("network", "create", "b")
     net.cli("network", "create", "a")

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from tests.system.network_host import HOST, HOST6, NetworkHost, idle, network_host, serve, settings
+from tests.system.sampand import needs_docker_28
 
 pytestmark = pytest.mark.usefixtures("net")
 
@@ -23,6 +24,7 @@ def inside(net: NetworkHost, name: str, *command: str) -> str:
     return net.docker("exec", name, *command).text
 
 
+@needs_docker_28
 def test_ipv6_alone(net: NetworkHost) -> None:
     net.cli("network", "create", "--ipv4=false", "--ipv6", "--subnet", "fd66::/64", "six")
     shown = show(net, "six")
@@ -42,6 +44,7 @@ def test_ipv6_alone(net: NetworkHost) -> None:
     assert found["Networks"]["six"]["MacAddress"] in inside(net, "web", "ip", "link", "show", "eth0")
 
 
+@needs_docker_28
 def test_ipv6_alone_and_ipv4_on_another_network(net: NetworkHost) -> None:
     """Each family leaves by the network that has it, and ports lead there."""
     net.cli("network", "create", "--ipv4=false", "--ipv6", "six")
@@ -56,6 +59,7 @@ def test_ipv6_alone_and_ipv4_on_another_network(net: NetworkHost) -> None:
     assert "default" not in inside(net, "web", "ip", "-6", "route")
 
 
+@needs_docker_28
 def test_families_that_cannot_be(net: NetworkHost) -> None:
     none = net.docker("network", "create", "--ipv4=false", "nothing")
     assert "a network without IPv4 needs IPv6" in none.err
@@ -77,6 +81,7 @@ def test_families_that_cannot_be(net: NetworkHost) -> None:
     assert "subnet 10.1.0.0/16 has no effect without IPv4" in warned["Warning"]
 
 
+@needs_docker_28
 def test_an_ipv6_network_comes_back_with_sampand(net: NetworkHost) -> None:
     net.cli("network", "create", "--ipv4=false", "--ipv6", "six")
     serve(net, "web", "--network", "six", "-p", "8080:80")
@@ -147,6 +152,7 @@ def test_a_configuration_for_others(net: NetworkHost) -> None:
     net.cli("network", "rm", "plan")
 
 
+@needs_docker_28
 def test_the_commands_of_sampan(net: NetworkHost) -> None:
     """`sampan network` takes what docker's does; ranges and gateways go to the subnets they lie in."""
 

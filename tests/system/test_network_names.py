@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from tests.system.network_host import NetworkHost, idle, settings
-from tests.system.sampand import needs_busybox, needs_root, wait_for
+from tests.system.sampand import needs_busybox, needs_docker_28, needs_root, wait_for
 
 pytestmark = [needs_root, needs_busybox]
 
@@ -74,6 +74,7 @@ def test_link_is_removed_by_its_path(net: NetworkHost) -> None:
     assert net.cli("inspect", "-f", "{{.State.Running}}", "web") == "true"
 
 
+@needs_docker_28
 def test_link_refusals(net: NetworkHost) -> None:
     missing = net.docker("run", "--link", "nobody:x", "busybox", "true")
     assert "could not get container for nobody: No such container: nobody" in missing.err
@@ -155,6 +156,7 @@ def test_neighbours_learn_another_mac_address(net: NetworkHost) -> None:
         net.cli("rm", "-f", "web")
 
 
+@needs_docker_28
 def test_long_syntax_and_gateway_priority(net: NetworkHost) -> None:
     net.docker("network", "create", "--subnet", "10.1.0.0/24", "a")
     net.docker("network", "create", "--subnet", "10.2.0.0/24", "b")

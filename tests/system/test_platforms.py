@@ -21,7 +21,7 @@ from tests.system.registry_kit import (
     serve_registry,
 )
 from tests.system.registry_server_kit import run
-from tests.system.sampand import Sampand, busybox_tar, needs_busybox, needs_root
+from tests.system.sampand import Sampand, busybox_tar, needs_busybox, needs_docker_28, needs_root
 from tests.system.store_kit import entry, tar
 
 pytestmark = [needs_root, needs_busybox, needs_registry, pytest.mark.peers]
@@ -126,6 +126,7 @@ def ids(daemon: Sampand, *arguments: str) -> list[str]:
     return sorted(daemon.docker("images", "-q", "--no-trunc", *arguments).text.split())
 
 
+@needs_docker_28
 def test_side_by_side(daemon: Sampand, registry: Registry, tmp_path: Path) -> None:
     name = f"{registry.domain}/many:three"
     pull(daemon, name, "arm64")
@@ -165,6 +166,7 @@ def test_side_by_side(daemon: Sampand, registry: Registry, tmp_path: Path) -> No
     assert daemon.sampan("system", "check", "--images").text == "nothing is left over"
 
 
+@needs_docker_28
 def test_an_index_that_is_here_goes_out_as_it_came(
     daemon: Sampand, registry: Registry, tmp_path: Path
 ) -> None:
@@ -196,6 +198,7 @@ def forget(daemon: Sampand, name: str) -> None:
     assert ids(daemon, name) == []
 
 
+@needs_docker_28
 def test_all_platforms_travel_in_one_archive(daemon: Sampand, registry: Registry, tmp_path: Path) -> None:
     """With the index and its attestations; readers that know one platform take theirs."""
     name, saved = f"{registry.domain}/many:both", str(tmp_path / "both.tar")
@@ -259,6 +262,7 @@ def test_attestations_are_kept(daemon: Sampand, registry: Registry) -> None:
     assert list((daemon.data / "images/blobs/sha256").iterdir()) == []
 
 
+@needs_docker_28
 def test_a_tag_that_moves_loses_the_others(daemon: Sampand, registry: Registry) -> None:
     registry.put_document("many", "moving", BOTH, OCI_INDEX)
     name = f"{registry.domain}/many:moving"
@@ -278,6 +282,7 @@ def test_a_tag_that_moves_loses_the_others(daemon: Sampand, registry: Registry) 
     assert architecture(daemon, name, "--platform", "linux/arm64") == "arm64"
 
 
+@needs_docker_28
 def test_removing(daemon: Sampand, registry: Registry) -> None:
     name = f"{registry.domain}/many:three"
     pull(daemon, name, "amd64", "arm64", "arm/v7")

@@ -6,13 +6,14 @@ import base64
 import http.client
 import json
 import os
-import ssl
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.system.registry_server_kit import PROGRAM, RegistryServer, digest_of, run
+
+from sampan.tls import client_context
 
 pytest.importorskip("bcrypt")
 
@@ -183,7 +184,7 @@ def test_tls(tmp_path: Path) -> None:
     content = os.urandom(1 << 20)
     server = RegistryServer(tmp_path / "root", "--tls-cert", cert, "--tls-key", key)
     try:
-        context = ssl.create_default_context(cafile=cert)
+        context = client_context(cert)
         connection = http.client.HTTPSConnection(server.address, timeout=20, context=context)
         connection.request("POST", f"/v2/app/blobs/uploads/?digest={digest_of(content)}", content)
         response = connection.getresponse()

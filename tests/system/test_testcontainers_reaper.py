@@ -48,7 +48,7 @@ client = left.get_docker_client().client
 client.networks.create("left", labels={LABEL_SESSION_ID: SESSION_ID})
 client.volumes.create("left", labels={LABEL_SESSION_ID: SESSION_ID})
 names = [one.name.split("-")[1] for one in client.containers.list() if "-" in one.name]
-print(left.get_exposed_port(80), names)
+print(left.get_exposed_port(80), names, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
 

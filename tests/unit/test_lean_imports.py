@@ -19,6 +19,7 @@ LEAN = [
     "log.py",
     "fastjson.py",
     "settings.py",
+    "tls.py",
     "kernel/**/*.py",
     "spec/__init__.py",
     "spec/runtime.py",

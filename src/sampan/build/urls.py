@@ -5,7 +5,6 @@ Source: RFC 9110, 13.1 (conditional requests).
 
 from __future__ import annotations
 
-import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from sampan.errors import InvalidArgument, NotFound, NotModified, Unavailable
+from sampan.tls import client_context
 
 TIMEOUT_S: Final = 60.0  # of each read, too
 
@@ -66,7 +66,7 @@ def _opener() -> urllib.request.OpenerDirector:
     for handler in (
         urllib.request.ProxyHandler(),
         urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(context=ssl.create_default_context()),
+        urllib.request.HTTPSHandler(context=client_context()),
         urllib.request.HTTPDefaultErrorHandler(),
         urllib.request.HTTPRedirectHandler(),
         urllib.request.HTTPErrorProcessor(),

@@ -12,6 +12,7 @@ from typing import Final
 
 from sampan.errors import InvalidArgument, SampanError, Unavailable
 from sampan.plugins.discovery import Discovery, PluginAddress, Tls
+from sampan.tls import client_context
 
 _ACCEPT: Final = "application/vnd.docker.plugins.v1.2+json"
 _TIMEOUT_S: Final = 30.0  # one call; a mount over a network may take its time
@@ -96,12 +97,9 @@ class _Connection(http.client.HTTPConnection):
 
 
 def _tls_context(tls: Tls) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=tls.ca_file or None)
+    context = client_context(tls.ca_file, verify=not tls.insecure)
     if tls.cert_file:
         context.load_cert_chain(tls.cert_file, tls.key_file or None)
-    if tls.insecure:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
     return context
 
 

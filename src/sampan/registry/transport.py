@@ -27,6 +27,7 @@ from sampan.registry.endpoints import Endpoint, origin
 from sampan.registry.hosts import certificates_in, find_folder
 from sampan.registry.options import Limits, RegistryOptions
 from sampan.spec.image import MAX_DOCUMENT_BYTES
+from sampan.tls import client_context
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _RETRIED: Final = frozenset({408, 429, 500, 502, 503, 504})
@@ -279,10 +280,7 @@ def _tls_context(endpoint: Endpoint) -> ssl.SSLContext:
     Raises:
         InvalidArgument: a file is no certificate or key.
     """
-    context = ssl.create_default_context()
-    if not endpoint.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
+    context = client_context(verify=endpoint.verify)
     path = ""
     try:
         for path in endpoint.cas:

@@ -88,12 +88,10 @@ def connect(target: Mapping[str, str]) -> Connection:
 def _secure(sock: _socket.socket, target: Mapping[str, str]) -> Connection:
     """Speak TLS; the module costs some 5 MiB, and is loaded only here."""
     import socket
-    import ssl
 
-    context = ssl.create_default_context(cafile=target.get("ca") or None)
-    if target.get("insecure"):
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
+    from sampan.tls import client_context
+
+    context = client_context(target.get("ca", ""), verify=not target.get("insecure"))
     if target.get("cert"):
         context.load_cert_chain(target["cert"], target.get("key") or None)
     timeout = sock.gettimeout()
