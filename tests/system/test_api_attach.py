@@ -227,3 +227,56 @@ def test_docker_cli(daemon: Sampand) -> None:
     assert daemon.docker("exec", "-d", "web", "touch", "/tmp/x").code == 0
     wait_for(lambda: daemon.docker("exec", "web", "ls", "/tmp/x").code == 0, "the exec has run")
     daemon.docker("rm", "-f", "web")
+
+
+def _mask(opcode: int, data: bytes) -> bytes:
+    """Return a frame as a client sends it: final, masked (RFC 6455, section 5.2)."""
+    key = b"\1\2\3\4"
+    assert len(data) < 126
+    return bytes((0x80 | opcode, 0x80 | len(data))) + key + bytes(b ^ key[i % 4] for i, b in enumerate(data))
+
+
+def _payloads(raw: bytes) -> tuple[bytes, list[int]]:
+    """Return the data of the messages in raw, put together, and the frames' opcodes."""
+    data, opcodes, at = b"", [], 0
+    while at < len(raw):
+        size, begin = raw[at + 1], at + 2
+        if size == 126:
+            size, begin = int.from_bytes(raw[begin : begin + 2], "big"), begin + 2
+        elif size == 127:
+            size, begin = int.from_bytes(raw[begin : begin + 8], "big"), begin + 8
+        opcodes.append(raw[at] & 15)
+        if opcodes[-1] != 8:
+            data += raw[begin : begin + size]
+        at = begin + size
+    return data, opcodes
+
+
+def test_a_websocket_goes_both_ways_up_to_the_end(daemon: Sampand) -> None:
+    container = create(
+        daemon, "sh", "-c", "read x; echo got $x; echo oops >&2; seq 50000", OpenStdin=True, StdinOnce=True
+    )
+    sock = socket.socket(socket.AF_UNIX)
+    sock.settimeout(30)
+    sock.connect(daemon.socket)
+    path = f"/v1.51/containers/{container}/attach/ws?stream=1&stdin=1&stdout=1&stderr=1"
+    sock.sendall(
+        f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
+    )
+    raw = b""
+    while b"\r\n\r\n" not in raw:
+        raw += sock.recv(4096)
+    head, _, raw = raw.partition(b"\r\n\r\n")
+    assert b" 101 " in head
+    assert b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in head  # the example of RFC 6455, 1.3
+    daemon.call("POST", f"/containers/{container}/start")
+    sock.sendall(_mask(2, b"word\n"))
+    while part := sock.recv(1 << 16):
+        raw += part
+    sock.close()
+    data, opcodes = _payloads(raw)
+    numbers = "".join(f"{number}\n" for number in range(1, 50_001)).encode()
+    assert data.replace(b"oops\n", b"", 1) == b"got word\n" + numbers  # two pipes have no order
+    assert opcodes[-1] == 8
+    assert 8 not in opcodes[:-1]
