@@ -18,7 +18,7 @@ from pathlib import Path
 from tests.system.sampand import Sampand, wait_for
 
 SPARES = 2  # shims that the launcher keeps ready, once its rehearsal is over
-READY_NETSPACES = 6  # the most that sampand keeps (engine/netspaces.py)
+READY_NETSPACES = 6  # the most that sampand keeps (engine/networks/netspaces.py)
 
 
 @dataclass(frozen=True)

@@ -133,7 +133,7 @@ def test_the_users_options_are_in_resolv_conf(net: NetworkHost) -> None:
         ),
     )
     lines = docker(net, "exec", "one", "cat", "/etc/resolv.conf").splitlines()
-    assert lines.pop().startswith("# sampan: ")  # tells our text from a user's (engine/hostfiles.py)
+    assert lines.pop().startswith("# sampan: ")  # tells our text from a user's (engine/networks/hostfiles.py)
     assert lines[1:] == [
         "nameserver 127.0.0.11",
         "search lan.example",

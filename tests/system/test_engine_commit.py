@@ -12,7 +12,7 @@ from tests.system.engine_kit import Box, wait_until
 from tests.system.files_kit import put
 from tests.system.store_kit import describe
 
-from sampan.engine.committing import CommitRequest
+from sampan.engine.files.committing import CommitRequest
 from sampan.errors import InvalidArgument, SampanError
 from sampan.spec import docker
 

@@ -17,7 +17,7 @@ import pytest
 from tests.system.sampand import wait_for
 from tests.system.store_kit import describe, differences, entry, image_archive, tar
 
-from sampan.engine.layer_views import root_mount
+from sampan.engine.images.layer_views import root_mount
 from sampan.errors import Unavailable
 from sampan.ids import ContainerId, Digest, new_container_id
 from sampan.kernel import fuse_overlay

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from sampan.daemon.call import Call
-from sampan.engine.remote_images import parse_server_address
+from sampan.engine.images.remote import parse_server_address
 from sampan.errors import InvalidArgument, Unsupported
 from sampan.store.references import Reference, parse_tagged
 

@@ -203,7 +203,7 @@ def _failure(error: BaseException) -> dict[str, object]:
 
 async def prune(call: Call) -> web.StreamResponse:
     """POST /build/prune."""
-    from sampan.engine.build_cache import PruneWish
+    from sampan.engine.builds.cache import PruneWish
 
     keep = call.whole("reserved-space")
     wish = PruneWish(

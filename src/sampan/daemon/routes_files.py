@@ -12,8 +12,8 @@ from sampan.daemon.outflow import send_archive
 from sampan.daemon.routing import Router
 from sampan.daemon.upload import Pieces, with_upload
 from sampan.daemon.workers import take
-from sampan.engine.committing import CommitRequest
-from sampan.engine.container_paths import PathStat
+from sampan.engine.files.committing import CommitRequest
+from sampan.engine.files.container_paths import PathStat
 from sampan.errors import InvalidArgument
 from sampan.spec import docker
 

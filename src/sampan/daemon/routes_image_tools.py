@@ -12,7 +12,7 @@ from sampan.daemon.routes_images import Report, with_upload
 from sampan.daemon.routes_sampan import ROOT
 from sampan.daemon.routing import Router
 from sampan.daemon.workers import take
-from sampan.engine.image_copies import ArchiveRequest, MissingRequest
+from sampan.engine.images.copies import ArchiveRequest, MissingRequest
 from sampan.errors import InvalidArgument
 
 

@@ -13,8 +13,8 @@ from sampan.daemon.landing import Mailbox
 from sampan.daemon.routes_sampan import ROOT
 from sampan.daemon.routing import Router
 from sampan.daemon.streaming import end_stream, error_line, open_stream
-from sampan.engine.registry_queries import ListPush, VerifyRequest
-from sampan.engine.remote_images import PullRequest, PushRequest
+from sampan.engine.images.registry_queries import ListPush, VerifyRequest
+from sampan.engine.images.remote import PullRequest, PushRequest
 from sampan.errors import InvalidArgument
 from sampan.spec import docker, gojson
 from sampan.spec.image import Platform

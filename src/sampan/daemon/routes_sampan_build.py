@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from sampan.build.host import Cancel
     from sampan.build.index import Index
     from sampan.build.request import BuildRequest, Source
-    from sampan.engine.builds import Builds
+    from sampan.engine.builds.builds import Builds
     from sampan.store.archive.readable import Readable
 
 _PATH: Final = "/sampan/v1/build"

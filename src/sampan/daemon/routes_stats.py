@@ -16,7 +16,7 @@ from sampan.errors import InvalidArgument, NotFound
 from sampan.spec import docker
 
 if TYPE_CHECKING:
-    from sampan.engine.stats_watch import StatsWatch
+    from sampan.engine.observing.stats_watch import StatsWatch
 
 _INTERVAL_S: Final = 1.0
 _POLL_S: Final = 0.05  # while the first samples are taken

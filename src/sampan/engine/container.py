@@ -9,12 +9,12 @@ from typing import Protocol
 import msgspec
 
 from sampan.engine.bundle.plan import Document
-from sampan.engine.file_users import FileUsers
-from sampan.engine.health import Health
-from sampan.engine.lifecycle import ALIVE
+from sampan.engine.files.file_users import FileUsers
+from sampan.engine.health.checks import Health
+from sampan.engine.lifecycle.states import ALIVE
+from sampan.engine.lifecycle.waits import Waits
 from sampan.engine.records import Record, State
 from sampan.engine.types import WaitResult
-from sampan.engine.waits import Waits
 from sampan.runtime.launcher.client import AttachRequest, ShimHandle
 
 

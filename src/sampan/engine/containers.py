@@ -4,35 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from sampan.engine.anatomy import read_anatomy
-from sampan.engine.attaching import attach, make_attach_request, prepare_attach
 from sampan.engine.bundle.plan import Document
-from sampan.engine.changing import rename_container, resize_container, unlink_container
-from sampan.engine.committing import CommitRequest, commit
 from sampan.engine.container import Container
-from sampan.engine.container_paths import PathStat
-from sampan.engine.copying import OpenArchive, extract, find_path, open_archive
 from sampan.engine.core import Core
-from sampan.engine.creating import Creator
-from sampan.engine.diffing import Changes, read_changes
-from sampan.engine.ending import Ender
-from sampan.engine.explaining import read_explanation
-from sampan.engine.exporting import OpenExport, open_export
-from sampan.engine.inspection import inspect_container
-from sampan.engine.launching import Starter
-from sampan.engine.listing import list_containers
+from sampan.engine.execs.attaching import attach, make_attach_request, prepare_attach
+from sampan.engine.files.committing import CommitRequest, commit
+from sampan.engine.files.container_paths import PathStat
+from sampan.engine.files.copying import OpenArchive, extract, find_path, open_archive
+from sampan.engine.files.diffing import Changes, read_changes
+from sampan.engine.files.exporting import OpenExport, open_export
+from sampan.engine.lifecycle.changing import rename_container, resize_container, unlink_container
+from sampan.engine.lifecycle.creating import Creator
+from sampan.engine.lifecycle.ending import Ender
+from sampan.engine.lifecycle.launching import Starter
+from sampan.engine.lifecycle.pruning import prune_containers
+from sampan.engine.lifecycle.removing import remove_container
+from sampan.engine.lifecycle.stopping import Stopper, StopReport
+from sampan.engine.lifecycle.updating import Updater
+from sampan.engine.lifecycle.waiting import on_exit
 from sampan.engine.logs.clearing import clear_log
 from sampan.engine.logs.reader import LogReader, open_log
-from sampan.engine.pruning import prune_containers
-from sampan.engine.removing import remove_container
-from sampan.engine.sampler import Give, Sampler
-from sampan.engine.statistics import read_stats
-from sampan.engine.stats_watch import StatsWatch
-from sampan.engine.stopping import Stopper, StopReport
-from sampan.engine.top import top
+from sampan.engine.observing.anatomy import read_anatomy
+from sampan.engine.observing.explaining import read_explanation
+from sampan.engine.observing.inspection import inspect_container
+from sampan.engine.observing.listing import list_containers
+from sampan.engine.observing.sampler import Give, Sampler
+from sampan.engine.observing.statistics import read_stats
+from sampan.engine.observing.stats_watch import StatsWatch
+from sampan.engine.observing.top import top
 from sampan.engine.types import AttachTarget, ExitCallback, LogRequest, Subscription, WaitCondition
-from sampan.engine.updating import Updater
-from sampan.engine.waiting import on_exit
 from sampan.errors import NotFound
 from sampan.spec import docker
 from sampan.store.archive.readable import Readable

@@ -15,10 +15,10 @@ import msgspec
 from sampan.engine.bundle.namespaces import is_network_name
 from sampan.engine.bundle.plan import Warn
 from sampan.engine.bundle.process import check_environment, check_workdir, merge_environment
-from sampan.engine.health import check_health, merge_health
-from sampan.engine.hostfiles import check_nameserver, check_resolver_word, parse_extra_host
-from sampan.engine.network_wishes import check_endpoint, check_ports, parse_link, parse_mac
-from sampan.engine.restart_policy import check_policy
+from sampan.engine.health.checks import check_health, merge_health
+from sampan.engine.lifecycle.restart_policy import check_policy
+from sampan.engine.networks.hostfiles import check_nameserver, check_resolver_word, parse_extra_host
+from sampan.engine.networks.wishes import check_endpoint, check_ports, parse_link, parse_mac
 from sampan.errors import InvalidArgument, NotFound, Unsupported
 from sampan.spec import docker
 from sampan.spec.image import ImageConfig

@@ -15,19 +15,19 @@ import msgspec
 from msgspec import UNSET
 
 import sampan
-from sampan.engine.build_cache import only_built
-from sampan.engine.builds import Builds
-from sampan.engine.checking import CheckReport, check
+from sampan.engine.builds.builds import Builds
+from sampan.engine.builds.cache import only_built
 from sampan.engine.core import Core
-from sampan.engine.events import make_event
-from sampan.engine.full_usage import FullUsage, full_usage
-from sampan.engine.images import Images
-from sampan.engine.listing import list_containers
+from sampan.engine.images.images import Images
+from sampan.engine.lifecycle.pruning import Filters, parse_prune_filter, tell_prune
 from sampan.engine.logs.config import DRIVERS
+from sampan.engine.observing.checking import CheckReport, check
+from sampan.engine.observing.events import make_event
+from sampan.engine.observing.full_usage import FullUsage, full_usage
+from sampan.engine.observing.listing import list_containers
+from sampan.engine.observing.usage import layer_bytes, log_bytes
 from sampan.engine.options import OWN_RUNTIME
-from sampan.engine.pruning import Filters, parse_prune_filter, tell_prune
 from sampan.engine.times import format_time
-from sampan.engine.usage import layer_bytes, log_bytes
 from sampan.registry.options import RegistryOptions
 from sampan.spec import docker
 from sampan.store.snapshotters import OVERLAY, PLAIN, overlay_options

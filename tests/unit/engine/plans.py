@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sampan.engine.bundle.plan import BundlePlan, DeviceNode, HostFiles, Joins
+from sampan.engine.files.users import User
 from sampan.engine.machine import Machine
-from sampan.engine.users import User
 from sampan.kernel import capabilities
 from sampan.spec import docker
 

@@ -13,7 +13,7 @@ from tests.unit.engine.plans import MIB, V2_MACHINE, make_plan
 
 from sampan.engine.bundle.config import make_bundle
 from sampan.engine.bundle.plan import BundlePlan, DeviceNode, Joins
-from sampan.engine.users import User
+from sampan.engine.files.users import User
 from sampan.spec import docker
 from sampan.spec.config import parse_config
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from sampan.engine.committing import merge_config
-from sampan.engine.container_paths import base_name, clean_path, go_mode, resolve
+from sampan.engine.files.committing import merge_config
+from sampan.engine.files.container_paths import base_name, clean_path, go_mode, resolve
 from sampan.errors import InvalidArgument
 from sampan.spec import docker
 

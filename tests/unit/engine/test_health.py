@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sampan.engine.health import Health, Result, after_result, check_health, find_check, next_delay_s
+from sampan.engine.health.checks import Health, Result, after_result, check_health, find_check, next_delay_s
 from sampan.errors import InvalidArgument
 from sampan.spec import docker
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sampan.engine.linking import _variables
-from sampan.engine.network_wishes import interface_sysctls, parse_interface_sysctls, parse_link, parse_mac
+from sampan.engine.networks.linking import _variables
+from sampan.engine.networks.wishes import interface_sysctls, parse_interface_sysctls, parse_link, parse_mac
 from sampan.engine.records import Record
 from sampan.errors import InvalidArgument
 from sampan.network.model import Endpoint

@@ -7,14 +7,14 @@ import time
 
 import pytest
 
-from sampan.engine.dispositions import judge
-from sampan.engine.pool import Pool
-from sampan.engine.restart_policy import (
+from sampan.engine.lifecycle.dispositions import judge
+from sampan.engine.lifecycle.restart_policy import (
     check_policy,
     next_delay_s,
     restarts_after_exit,
     starts_with_daemon,
 )
+from sampan.engine.pool import Pool
 from sampan.engine.timers import Timers
 from sampan.errors import InvalidArgument
 from sampan.spec.docker import RestartPolicy

@@ -11,13 +11,13 @@ import msgspec
 import pytest
 
 from sampan.engine.container import Container
-from sampan.engine.events import EventFilter, Events, make_event
 from sampan.engine.index import ContainerIndex
 from sampan.engine.journal import Journal
-from sampan.engine.lifecycle import ALLOWED, check_transition
+from sampan.engine.lifecycle.states import ALLOWED, check_transition
+from sampan.engine.lifecycle.waits import Waits, parse_condition
+from sampan.engine.observing.events import EventFilter, Events, make_event
 from sampan.engine.records import Record, State, Status
 from sampan.engine.types import WaitResult
-from sampan.engine.waits import Waits, parse_condition
 from sampan.errors import Conflict, InvalidArgument, NotFound
 from sampan.spec import docker
 from sampan.store.database import Database

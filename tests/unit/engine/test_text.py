@@ -10,11 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sampan.engine import names
-from sampan.engine.detach_keys import parse_detach_keys
-from sampan.engine.hostfiles import change_hosts, is_sealed, make_hosts, make_resolv_conf, relink_hosts, seal
+from sampan.engine.execs.detach_keys import parse_detach_keys
+from sampan.engine.networks.hostfiles import (
+    change_hosts,
+    is_sealed,
+    make_hosts,
+    make_resolv_conf,
+    relink_hosts,
+    seal,
+)
+from sampan.engine.observing.top import parse_ps
 from sampan.engine.patterns import compile_filter
 from sampan.engine.times import format_time, parse_until_ns
-from sampan.engine.top import parse_ps
 from sampan.errors import InvalidArgument, SampanError
 from sampan.spec.signals import parse_signal
 from sampan.spec.times import parse_time_ns

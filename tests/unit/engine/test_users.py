@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sampan.engine.users import Accounts, User, parse_id, resolve_user
+from sampan.engine.files.users import Accounts, User, parse_id, resolve_user
 from sampan.errors import InvalidArgument
 
 ACCOUNTS = Accounts(

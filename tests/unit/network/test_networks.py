@@ -10,7 +10,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from sampan.engine.network_requests import make_network
+from sampan.engine.networks.requests import make_network
 from sampan.errors import Conflict, Forbidden, InvalidArgument, NotFound, SampanError, Unsupported
 from sampan.network.links import Names
 from sampan.network.networks import Networks

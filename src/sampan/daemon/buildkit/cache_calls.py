@@ -16,8 +16,8 @@ from sampan.daemon.buildkit.failures import to_grpc
 from sampan.errors import SampanError, Unsupported
 
 if TYPE_CHECKING:
-    from sampan.engine.build_cache import Kept
-    from sampan.engine.builds import Builds
+    from sampan.engine.builds.builds import Builds
+    from sampan.engine.builds.cache import Kept
 
 
 class CacheCalls:
@@ -50,7 +50,7 @@ class CacheCalls:
 
     def _remove(self, request: m.PruneRequest) -> list[m.UsageRecord]:
         """Forget what is asked for and return it. Layers that images need stay, and count nothing."""
-        from sampan.engine.build_cache import PruneWish
+        from sampan.engine.builds.cache import PruneWish
 
         _check_filters(list(request.filter))
         before = {one.id: one for one in self._builds.cache().all()}

@@ -18,7 +18,7 @@ from sampan.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from sampan.build.index import Index
-    from sampan.engine.builds import Builds
+    from sampan.engine.builds.builds import Builds
 
 _MOST_DOCUMENT: Final = 8 << 20
 _SHOWN_EVERY: Final = 1 << 20

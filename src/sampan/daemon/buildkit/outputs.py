@@ -15,7 +15,7 @@ from sampan.errors import Unsupported
 from sampan.store.references import parse_tagged
 
 if TYPE_CHECKING:
-    from sampan.engine.builds import Builds
+    from sampan.engine.builds.builds import Builds
 
 _HERE: Final = ("moby", "image")
 _ARCHIVES: Final = ("oci", "docker")  # one archive that is both, as `save` writes it

@@ -33,7 +33,7 @@ from sampan.store.archive import headers
 from sampan.store.archive.writer import Sink, write_pieces
 
 if TYPE_CHECKING:
-    from sampan.engine.builds import Builds
+    from sampan.engine.builds.builds import Builds
 
 METHOD: Final = "/moby.filesync.v1.FileSend/DiffCopy"
 _EXPORTER: Final = "buildkit-attachable-exporter-id"  # which of several outputs, by its place

@@ -16,7 +16,7 @@ from sampan.errors import Unsupported
 if TYPE_CHECKING:
     from sampan.build.checking import Checked
     from sampan.build.request import BuildRequest
-    from sampan.engine.builds import Builds
+    from sampan.engine.builds.builds import Builds
 
 _VERSION: Final = "1.0.0"
 _LINT, _OUTLINE, _TARGETS, _DESCRIBE = (

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sampan.engine.bundle.mount_wishes import UserMount
+from sampan.engine.files.users import User
 from sampan.engine.machine import Machine
-from sampan.engine.users import User
 from sampan.spec import docker
 
 Document = dict[str, object]  # one JSON object of config.json

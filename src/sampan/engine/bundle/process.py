@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from sampan.engine.bundle import posture
 from sampan.engine.bundle.plan import Document
-from sampan.engine.users import User
+from sampan.engine.files.users import User
 from sampan.errors import InvalidArgument
 from sampan.spec import docker
 

@@ -1,0 +1,1 @@
+"""Files of containers: copied, compared, exported, committed; users by their own files (docs/files.md)."""

@@ -1,0 +1,1 @@
+"""How a container comes, runs on and goes: create to removal, restarts, recovery (docs/engine.md)."""

@@ -1,0 +1,1 @@
+"""Looking at what there is: lists, inspect, events, stats, disk usage, check (docs/observing.md)."""

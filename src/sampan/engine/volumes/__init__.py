@@ -1,0 +1,1 @@
+"""The noun volume, and the mounts of containers (docs/volumes.md)."""
