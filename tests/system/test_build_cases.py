@@ -24,10 +24,10 @@ def ours(sampand: Sampand) -> Iterator[docker.DockerClient]:
 
 
 @pytest.fixture(scope="module")
-def theirs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[docker.DockerClient]:
+def theirs() -> Iterator[docker.DockerClient]:
     if not Path("/usr/sbin/dockerd").exists():
         pytest.skip("no dockerd (Debian: docker.io)")
-    with engines.dockerd(tmp_path_factory.mktemp("dockerd") / "root") as engine:
+    with engines.scratch(Path("/var/tmp")) as root, engines.dockerd(root / "d") as engine:
         client = connect(f"unix://{engine.socket}")
         client.api.import_image_from_data(busybox_tar(), repository="busybox", changes=['CMD ["sh"]'])
         yield client

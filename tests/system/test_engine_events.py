@@ -72,11 +72,11 @@ def test_kill_stop_exec_and_rename(box: Box) -> None:
     ("filters", "want"),
     [
         ({"event": ["start", "die"]}, ["start", "die"]),
-        ({"container": ["web"]}, ["create", "start", "die", "destroy"]),
+        ({"container": ["work"]}, ["create", "start", "die", "destroy"]),
         ({"container": ["nosuch"]}, []),
-        ({"container": ["/we"]}, ["create", "start", "die", "destroy"]),
-        ({"container": ["eb"]}, []),
-        ({"network": ["web"]}, []),
+        ({"container": ["/wo"]}, ["create", "start", "die", "destroy"]),
+        ({"container": ["ork"]}, []),
+        ({"network": ["work"]}, []),
         ({"scope": ["swarm", "local"], "event": ["die"]}, ["die"]),
         ({"scope": ["swarm"]}, []),
         ({"image": ["busybox"], "event": ["create"]}, ["create"]),
@@ -90,7 +90,7 @@ def test_filters_and_replay(box: Box, filters: dict[str, list[str]], want: list[
     before: list[docker.Event] = []
     box.engine.events.subscribe(before.append, since_ns=0).cancel()
     since = before[-1].timeNano + 1 if before else 0
-    container_id = box.start("true", name="web", Labels={"a": "b"})
+    container_id = box.start("true", name="work", Labels={"a": "b"})
     box.wait(container_id)
     box.engine.containers.remove(container_id)
     seen: list[docker.Event] = []

@@ -179,7 +179,7 @@ def test_special_files_survive(box: Box, container: str) -> None:
 
 def test_two_starts_do_not_share_a_root_with_a_copy(box: Box) -> None:
     """A container is not started while its root is mounted for a copy."""
-    from sampan.engine.lifecycle.states import launching
+    from sampan.engine.lifecycle import launching
 
     ref = box.create("true")
     kept, launching._COPY_S = launching._COPY_S, 0.05  # type: ignore[misc]  # a test does not wait half a minute

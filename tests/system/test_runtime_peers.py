@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from bench import engines
 from tests.system.bundles import Config, Runtime, needs_busybox, needs_root, poll
 
 pytestmark = [needs_root, needs_busybox, pytest.mark.peers]
@@ -27,25 +28,27 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="module")
-def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+def podman() -> Iterator[Run]:
     """podman with stores of its own, our runtime, and the image `probe`."""
     needs("podman", "podman")
-    folder = tmp_path_factory.mktemp("podman")
-    runtime = Runtime(folder)
-    subprocess.run(["tar", "-C", str(runtime.root), "-cf", str(folder / "root.tar"), "."], check=True)
+    with engines.scratch(Path("/var/tmp")) as folder:  # podman takes 50 characters at most
+        runtime = Runtime(folder)
+        subprocess.run(["tar", "-C", str(runtime.root), "-cf", str(folder / "root.tar"), "."], check=True)
 
-    def run(*words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        common = ["podman", "--root", str(folder / "root"), "--runroot", str(folder / "run")]
-        more = ["--cgroup-manager=cgroupfs", "--runtime", str(COMMAND), "--events-backend=file"]
-        words = (*common, *more, *words)
-        return subprocess.run(words, input=stdin, capture_output=True, text=True, timeout=120, check=False)
+        def run(*words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+            common = ["podman", "--root", str(folder / "root"), "--runroot", str(folder / "run")]
+            more = ["--cgroup-manager=cgroupfs", "--runtime", str(COMMAND), "--events-backend=file"]
+            words = (*common, *more, *words)
+            return subprocess.run(
+                words, input=stdin, capture_output=True, text=True, timeout=120, check=False
+            )
 
-    assert run("import", str(folder / "root.tar"), "probe").returncode == 0
-    yield run
-    run("rm", "--all", "--force", "--time", "0")
-    run("rmi", "--all", "--force")
-    subprocess.run(["umount", "-R", str(folder / "root/overlay")], capture_output=True, check=False)
-    runtime.close()
+        done = run("import", str(folder / "root.tar"), "probe")
+        assert done.returncode == 0, done.stderr
+        yield run
+        run("rm", "--all", "--force", "--time", "0")
+        run("rmi", "--all", "--force")
+        runtime.close()
 
 
 NETLESS = ("--rm", "--network", "none")
