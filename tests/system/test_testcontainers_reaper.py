@@ -12,10 +12,25 @@ import sys
 import tarfile
 from pathlib import Path
 
+import pytest
 from tests.system.network_host import network_host
 from tests.system.sampand import DOCKER, busybox_tar, needs_busybox, needs_root, wait_for
 
-pytestmark = [needs_root, needs_busybox]
+
+def _is_static(program: str) -> bool:
+    """Tell whether a program runs without the machine's libraries."""
+    with open(program, "rb") as file:
+        return b"ld-linux" not in file.read(8192)
+
+
+pytestmark = [
+    needs_root,
+    needs_busybox,
+    pytest.mark.skipif(
+        not Path(DOCKER).exists() or not _is_static(DOCKER),
+        reason="the reaper needs a docker client that runs in busybox: a static one",
+    ),
+]
 
 _REAPER = """#!/bin/sh
 if [ "$CONNECTION" ]; then
