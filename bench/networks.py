@@ -98,6 +98,7 @@ def lan() -> Iterator[tuple[str, ...]]:
         run(*inside, "ip", "link", "set", "in", "up")
         yield inside
     finally:
+        subprocess.run(["ip", "link", "delete", "out"], capture_output=True)
         holder.kill()
         holder.wait()
 
@@ -141,7 +142,8 @@ def by_hand() -> Iterator[Setup]:
         for holder in holders:
             holder.kill()
             holder.wait()
-        for command in ("nft delete table ip hand", "ip link delete hand0"):
+        links = [f"ip link delete hand{number}" for number in (2, 3, 0)]  # the kernel would take its time
+        for command in ("nft delete table ip hand", *links):
             subprocess.run(command.split(), capture_output=True)  # as much of it as was made
 
 
