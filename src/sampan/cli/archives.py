@@ -56,7 +56,7 @@ def write_archive(response: Response, path: str, *, flag: str = "-o, --output") 
             _write(fd, piece, flag, path)
         if made != target:
             _rename(made, target, flag, path)
-    except BaseException:
+    except BaseException:  # ctrl-C, too, leaves nothing half-written
         if made != target:
             os.unlink(made)
         raise
